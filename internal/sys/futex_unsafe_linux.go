@@ -1,0 +1,120 @@
+package sys
+
+import (
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	futexWake       = 1
+	futexWaitBitset = 9
+	futexPrivate    = 128
+	futexMatchAny   = 0xffffffff
+
+	futex2U32     = 2
+	futex2Private = 128
+)
+
+// timespec has 64-bit fields on every architecture, as sysFutex and futex_waitv want.
+type timespec struct{ sec, nsec int64 }
+
+// futexWaiter is the kernel's struct futex_waitv.
+type futexWaiter struct {
+	val, uaddr      uint64
+	flags, reserved uint32
+}
+
+// Monotonic is the time in nanoseconds on the clock that FutexWait and FutexWaitTwo take deadlines of.
+func Monotonic() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0
+	}
+	return ts.Nano()
+}
+
+func deadlineOf(ns int64) *timespec { return &timespec{ns / 1e9, ns % 1e9} }
+
+// FutexWait sleeps while *w is old, until a wake or the deadline (absolute, Monotonic). It returns nil after a wake, EAGAIN
+// when *w was not old, ETIMEDOUT, or EINTR.
+func FutexWait(w *atomic.Uint32, old uint32, deadline int64) error {
+	ts := deadlineOf(deadline)
+	_, _, errno := unix.Syscall6(sysFutex, uintptr(unsafe.Pointer(w)), futexWaitBitset, uintptr(old),
+		uintptr(unsafe.Pointer(ts)), 0, futexMatchAny)
+	runtime.KeepAlive(w)
+	return errnoOrNil(errno)
+}
+
+// FutexWaitTwo sleeps while *own is 0 and *shared is old (futex_waitv, Linux 5.16). own belongs to this process. Errors are
+// those of FutexWait. When both were woken the wake of shared counts as the reason, so that it is not taken for the other:
+// the kernel reports the last word of the vector that was woken, hence own comes first.
+func FutexWaitTwo(own, shared *atomic.Uint32, old uint32, deadline int64) error {
+	vec := [2]futexWaiter{
+		{0, uint64(uintptr(unsafe.Pointer(own))), futex2U32 | futex2Private, 0},
+		{uint64(old), uint64(uintptr(unsafe.Pointer(shared))), futex2U32, 0},
+	}
+	ts := deadlineOf(deadline)
+	_, _, errno := unix.Syscall6(unix.SYS_FUTEX_WAITV, uintptr(unsafe.Pointer(&vec)), 2, 0,
+		uintptr(unsafe.Pointer(ts)), unix.CLOCK_MONOTONIC, 0)
+	runtime.KeepAlive(own)
+	runtime.KeepAlive(shared)
+	return errnoOrNil(errno)
+}
+
+// FutexWake wakes at most n sleepers of any process on w and returns how many. It never blocks.
+func FutexWake(w *atomic.Uint32, n int) int { return wake(w, futexWake, n) }
+
+// FutexWakeOwn wakes the FutexWaitTwo of this process that has w as its own word.
+func FutexWakeOwn(w *atomic.Uint32) int { return wake(w, futexWake|futexPrivate, 1) }
+
+func wake(w *atomic.Uint32, op uintptr, n int) int {
+	const most = 1<<31 - 1
+	r, _, errno := unix.RawSyscall6(sysFutex, uintptr(unsafe.Pointer(w)), op, uintptr(min(n, most)), 0, 0, 0)
+	runtime.KeepAlive(w)
+	if errno != 0 {
+		return 0
+	}
+	return int(r)
+}
+
+// HasWaitv reports whether the kernel lets this process use futex_waitv. A seccomp profile's EPERM counts as absence.
+func HasWaitv() bool {
+	var own, shared atomic.Uint32
+	err := FutexWaitTwo(&own, &shared, 1, 0)
+	return err == unix.EAGAIN || err == unix.ETIMEDOUT
+}
+
+// HasMembarrier reports whether membarrier(GLOBAL_EXPEDITED) is there (Linux 4.16).
+func HasMembarrier() bool {
+	const query, globalExpedited = 0, 1 << 1
+	r, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, query, 0, 0)
+	return errno == 0 && r&globalExpedited != 0
+}
+
+// HasIoUring reports whether io_uring_setup is allowed; futexes on it came with Linux 6.7.
+func HasIoUring() bool {
+	// A null parameter block is EFAULT where the call is allowed and EPERM or ENOSYS where it is not.
+	_, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, 0, 0)
+	return errno == unix.EFAULT
+}
+
+// HasPidfd reports whether processes can be watched by descriptors (Linux 5.3).
+func HasPidfd() bool {
+	fd, err := unix.PidfdOpen(unix.Getpid(), 0)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
+}
+
+func errnoOrNil(e syscall.Errno) error {
+	if e == 0 {
+		return nil
+	}
+	return e
+}

@@ -1,0 +1,35 @@
+//go:build !linux
+
+package sys
+
+import (
+	"errors"
+	"os"
+)
+
+// Supported reports whether this system has what shared segments need.
+const Supported = false
+
+// MemoryFile is not supported here.
+func MemoryFile(name string, size int64) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+// Sealed is false here.
+func Sealed(f *os.File) bool { return false }
+
+// Commit is not supported here.
+func Commit(f *os.File, off, n int64) error { return errors.ErrUnsupported }
+
+// Reopen is not supported here.
+func Reopen(f *os.File) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+// LockByte is not supported here.
+func LockByte(f *os.File, at int64) (bool, error) { return false, errors.ErrUnsupported }
+
+// UnlockByte is not supported here.
+func UnlockByte(f *os.File, at int64) error { return errors.ErrUnsupported }
+
+// ByteLocked is not supported here.
+func ByteLocked(f *os.File, at int64) (bool, error) { return false, errors.ErrUnsupported }
+
+// PidNamespace is 0 here.
+func PidNamespace() uint64 { return 0 }

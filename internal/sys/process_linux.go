@@ -1,0 +1,130 @@
+package sys
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// controlBuffer is what a control socket may hold that its reader has not read.
+const controlBuffer = 256 << 10
+
+// ControlPair returns the two ends of the socket between a parent and its child (SOCK_SEQPACKET: messages keep their
+// borders, and the end-of-file of one end says that nobody has the other). Both are close-on-exec; ours is in the
+// netpoller, theirs is to be inherited and then adopted with AdoptControl.
+func ControlPair() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	for _, fd := range fds {
+		// The default may have been lowered below the size of a message. The kernel cuts at net.core.wmem_max.
+		if err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, controlBuffer)); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = os.NewSyscallError("fcntl", unix.SetNonblock(fds[0], true))
+	}
+	if err != nil {
+		unix.Close(fds[0])
+		unix.Close(fds[1])
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control"), nil
+}
+
+// AdoptControl takes over an inherited descriptor as this process's end of a ControlPair. It is an error, and fd
+// stays as it was, if that is something else.
+func AdoptControl(fd int) (*os.File, error) {
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockopt", err)
+	}
+	family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockopt", err)
+	}
+	if kind != unix.SOCK_SEQPACKET || family != unix.AF_UNIX {
+		return nil, fmt.Errorf("descriptor %d is not a control socket", fd)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), "control"), nil
+}
+
+// SetCloseOnExec keeps an inherited descriptor from the programs that this process starts. The error is EBADF if fd is
+// not open.
+func SetCloseOnExec(fd int) error {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
+	return os.NewSyscallError("fcntl", err)
+}
+
+// Unread is the number of bytes in pipe or socket f that wait to be read.
+func Unread(f *os.File) (n int, err error) {
+	err = control(f, func(fd int) (err error) {
+		n, err = unix.IoctlGetInt(fd, unix.TIOCINQ)
+		return err
+	})
+	return n, os.NewSyscallError("ioctl", err)
+}
+
+// AwaitExit returns when child pid of this process has ended, and leaves it to be waited for. It costs no thread: the
+// child's pidfd waits in the netpoller (Linux 5.10). An error says that this does not work here.
+func AwaitExit(pid int) error {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	defer f.Close()
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = c.Read(func(fd uintptr) bool { // reading a pidfd is EINVAL, so poll takes the place of read
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		for {
+			n, err := unix.Poll(poll, 0)
+			if err == unix.EINTR {
+				continue
+			}
+			failed = os.NewSyscallError("poll", err)
+			return n == 1 || err != nil
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return failed
+}
+
+// StopProcess sends SIGSTOP to child pid of this process and returns when all its threads have stopped. It is an
+// error if the child has ended.
+func StopProcess(pid int) error {
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		return os.NewSyscallError("kill", err)
+	}
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return os.NewSyscallError("waitid", err)
+		case info.Code != cldStopped:
+			return fmt.Errorf("process %d has ended: %w", pid, os.ErrProcessDone)
+		}
+		return nil
+	}
+}
+
+// cldStopped is si_code of a child that has stopped (CLD_STOPPED), which package unix lacks.
+const cldStopped = 5
+
+// ContinueProcess sends SIGCONT to process pid.
+func ContinueProcess(pid int) error { return os.NewSyscallError("kill", unix.Kill(pid, unix.SIGCONT)) }

@@ -1,0 +1,29 @@
+//go:build !linux
+
+package sys
+
+import (
+	"errors"
+	"os"
+)
+
+// ControlPair is not supported here.
+func ControlPair() (ours, theirs *os.File, err error) { return nil, nil, errors.ErrUnsupported }
+
+// AdoptControl is not supported here.
+func AdoptControl(fd int) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+// SetCloseOnExec is not supported here.
+func SetCloseOnExec(fd int) error { return errors.ErrUnsupported }
+
+// Unread is not supported here.
+func Unread(f *os.File) (int, error) { return 0, errors.ErrUnsupported }
+
+// AwaitExit is not supported here.
+func AwaitExit(pid int) error { return errors.ErrUnsupported }
+
+// StopProcess is not supported here.
+func StopProcess(pid int) error { return errors.ErrUnsupported }
+
+// ContinueProcess is not supported here.
+func ContinueProcess(pid int) error { return errors.ErrUnsupported }
