@@ -1,0 +1,161 @@
+package futex
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/shoal-ipc/shoal/internal/sys"
+)
+
+const (
+	// waitCap is the longest time in one sleep; see the package documentation.
+	waitCap = time.Second
+	// waitCapBlind is the same where futex_waitv is missing: a cancellation or Kick that arrives between a waiter's
+	// last look and its sleep is then noticed only at the end of the sleep.
+	waitCapBlind = 50 * time.Millisecond
+)
+
+// waiter is one goroutine in Wait.
+type waiter struct {
+	own    atomic.Uint32  // 0 while nobody of this process wants the wait to end; the kernel compares it
+	shared *atomic.Uint32 // what it waits on
+	blind  bool           // sleeps on shared only
+
+	next, prev *waiter // in waiters
+}
+
+// interrupt makes the wait return.
+func (w *waiter) interrupt() {
+	w.own.Store(1)
+	if w.blind {
+		sys.FutexWake(w.shared, 1<<31-1) // the others look again, and sleep again
+		return
+	}
+	sys.FutexWakeOwn(&w.own)
+}
+
+// waiters has every goroutine of this process that is in Wait, for Kick. It is empty when nobody waits.
+var waiters struct {
+	sync.Mutex
+	first *waiter
+}
+
+var pool = sync.Pool{New: func() any { return new(waiter) }}
+
+// Wait sleeps while *w is old, until a wake, ctx is done, or about a second has passed; nil says nothing about *w: look
+// again. A call that finds *w different returns nil, also when ctx is done. The errors are ctx's, context.DeadlineExceeded
+// itself when the context's deadline ended the sleep.
+func Wait(ctx context.Context, w *atomic.Uint32, old uint32) error {
+	if w.Load() != old {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+
+	until, limit := sys.Monotonic(), waitCap
+	blind := !waitv()
+	if blind {
+		limit = waitCapBlind
+	}
+	expires := false
+	if d, ok := ctx.Deadline(); ok {
+		if left := time.Until(d); left < limit {
+			limit, expires = max(left, 0), true
+		}
+	}
+	until += int64(limit)
+
+	wt := pool.Get().(*waiter)
+	wt.shared, wt.blind = w, blind
+	wt.own.Store(0)
+	enlist(wt)
+	reuse := true
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, wt.interrupt)
+		defer func() {
+			reuse = stop() // else interrupt runs, and may come late
+			dismiss(wt, reuse)
+		}()
+	} else {
+		defer dismiss(wt, true)
+	}
+
+	for {
+		var err error
+		if blind {
+			err = sys.FutexWait(w, old, until)
+		} else {
+			err = sys.FutexWaitTwo(&wt.own, w, old, until)
+		}
+		switch {
+		case err == nil:
+			if wt.own.Load() != 0 && w.Load() == old {
+				return ctx.Err() // nil after a Kick
+			}
+			return nil
+		case errors.Is(err, syscall.EINTR):
+			if wt.own.Load() != 0 {
+				return ctx.Err()
+			}
+			if w.Load() != old {
+				return nil
+			}
+		case errors.Is(err, syscall.EAGAIN):
+			if w.Load() != old {
+				return nil
+			}
+			return ctx.Err()
+		case errors.Is(err, syscall.ETIMEDOUT):
+			if w.Load() != old {
+				return nil
+			}
+			if expires {
+				return context.DeadlineExceeded
+			}
+			return ctx.Err()
+		default:
+			return err // ENOSYS and the like: not from a working kernel
+		}
+	}
+}
+
+// Wake wakes at most n sleepers of any process on w and returns how many kernel waiters that were; it never blocks.
+func Wake(w *atomic.Uint32, n int) int {
+	if n <= 0 {
+		return 0
+	}
+	return sys.FutexWake(w, n)
+}
+
+func enlist(w *waiter) {
+	waiters.Lock()
+	defer waiters.Unlock()
+	w.next, w.prev = waiters.first, nil
+	if w.next != nil {
+		w.next.prev = w
+	}
+	waiters.first = w
+}
+
+// dismiss takes w off the list; from then on no Kick touches it.
+func dismiss(w *waiter, reuse bool) {
+	waiters.Lock()
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		waiters.first = w.next
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	}
+	waiters.Unlock()
+	if reuse {
+		w.shared, w.next, w.prev = nil, nil, nil
+		pool.Put(w)
+	}
+}

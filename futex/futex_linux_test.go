@@ -1,0 +1,270 @@
+package futex_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/shoal-ipc/shoal/futex"
+	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+func sharedBlock(t testing.TB) *shm.Block {
+	t.Helper()
+	seg, err := shm.Anonymous(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { seg.Close() })
+	b, err := shm.NewBlock(seg, "", 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// bothWays runs f with futex_waitv, if the kernel has it, and without.
+func bothWays(t *testing.T, f func(t *testing.T)) {
+	t.Run("waitv", func(t *testing.T) {
+		if !futex.Features().Waitv {
+			t.Skip("the kernel has no futex_waitv, or a sandbox refuses it")
+		}
+		f(t)
+	})
+	t.Run("wait", func(t *testing.T) {
+		defer futex.ForceNoWaitv()()
+		f(t)
+	})
+}
+
+// asleep waits until n goroutines are in Wait, and so about to sleep or asleep.
+func asleep(n int) {
+	for futex.Waiting() < n {
+		runtime.Gosched()
+	}
+}
+
+func TestWait(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
+		b := sharedBlock(t)
+		w := b.Uint32(0)
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		past, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Hour))
+		defer cancel()
+		if err := futex.Wait(over, w, 1); err != nil {
+			t.Errorf("a word that differs: %v", err)
+		}
+		if err := futex.Wait(over, w, 0); err != context.Canceled {
+			t.Errorf("a context that is done: %v", err)
+		}
+		if err := futex.Wait(past, w, 0); err != context.DeadlineExceeded {
+			t.Errorf("a deadline that has passed: %v", err)
+		}
+		if n := futex.Wake(w, 5); n != 0 {
+			t.Errorf("woke %d of none", n)
+		}
+		if n := futex.Wake(w, 0) + futex.Wake(w, -1); n != 0 {
+			t.Errorf("woke %d", n)
+		}
+
+		// Until a deadline: not before, and DeadlineExceeded itself.
+		until := time.Now().Add(30 * time.Millisecond)
+		soon, cancel := context.WithDeadline(t.Context(), until)
+		defer cancel()
+		for {
+			err := futex.Wait(soon, w, 0)
+			if err == nil {
+				continue // any wait may end early
+			}
+			if err != context.DeadlineExceeded || time.Now().Before(until) {
+				t.Errorf("%v, %v before the deadline", err, time.Until(until))
+			}
+			break
+		}
+
+		// Until a cancellation.
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() {
+			for {
+				if err := futex.Wait(ctx, w, 0); err != nil {
+					done <- err
+					return
+				}
+			}
+		}()
+		asleep(1)
+		cancel()
+		if err := <-done; err != context.Canceled {
+			t.Errorf("cancelled: %v", err)
+		}
+
+		// Until a wake.
+		woken := make(chan error)
+		go func() { woken <- futex.Wait(t.Context(), w, 0) }()
+		asleep(1)
+		w.Store(1)
+		for {
+			futex.Wake(w, 1)
+			select {
+			case err := <-woken:
+				if err != nil {
+					t.Error(err)
+				}
+				runtime.KeepAlive(b)
+				return
+			default:
+				runtime.Gosched()
+			}
+		}
+	})
+}
+
+// A sleep ends by itself.
+func TestCap(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
+		b := sharedBlock(t)
+		if err := futex.Wait(context.Background(), b.Uint32(0), 0); err != nil {
+			t.Error(err)
+		}
+		runtime.KeepAlive(b)
+	})
+}
+
+func TestKick(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
+		b := sharedBlock(t)
+		var wg sync.WaitGroup
+		var in, out atomic.Int32
+		ctx, cancel := context.WithCancel(t.Context())
+		for i := range 8 {
+			wg.Go(func() { // half of them in the part that is kicked
+				futex.Wait(ctx, b.Uint32(i*512), 0)
+				if i < 4 {
+					in.Add(1)
+				} else {
+					out.Add(1)
+				}
+			})
+		}
+		asleep(8)
+		if n := futex.Kick(b.Bytes()[:2048]); n > 4 {
+			t.Errorf("kicked %d, want 4 at most", n)
+		}
+		for in.Load() < 4 {
+			runtime.Gosched()
+		}
+		cancel()
+		wg.Wait()
+		if futex.Waiting() != 0 {
+			t.Error("waiters left over")
+		}
+		runtime.KeepAlive(b)
+	})
+}
+
+type words struct{ B *shm.Block }
+
+// pingPong answers on word 4 whatever comes on word 0.
+var pingPong = proctest.NewRole("ping-pong", func(ctx context.Context, c *proctest.Child, a words) error {
+	c.Say("ready")
+	ping, pong := a.B.Uint32(0), a.B.Uint32(128)
+	for i := uint32(0); ; i++ {
+		for ping.Load() == i {
+			if err := futex.Wait(ctx, ping, i); err != nil {
+				return err
+			}
+		}
+		if ping.Load() == ^uint32(0) {
+			return nil
+		}
+		pong.Add(1)
+		futex.Wake(pong, 1)
+	}
+})
+
+func TestBetweenProcesses(t *testing.T) {
+	b := sharedBlock(t)
+	p := pingPong.Start(t, words{b})
+	p.WaitLine("ready")
+	ping, pong := b.Uint32(0), b.Uint32(128)
+	for i := range uint32(2000) {
+		ping.Add(1)
+		futex.Wake(ping, 1)
+		for pong.Load() == i {
+			if err := futex.Wait(t.Context(), pong, i); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	ping.Store(^uint32(0))
+	futex.Wake(ping, 1)
+	if err := p.Wait(); err != nil {
+		t.Error(err)
+	}
+	runtime.KeepAlive(b)
+}
+
+// Cancellation and wake at once: the wait ends, and with an error only if its context did.
+func TestCancelAgainstWake(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
+		n := 2000
+		if testing.Short() {
+			n = 200
+		}
+		b := sharedBlock(t)
+		w := b.Uint32(0)
+		for i := range n {
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() {
+				for w.Load() == 0 {
+					if err := futex.Wait(ctx, w, 0); err != nil {
+						done <- err
+						return
+					}
+				}
+				done <- nil
+			}()
+			if i%2 == 0 {
+				asleep(1)
+			}
+			go cancel()
+			if i%3 == 0 {
+				w.Store(1)
+				futex.Wake(w, 1)
+			}
+			if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+			w.Store(0)
+			cancel()
+		}
+		if futex.Waiting() != 0 {
+			t.Error("waiters left over")
+		}
+		runtime.KeepAlive(b)
+	})
+}
+
+// The word is 32 bits at the address that is given, whatever lies around it.
+func TestWordsOnly(t *testing.T) {
+	b := sharedBlock(t)
+	binary.LittleEndian.PutUint64(b.Bytes()[8:], 0xffff_ffff_0000_0000)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := futex.Wait(ctx, b.Uint32(8), 0); err != context.Canceled {
+		t.Errorf("the low half is 0: %v", err)
+	}
+	if err := futex.Wait(ctx, b.Uint32(12), 0); err != nil {
+		t.Errorf("the high half is not 0: %v", err)
+	}
+	runtime.KeepAlive(b)
+}

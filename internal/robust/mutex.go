@@ -1,0 +1,286 @@
+package robust
+
+import (
+	"context"
+	"errors"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/shoal-ipc/shoal/futex"
+	"github.com/shoal-ipc/shoal/internal/atomics"
+	"github.com/shoal-ipc/shoal/internal/race"
+)
+
+// The bits of the low half.
+const (
+	Locked  = 1 << 0
+	Waiters = 1 << 1
+	Died    = 1 << 2
+	Whole   = 1 << 3
+
+	// Shut is no bit of a word; see Fast.
+	Shut = 1 << 4
+)
+
+// The sentinels of package locks, which documents them.
+var (
+	ErrNotLocked = errors.New("locks: not locked")
+	ErrOwnerDied = errors.New("locks: owner died holding the lock")
+	ErrNotOwner  = errors.New("locks: held by another process")
+)
+
+// Peers says who this process is and which others are dead; a *shm.Segment is one.
+type Peers interface {
+	Self() uint32
+	// Dead asks, with a system call if need be.
+	Dead(id uint32) bool
+	// KnownDead answers from memory.
+	KnownDead(id uint32) bool
+}
+
+// Handle is the process's handle of the object that the word is part of; a *shm.Ref is one.
+type Handle interface {
+	// Closed reports whether the handle was closed: calls that wait then end with os.ErrClosed.
+	Closed() bool
+}
+
+// Mutex is this process's use of one owner word.
+type Mutex struct {
+	word   *atomic.Uint64
+	low    *atomic.Uint32
+	peers  Peers
+	handle Handle
+	race   *race.Word
+	mine   uint64 // the word while this process holds it and nobody waits
+}
+
+// Take takes a free word that nobody waits for, with flags 0 or Whole: the fast path of Lock, for callers that inline it.
+func (m *Mutex) Take(flags uint64) bool {
+	if !m.word.CompareAndSwap(0, m.mine|flags) { // PAIRS WITH Free, unlock: the word becomes free
+		return false
+	}
+	m.race.Acquire()
+	return true
+}
+
+// Free frees a word that this process took with flags and nobody waits for: the fast path of Unlock.
+func (m *Mutex) Free(flags uint64) bool {
+	m.race.Release()
+	return m.word.CompareAndSwap(m.mine|flags, 0) // PAIRS WITH Take, lock: the word is taken
+}
+
+// Lock takes the word, waiting until it is free or ctx is done; flags is 0 or Whole. The errors are ErrOwnerDied, ctx's,
+// and os.ErrClosed; with an error the word is not held.
+func (m *Mutex) Lock(ctx context.Context, flags uint64) error {
+	return m.lock(ctx, flags, Died)
+}
+
+// lock takes the word; refuse is Died, or 0 for recovery.
+func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
+	var (
+		queued uint64 // Waiters once this goroutine may have slept
+		asked  uint32 // the owner that was alive
+		when   time.Time
+		spins  = spinBudget()
+	)
+	for {
+		if m.handle.Closed() {
+			return os.ErrClosed
+		}
+		w := m.word.Load()
+		if w&refuse != 0 {
+			return ErrOwnerDied
+		}
+		if w&Locked == 0 {
+			if m.word.CompareAndSwap(w, m.mine|flags|w&(Waiters|Died)|queued) { // PAIRS WITH unlock
+				m.race.Acquire()
+				return nil
+			}
+			continue
+		}
+		if spins > 0 {
+			spins--
+			atomics.Pause(spinPause)
+			continue
+		}
+		if owner := uint32(w >> 32); owner != asked || time.Since(when) > askAgain {
+			if m.peers.Dead(owner) {
+				m.bury(w)
+				continue
+			}
+			asked, when = owner, time.Now()
+		}
+		if w&Waiters == 0 {
+			if !m.word.CompareAndSwap(w, w|Waiters) {
+				continue
+			}
+			w |= Waiters
+		}
+		queued = Waiters
+		if err := futex.Wait(ctx, m.low, uint32(w)); err != nil {
+			// The wait may have swallowed a wake. Look once more; if others still hold the word, its WAITERS bit makes
+			// them wake somebody else.
+			return m.last(ctx, err, flags, refuse)
+		}
+	}
+}
+
+// last is the last attempt of a waiter whose wait ended with err: it takes a free word all the same, and never sleeps.
+func (m *Mutex) last(ctx context.Context, err error, flags, refuse uint64) error {
+	for !m.handle.Closed() {
+		w := m.word.Load()
+		switch {
+		case w&refuse != 0:
+			return ErrOwnerDied
+		case w&Locked == 0:
+			if m.word.CompareAndSwap(w, m.mine|flags|w&(Waiters|Died)|Waiters) {
+				m.race.Acquire()
+				return nil
+			}
+		case m.peers.KnownDead(uint32(w >> 32)):
+			m.bury(w)
+		default:
+			return err
+		}
+	}
+	futex.Wake(m.low, 1) // in case the wake that ended the wait was meant for one who stays
+	return os.ErrClosed
+}
+
+// TryLock takes the word if it is free. It asks nobody: an owner counts as dead once that is known.
+func (m *Mutex) TryLock(flags uint64) (bool, error) {
+	for {
+		if m.handle.Closed() {
+			return false, os.ErrClosed
+		}
+		w := m.word.Load()
+		switch {
+		case w&Died != 0:
+			return false, ErrOwnerDied
+		case w&Locked == 0:
+			if m.word.CompareAndSwap(w, m.mine|flags|w&Waiters) { // PAIRS WITH unlock
+				m.race.Acquire()
+				return true, nil
+			}
+		case m.peers.KnownDead(uint32(w >> 32)):
+			m.bury(w)
+		default:
+			return false, nil
+		}
+	}
+}
+
+// Recover takes the word, waiting until it is free or ctx is done. If its owner died it first runs repair (which may be
+// nil); if that fails, panics or ends its goroutine the word is left as before, not held.
+func (m *Mutex) Recover(ctx context.Context, repair func() error) (err error) {
+	if err := m.lock(ctx, 0, 0); err != nil {
+		return err
+	}
+	if m.word.Load()&Died == 0 {
+		return nil
+	}
+	repaired := false
+	defer func() {
+		if !repaired {
+			m.Abandon()
+		}
+	}()
+	if repair != nil {
+		if err := repair(); err != nil {
+			return err
+		}
+	}
+	for {
+		w := m.word.Load()
+		if err := m.held(w); err != nil {
+			repaired = true // not ours to abandon: the repair released it
+			return err
+		}
+		if m.word.CompareAndSwap(w, w&^Died) {
+			repaired = true
+			return nil
+		}
+	}
+}
+
+// Unlock frees the word and wakes a waiter. A word with DIED, which only a running repair holds, keeps it.
+func (m *Mutex) Unlock() error { return m.unlock(0) }
+
+// Abandon frees the word as the death of this process would.
+func (m *Mutex) Abandon() error { return m.unlock(Died) }
+
+func (m *Mutex) unlock(mark uint64) error {
+	m.race.Release()
+	for {
+		w := m.word.Load()
+		if err := m.held(w); err != nil {
+			return err
+		}
+		free := w & (Waiters | Died)
+		if mark |= free & Died; mark != 0 {
+			free = Died | Waiters
+		}
+		if !m.word.CompareAndSwap(w, free) { // PAIRS WITH Take, lock, TryLock
+			continue
+		}
+		switch free {
+		case Died | Waiters:
+			futex.Wake(m.low, everybody)
+		case Waiters:
+			if futex.Wake(m.low, 1) == 0 {
+				m.word.CompareAndSwap(Waiters, 0)
+			}
+		}
+		return nil
+	}
+}
+
+// held is nil if w says that this process holds the word.
+func (m *Mutex) held(w uint64) error {
+	switch {
+	case w&Locked == 0:
+		return ErrNotLocked
+	case w>>32 != m.mine>>32:
+		return ErrNotOwner
+	}
+	return nil
+}
+
+// bury frees the word w, whose owner is dead.
+func (m *Mutex) bury(w uint64) {
+	free := uint64(Died | Waiters)
+	if w&(Whole|Died) == Whole {
+		free = w & Waiters
+	}
+	if m.word.CompareAndSwap(w, free) && free != 0 {
+		futex.Wake(m.low, everybody)
+	}
+}
+
+// Locked reports whether anybody holds the word.
+func (m *Mutex) Locked() bool { return m.word.Load()&Locked != 0 }
+
+// Died reports whether the word waits for a recovery.
+func (m *Mutex) Died() bool { return m.word.Load()&Died != 0 }
+
+// Owner is the id of the process that holds the word, 0 for nobody.
+func (m *Mutex) Owner() uint32 { return uint32(m.word.Load() >> 32) }
+
+const everybody = 1<<31 - 1
+
+// askAgain is how long an answer that an owner lives is good for: long enough that a busy word is not asked for at each
+// sleep, and shorter than the cap of a sleep, so that at its end the owner is asked for again.
+const askAgain = 250 * time.Millisecond
+
+// Spinning pays only while the owner runs on another CPU. The budget is about two microseconds, less than what a sleep
+// and a wake cost together.
+const spinPause = 4
+
+func spinBudget() int {
+	if runtime.NumCPU() == 1 {
+		return 0
+	}
+	return 30
+}

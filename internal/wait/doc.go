@@ -1,0 +1,2 @@
+// Package wait is how things that do not block by themselves (rings) are waited for.
+package wait
