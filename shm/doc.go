@@ -1,0 +1,64 @@
+// Package shm gives segments of shared memory and the typed, named objects that live in them.
+//
+// A segment is memory that several processes map, with an allocator, a directory of names and a table of the processes that
+// have it. [Anonymous] makes one without a name: children get it through the objects in their arguments (package
+// process). Objects (locks, values, arrays, blocks) are made by the packages that know their kind.
+//
+// All of it is lock-free: a process that is killed or stopped at any instruction holds nobody up here and harms nothing. What a kill
+// can leave is one block of the heap that nobody has, if it falls between taking the memory of a new object and
+// finishing it.
+//
+// Linux only at present (3.17; /proc must be mounted where segments are made); elsewhere the constructors return errors.ErrUnsupported, and
+// so they do on big-endian machines.
+//
+// # Layout
+//
+// All numbers are little-endian; docs/LAYOUT.md has the same for other languages, with the protocols. "creator" writes
+// before the segment, or the object, can be seen by others.
+//
+//	segment
+//	0       8       magic "SHOAL" ff 0d 0a    creator
+//	8       4       format version, 1         creator
+//	12      4       flags, 0                  creator
+//	16      8       size                      creator
+//	24      16      UUID                      creator
+//	40      8       created, ns since 1970    creator
+//	48      4       creator's owner id        creator
+//	52      4       creator's pid             creator
+//	56      8       offset of the heap        creator
+//	128     4       slots used                who claims a slot; CAS, grows
+//	136     8       slots freed, a clock      who frees a slot; add
+//	256     4       death epoch, futex word   who notices a death; add
+//	384     8       top of the heap           who lays a block, or finds one laid; CAS, grows
+//	512     8       committed                 who reserved memory; CAS
+//	2048    1024    lists of free blocks      reserved, 0
+//	4096    8192    1,024 buckets             who links an object; CAS
+//	12288   524288  4,096 slots of 128        the participants, see below
+//	536576          heap                      blocks in a row, multiples of 128
+//
+//	slot
+//	0       4       generation<<12 | state    see participant.go; CAS
+//	4       4       pid                       the participant, or its parent
+//	8       8       pid namespace (inode)     the same
+//	16      8       since, ns since 1970      the same
+//	24      8       stamp of its last freeing who frees it, before the state
+//	32      4       doorbell, futex word      reserved
+//	40      8       table of waits            reserved
+//
+//	block
+//	0       8       owner id<<32 | units      who lays it; CAS from 0, once
+//	8       8       generation<<4 | state     who publishes the object; CAS
+//	16      8       next in the bucket        who links it, before it is linked
+//	24      8       structural type hash      creator
+//	32      8       kind, ASCII, zero padded  creator
+//	40      8       size of the payload       creator
+//	48      2       length of the name        creator
+//	50      2       length of the type's name creator
+//	52      1       type code                 creator
+//	56      8       created, ns since 1970    creator
+//	64      4       creator's owner id        creator
+//	68      4       creator's pid             creator
+//	72      8       limbo                     reserved
+//	80      16      owner words: at, count, stride, class   creator
+//	128             payload, then the name, then the type's name
+package shm

@@ -1,0 +1,21 @@
+package shm
+
+import "errors"
+
+var (
+	// ErrKind is returned by Open… when the name belongs to an object of another kind or element type.
+	ErrKind = errors.New("shm: object of another kind or type")
+	// ErrNoSpace is returned when the segment, or the memory behind it (then also syscall.ENOSPC), is full.
+	ErrNoSpace = errors.New("shm: no space left")
+	// ErrCorrupt is returned when shared bytes contradict themselves.
+	ErrCorrupt = errors.New("shm: corrupt")
+	// ErrVersion is returned when a segment has another format version.
+	ErrVersion = errors.New("shm: format version not supported")
+	// ErrUnreachable is returned when a handle arrives from an anonymous segment that this process cannot map: the
+	// parent did not hand it over.
+	ErrUnreachable = errors.New("shm: segment not reachable from this process")
+	// ErrStale is returned for a handle of an object that is not there any more.
+	ErrStale = errors.New("shm: object has been freed")
+	// ErrType is returned (and is the panic of process.Register) when a type cannot cross or be shared.
+	ErrType = errors.New("shm: type cannot be shared")
+)

@@ -1,0 +1,20 @@
+package shm
+
+import "reflect"
+
+// The types and places of the format.
+var (
+	HeaderType = reflect.TypeFor[header]()
+	SlotType   = reflect.TypeFor[slot]()
+	ObjectType = reflect.TypeFor[object]()
+)
+
+const (
+	DirAt    = dirAt
+	SlotsAt  = slotsAt
+	HeapAt   = heapAt
+	LockBase = lockBase
+)
+
+// Memory is the whole segment, for those who play the vandal.
+func Memory(s *Segment) []byte { return s.memory }

@@ -1,0 +1,140 @@
+package shm
+
+import (
+	"structs"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/shoal-ipc/shoal/internal/layout"
+)
+
+// The format of a segment; docs/LAYOUT.md describes it for other languages, doc.go names who writes what.
+const (
+	formatVersion = 1
+
+	dirBuckets = 1024
+	slotCount  = 4096
+	classCount = 128
+
+	dirAt   = 4096
+	slotsAt = dirAt + 8*dirBuckets
+	heapAt  = slotsAt + slotCount*128
+
+	// unit is the alignment and the unit of size of blocks.
+	unit = layout.CacheLine
+	// objectHead is the size of an object's header; the payload follows it.
+	objectHead = 128
+)
+
+// magic starts every segment. The line ends and the byte above 127 show a copy in text mode.
+var magic = [8]byte{'S', 'H', 'O', 'A', 'L', 0xff, '\r', '\n'}
+
+// header is the first page of a segment. What is not atomic is written before the segment is visible to anybody and never
+// again.
+type header struct {
+	_          structs.HostLayout
+	Magic      [8]byte
+	Version    uint32
+	Flags      uint32 // 0
+	Size       uint64
+	UUID       [16]byte
+	Created    int64  // nanoseconds since 1970
+	Creator    uint32 // owner id
+	CreatorPid uint32
+	HeapAt     uint64
+	_          [unit - 64]byte
+
+	SlotsUsed atomic.Uint32 // slots [0, SlotsUsed) were claimed at least once
+	_         uint32
+	Freed     atomic.Uint64 // how many slots were given back so far: the stamps of the slots
+	_         [unit - 16]byte
+
+	DeathEpoch atomic.Uint32 // futex word: one more for every death that was noticed
+	_          [unit - 4]byte
+
+	Top atomic.Uint64 // offset of the next block to be laid
+	_   [unit - 8]byte
+
+	Committed atomic.Uint64 // memory [0, Committed) is reserved and may be touched
+	_         [unit - 8]byte
+
+	_    [2048 - 5*unit]byte
+	Free [classCount]atomic.Uint64 // reserved for the lists of free blocks
+	_    [dirAt - 2048 - 8*classCount]byte
+}
+
+// slot is one participant.
+type slot struct {
+	_ structs.HostLayout
+	// Word is generation<<12 | state.
+	Word atomic.Uint32
+	// Pid is the process id in the namespace PidSpace (an inode, 0 if unknown); 0 until a child has begun to run.
+	Pid      atomic.Uint32
+	PidSpace atomic.Uint64
+	Since    atomic.Int64  // nanoseconds since 1970
+	Freed    atomic.Uint64 // the stamp of when the slot was given back
+	Doorbell atomic.Uint32 // futex word, reserved for the watchers
+	_        uint32
+	Waits    atomic.Uint64 // reserved: offset of the table of who waits for what
+	_        [unit - 48]byte
+}
+
+// object is the header of a block; the payload follows it, then the name and the type's name.
+type object struct {
+	_ structs.HostLayout
+	// Claim is owner<<32 | units: who laid the block and how long it is. 0 where no block was laid yet; then never 0
+	// again and never changed.
+	Claim atomic.Uint64
+	// State is owner<<32 | generation<<4 | state.
+	State atomic.Uint64
+	// Next is the offset of the next object in the same bucket of the directory, 0 at its end.
+	Next       atomic.Uint64
+	Hash       uint64 // layout.Hash of the type, 0 if the kind has none
+	Kind       [8]byte
+	Size       uint64 // of the payload, in bytes
+	NameLen    uint16
+	TypeLen    uint16
+	Code       uint8 // Python's type code, or 0
+	_          [3]byte
+	Created    int64
+	Creator    uint32 // owner id
+	CreatorPid uint32
+	Limbo      uint64 // reserved: offset of the record of who still has a freed object open
+
+	// Where the payload has words that name owners, for whoever sweeps up after a dead process: Count words, the first at
+	// payload offset At, Stride bytes apart; Class tells their protocol (1: package robust).
+	Owners ownerWords
+	_      [objectHead - 96]byte
+}
+
+type ownerWords struct {
+	_                        structs.HostLayout
+	At, Count, Stride, Class uint32
+}
+
+// The format in numbers; a mistake does not compile.
+var (
+	_ [dirAt]struct{}      = [unsafe.Sizeof(header{})]struct{}{}
+	_ [unit]struct{}       = [unsafe.Sizeof(slot{})]struct{}{}
+	_ [objectHead]struct{} = [unsafe.Sizeof(object{})]struct{}{}
+	_ [128]struct{}        = [unsafe.Offsetof(header{}.SlotsUsed)]struct{}{}
+	_ [256]struct{}        = [unsafe.Offsetof(header{}.DeathEpoch)]struct{}{}
+	_ [384]struct{}        = [unsafe.Offsetof(header{}.Top)]struct{}{}
+	_ [512]struct{}        = [unsafe.Offsetof(header{}.Committed)]struct{}{}
+	_ [2048]struct{}       = [unsafe.Offsetof(header{}.Free)]struct{}{}
+	_ [16]struct{}         = [unsafe.Offsetof(object{}.Next)]struct{}{}
+	_ [80]struct{}         = [unsafe.Offsetof(object{}.Owners)]struct{}{}
+)
+
+// memory is a mapped segment. Offsets given to its methods were checked by the caller.
+type memory []byte
+
+func (m memory) header() *header { return (*header)(unsafe.Pointer(unsafe.SliceData(m))) }
+
+func (m memory) bucket(i uint32) *atomic.Uint64 {
+	return (*atomic.Uint64)(unsafe.Pointer(&m[dirAt+8*i]))
+}
+
+func (m memory) slot(i uint32) *slot { return (*slot)(unsafe.Pointer(&m[slotsAt+unit*i])) }
+
+func (m memory) object(off uint64) *object { return (*object)(unsafe.Pointer(&m[off])) }

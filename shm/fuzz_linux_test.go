@@ -1,0 +1,136 @@
+package shm_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+// vandalise writes to a live segment what data says: 8 bytes of place and 8 of content each.
+func vandalise(mem []byte, used int, data []byte) {
+	for ; len(data) >= 16; data = data[16:] {
+		at := binary.LittleEndian.Uint64(data) % uint64(used)
+		if data[7]&1 == 0 {
+			at &^= 7
+		}
+		if binary.LittleEndian.Uint64(data)>>62 == 0 {
+			at %= 4096 // the header more often
+		}
+		copy(mem[at:used], data[8:16])
+	}
+}
+
+// everything calls every method; what they answer does not matter, that they return does.
+func everything(seg *shm.Segment, b *shm.Block) {
+	seg.Info()
+	seg.Participants()
+	for range seg.Objects() {
+	}
+	for i := range uint32(8) {
+		seg.Dead(i<<12 | i)
+		seg.KnownDead(seg.Self() + i)
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		if o, err := shm.OpenBlock(seg, name); err == nil {
+			clear(o.Bytes())
+			if len(o.Bytes()) >= 4 {
+				o.Uint32(0).Add(1)
+			}
+			o.Close()
+		}
+		if o, err := shm.NewBlock(seg, name, 100); err == nil {
+			clear(o.Bytes())
+		}
+	}
+	h := b.Handle()
+	for i := range uint64(4) {
+		h.Offset = uint64(shm.HeapAt) + 128*i
+		for gen := range uint32(3) {
+			h.Generation = gen
+			data, _ := h.MarshalBinary()
+			var c shm.Block
+			if c.UnmarshalBinary(data) == nil {
+				clear(c.Bytes())
+			}
+		}
+	}
+	if g, err := seg.Prepare(); err == nil {
+		g.Abandon()
+	}
+	runtime.KeepAlive(b)
+}
+
+func fuzzSegment(t testing.TB, data []byte) {
+	seg, err := shm.Anonymous(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer seg.Close()
+	b := block(t, seg, "a", 256)
+	block(t, seg, "b", 1)
+	used := seg.Info().Used
+	// Half before, half after somebody else has looked.
+	half := len(data) / 32 * 16
+	vandalise(shm.Memory(seg), used, data[:half])
+	everything(seg, b)
+	vandalise(shm.Memory(seg), used, data[half:])
+	everything(seg, b)
+}
+
+// FuzzSegment writes random bytes over a live segment and calls every method.
+func FuzzSegment(f *testing.F) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for n := range 20 {
+		data := make([]byte, 16*(n+1))
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { fuzzSegment(t, data) })
+}
+
+// Segments filled with one byte, and with bytes that look like offsets.
+func TestVandals(t *testing.T) {
+	for _, c := range []byte{0, 1, 0x7f, 0x80, 0xff} {
+		for _, from := range []int{0, 128, 384, 512, 4096, shm.SlotsAt, shm.HeapAt} {
+			t.Run(fmt.Sprintf("%#x from %d", c, from), func(t *testing.T) {
+				seg, err := shm.Anonymous(1 << 20)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer seg.Close()
+				b := block(t, seg, "a", 256)
+				mem := shm.Memory(seg)[from:seg.Info().Used]
+				for i := range mem {
+					mem[i] = c
+				}
+				everything(seg, b)
+			})
+		}
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	data := make([]byte, 16*32)
+	for range 300 {
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		for i := 8; i < len(data); i += 16 { // contents that are plausible
+			switch r.IntN(4) {
+			case 0:
+				binary.LittleEndian.PutUint64(data[i:], uint64(r.IntN(1<<21)))
+			case 1:
+				binary.LittleEndian.PutUint64(data[i:], uint64(shm.HeapAt+128*r.IntN(16)))
+			case 2:
+				binary.LittleEndian.PutUint64(data[i:], uint64(shm.HeapAt/128+r.IntN(16)))
+			}
+		}
+		fuzzSegment(t, data)
+	}
+}

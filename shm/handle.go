@@ -1,0 +1,78 @@
+package shm
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Handle names an object for the whole machine: segment identity, offset, generation. Its text form suits
+// environments and command lines of programs in other languages; Go programs pass the objects themselves.
+type Handle struct {
+	Segment    [16]byte
+	Offset     uint64
+	Generation uint32
+}
+
+// MarshalText implements encoding.TextMarshaler: the UUID, the offset and the generation in hexadecimal, with "-" between them.
+func (h Handle) MarshalText() ([]byte, error) {
+	return fmt.Appendf(nil, "%x-%x-%x", h.Segment, h.Offset, h.Generation), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (h *Handle) UnmarshalText(text []byte) error {
+	bad := func() error { return fmt.Errorf("shm: %q is no handle", text) }
+	parts := strings.Split(string(text), "-")
+	if len(parts) != 3 || len(parts[0]) != hex.EncodedLen(len(h.Segment)) {
+		return bad()
+	}
+	var n Handle
+	if _, err := hex.Decode(n.Segment[:], []byte(parts[0])); err != nil {
+		return bad()
+	}
+	off, err := strconv.ParseUint(parts[1], 16, 64)
+	if err != nil {
+		return bad()
+	}
+	gen, err := strconv.ParseUint(parts[2], 16, 32)
+	if err != nil {
+		return bad()
+	}
+	n.Offset, n.Generation = off, uint32(gen)
+	*h = n
+	return nil
+}
+
+// The binary form, little-endian; what may follow is the name of the segment, empty for an anonymous one.
+//
+//	0   1   format, 1
+//	1   16  UUID
+//	17  8   offset
+//	25  4   generation
+const (
+	handleFormat = 1
+	handleSize   = 29
+)
+
+// MarshalBinary implements encoding.BinaryMarshaler; an object's MarshalBinary is that of its Handle.
+func (h Handle) MarshalBinary() ([]byte, error) {
+	b := append(make([]byte, 0, handleSize), handleFormat)
+	b = append(b, h.Segment[:]...)
+	b = binary.LittleEndian.AppendUint64(b, h.Offset)
+	return binary.LittleEndian.AppendUint32(b, h.Generation), nil
+}
+
+// UnmarshalBinary implements encoding.BinaryUnmarshaler.
+func (h *Handle) UnmarshalBinary(b []byte) error {
+	if len(b) != handleSize || b[0] != handleFormat {
+		return fmt.Errorf("%w: handle of %d bytes", ErrCorrupt, len(b))
+	}
+	*h = Handle{
+		Segment:    [16]byte(b[1:17]),
+		Offset:     binary.LittleEndian.Uint64(b[17:]),
+		Generation: binary.LittleEndian.Uint32(b[25:]),
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+package shm
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"time"
+)
+
+// Kind describes a kind of object to those who build one: its functions make and find objects of that kind and attach a Ref
+// to them. The types of packages locks, value and array are built with it, and others can be.
+type Kind struct {
+	Name string // at most 8 bytes of ASCII: "lock"
+	Hash uint64 // of the element type (layout.Hash), 0 if the kind has none; must be equal to open
+	Type string // the element type's name, for people
+	Code byte   // Python's type code of the element, or 0
+	Min  int    // the least size; a smaller object is ErrCorrupt to open
+	// Guarded says that the payload begins with an owner word (package robust), so that the object can be opened as a
+	// lock too.
+	Guarded bool
+	// AnyGuarded opens every object that is Guarded, whatever its kind.
+	AnyGuarded bool
+}
+
+const classRobust = 1
+
+const maxTypeName = 500
+
+// New makes an object of size bytes, attaches r to it and returns its memory. init fills the memory, which is zeroed, before anybody
+// else can see it. The errors are fs.ErrExist if the name is taken, ErrNoSpace, ErrCorrupt, os.ErrClosed and init's.
+func (k Kind) New(r *Ref, seg *Segment, name string, size int, init func(mem []byte) error) ([]byte, error) {
+	off, err := k.make(seg, name, size, init)
+	if err == nil {
+		err = k.attach(r, seg, off, nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("shm: new %s %q: %w", k.Name, name, err)
+	}
+	return r.mem, nil
+}
+
+// Open finds the object name, attaches r to it and returns its memory. The errors are fs.ErrNotExist, ErrKind, ErrCorrupt
+// and os.ErrClosed.
+func (k Kind) Open(r *Ref, seg *Segment, name string) ([]byte, error) {
+	err := k.open(r, seg, name)
+	if err != nil {
+		return nil, fmt.Errorf("shm: open %s %q: %w", k.Name, name, err)
+	}
+	return r.mem, nil
+}
+
+// OpenOrNew does whichever succeeds; of many callers exactly one makes the object. With the name "" it is New.
+func (k Kind) OpenOrNew(r *Ref, seg *Segment, name string, size int, init func(mem []byte) error) ([]byte, error) {
+	for {
+		if name != "" {
+			if m, err := k.Open(r, seg, name); !errors.Is(err, fs.ErrNotExist) {
+				return m, err
+			}
+		}
+		if m, err := k.New(r, seg, name, size, init); !errors.Is(err, fs.ErrExist) {
+			return m, err
+		}
+	}
+}
+
+// Unmarshal attaches r to the object whose handle data is (see Ref.MarshalBinary) and returns its memory. The segment is
+// found among those that this process has and those that its parent handed over. The errors are ErrUnreachable,
+// ErrStale, ErrKind and ErrCorrupt.
+func (k Kind) Unmarshal(r *Ref, data []byte) ([]byte, error) {
+	var h Handle
+	if err := h.UnmarshalBinary(data); err != nil {
+		return nil, fmt.Errorf("shm: %s from a handle: %w", k.Name, err)
+	}
+	return k.OpenHandle(r, h)
+}
+
+// OpenHandle is Unmarshal of a Handle.
+func (k Kind) OpenHandle(r *Ref, h Handle) ([]byte, error) {
+	s, err := table.resolve(h.Segment)
+	if err == nil {
+		err = k.attach(r, s, h.Offset, &h.Generation)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("shm: %s from a handle: %w", k.Name, err)
+	}
+	return r.mem, nil
+}
+
+func (k Kind) make(seg *Segment, name string, size int, init func(mem []byte) error) (uint64, error) {
+	defer runtime.KeepAlive(seg)
+	if seg.closed.Load() {
+		return 0, os.ErrClosed
+	}
+	if err := checkName(name); err != nil {
+		return 0, err
+	}
+	if size < 0 {
+		return 0, fmt.Errorf("%w: size %d", os.ErrInvalid, size)
+	}
+	if name != "" { // before memory is spent
+		if off, err := seg.lookup(name); off != 0 || err != nil {
+			return 0, cmpErr(err, fs.ErrExist)
+		}
+	}
+	typ := k.Type[:min(len(k.Type), maxTypeName)]
+	off, err := seg.lay(uint64(size) + uint64(len(name)+len(typ)))
+	if err != nil {
+		return 0, err
+	}
+	o := seg.object(off)
+	o.Hash, o.Size, o.Code = k.Hash, uint64(size), k.Code
+	copy(o.Kind[:], k.Name)
+	o.NameLen, o.TypeLen = uint16(len(name)), uint16(len(typ))
+	o.Created, o.Creator, o.CreatorPid = time.Now().UnixNano(), seg.self, uint32(os.Getpid())
+	if k.Guarded {
+		o.Owners = ownerWords{Count: 1, Class: classRobust}
+	}
+	at := off + objectHead
+	text := seg.memory[at+uint64(size):]
+	copy(text, name)
+	copy(text[len(name):], typ)
+	if init != nil {
+		if err := init(seg.memory[at : at+uint64(size) : at+uint64(size)]); err != nil {
+			o.giveUp()
+			return 0, err
+		}
+	}
+	if name != "" {
+		if other, err := seg.link(off, name); other != 0 || err != nil {
+			o.giveUp()
+			return 0, cmpErr(err, fs.ErrExist)
+		}
+	}
+	o.publish()
+	return off, nil
+}
+
+// cmpErr is err, or other if err is nil.
+func cmpErr(err, other error) error {
+	if err != nil {
+		return err
+	}
+	return other
+}
+
+func (k Kind) open(r *Ref, seg *Segment, name string) error {
+	defer runtime.KeepAlive(seg)
+	if seg.closed.Load() {
+		return os.ErrClosed
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if name == "" {
+		return fs.ErrNotExist
+	}
+	off, err := seg.lookup(name)
+	if off == 0 || err != nil {
+		return cmpErr(err, fs.ErrNotExist)
+	}
+	return k.attach(r, seg, off, nil)
+}
+
+// attach makes r a handle of the object at off, whose generation must be gen if that is given.
+func (k Kind) attach(r *Ref, seg *Segment, off uint64, gen *uint32) error {
+	defer runtime.KeepAlive(seg)
+	if r.seg != nil {
+		return fmt.Errorf("%w: the handle is in use", os.ErrInvalid)
+	}
+	o, room, err := seg.block(off)
+	if err != nil {
+		return err
+	}
+	st := o.State.Load()
+	if st&stateMask != stateLive || gen != nil && *gen != generationOf(st) {
+		return ErrStale
+	}
+	size := o.Size
+	if size > room {
+		return fmt.Errorf("%w: object at %d does not fit into its block", ErrCorrupt, off)
+	}
+	guarded := o.Owners == ownerWords{Count: 1, Class: classRobust} && size >= 8
+	if kind := kindName(o.Kind); !(k.AnyGuarded && guarded) && (kind != k.Name || o.Hash != k.Hash) {
+		_, typ, _ := seg.texts(off, o, room)
+		return fmt.Errorf("%w: it is %s of %q, asked for %s of %q", ErrKind, kind, typ, k.Name, k.Type)
+	}
+	if size < uint64(k.Min) {
+		return fmt.Errorf("%w: %s of %d bytes at %d", ErrCorrupt, k.Name, size, off)
+	}
+	name, _, err := seg.texts(off, o, room)
+	if err != nil {
+		return err
+	}
+	return r.attach(seg, off, generationOf(st), string(name), size)
+}
+
+func kindName(b [8]byte) string {
+	n := 0
+	for n < len(b) && b[n] != 0 {
+		n++
+	}
+	return string(b[:n])
+}

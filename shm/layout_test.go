@@ -1,0 +1,53 @@
+package shm_test
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/shoal-ipc/shoal/internal/layout"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+// TestLayout holds the structures to the numbers of docs/LAYOUT.md.
+func TestLayout(t *testing.T) {
+	for _, c := range []struct {
+		typ    reflect.Type
+		size   uintptr
+		fields map[string]uintptr
+	}{
+		{shm.HeaderType, 4096, map[string]uintptr{
+			"Magic": 0, "Version": 8, "Flags": 12, "Size": 16, "UUID": 24, "Created": 40, "Creator": 48, "CreatorPid": 52,
+			"HeapAt": 56, "SlotsUsed": 128, "Freed": 136, "DeathEpoch": 256, "Top": 384, "Committed": 512, "Free": 2048,
+		}},
+		{shm.SlotType, 128, map[string]uintptr{
+			"Word": 0, "Pid": 4, "PidSpace": 8, "Since": 16, "Freed": 24, "Doorbell": 32, "Waits": 40,
+		}},
+		{shm.ObjectType, 128, map[string]uintptr{
+			"Claim": 0, "State": 8, "Next": 16, "Hash": 24, "Kind": 32, "Size": 40, "NameLen": 48, "TypeLen": 50, "Code": 52,
+			"Created": 56, "Creator": 64, "CreatorPid": 68, "Limbo": 72, "Owners": 80,
+		}},
+	} {
+		if err := layout.CheckShared(c.typ); err != nil {
+			t.Error(err)
+		}
+		if c.typ.Size() != c.size {
+			t.Errorf("%v has %d bytes, want %d", c.typ, c.typ.Size(), c.size)
+		}
+		for i := range c.typ.NumField() {
+			f := c.typ.Field(i)
+			if f.Name == "_" {
+				continue
+			}
+			if want, ok := c.fields[f.Name]; !ok || f.Offset != want {
+				t.Errorf("%v.%s is at %d, want %d (listed: %v)", c.typ, f.Name, f.Offset, want, ok)
+			}
+			delete(c.fields, f.Name)
+		}
+		if len(c.fields) > 0 {
+			t.Errorf("%v lacks %v", c.typ, c.fields)
+		}
+	}
+	if got := [4]int{shm.DirAt, shm.SlotsAt, shm.HeapAt, shm.LockBase >> 40}; got != [4]int{4096, 12288, 536576, 1 << 22} {
+		t.Errorf("tables are at %v", got)
+	}
+}
