@@ -1,0 +1,163 @@
+// Package guard is how values and arrays are locked: by a lock of their own, by one that they were given, or not at all.
+//
+// # Layout
+//
+// The first 32 bytes of the payload of whatever has a guard:
+//
+//	0    8   owner word of the lock of its own    package robust
+//	8    8   offset of the lock it was given      creator
+//	16   4   generation of that                   creator
+//	20   4   mode: 0 own, 1 given, 2 none         creator
+//	24   8   the kind's
+package guard
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/shoal-ipc/shoal/internal/robust"
+	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+const (
+	// Size is how many bytes of the payload belong to the guard.
+	Size = 24
+
+	modeOwn   = 0
+	modeGiven = 1
+	modeNone  = 2
+)
+
+// Options are what the creator chose.
+type Options struct {
+	Lock     locks.Mutex // a given lock
+	Unlocked bool
+}
+
+// Guard is a process's use of the lock of an object.
+type Guard struct {
+	m     robust.Mutex
+	mode  uint32
+	owner Closer
+	given shm.Ref // the given lock's object, which must stay mapped
+
+	once sync.Once
+	lock locks.Mutex
+}
+
+// Own reports whether the object is to have a lock of its own.
+func (o Options) Own() bool { return o.Lock == nil && !o.Unlocked }
+
+// Init writes the guard of a new object in seg into mem.
+func (o Options) Init(seg *shm.Segment, mem []byte) error {
+	switch {
+	case o.Own():
+		return nil // zero is a free lock of its own
+	case o.Lock != nil && o.Unlocked:
+		return fmt.Errorf("%w: both Lock and Unlocked", os.ErrInvalid)
+	case o.Unlocked:
+		binary.LittleEndian.PutUint32(mem[20:], modeNone)
+		return nil
+	}
+	l, ok := o.Lock.(*locks.Lock)
+	if !ok || l.Segment() != seg {
+		return fmt.Errorf("%w: the lock must be a *locks.Lock in the same segment", os.ErrInvalid)
+	}
+	h := l.Handle()
+	binary.LittleEndian.PutUint64(mem[8:], h.Offset)
+	binary.LittleEndian.PutUint32(mem[16:], h.Generation)
+	binary.LittleEndian.PutUint32(mem[20:], modeGiven)
+	return nil
+}
+
+// Closer is a handle that knows whether it was closed.
+type Closer interface {
+	shm.Object
+	Closed() bool
+}
+
+// Use readies g for owner, whose payload is mem; o has the lock that owner was made with, in the process that did.
+func (g *Guard) Use(owner Closer, mem []byte, o Options) error {
+	g.owner, g.lock = owner, o.Lock
+	g.mode = binary.LittleEndian.Uint32(mem[20:])
+	seg := owner.Segment()
+	switch g.mode {
+	case modeOwn:
+		g.m = robust.At(mem, seg, owner)
+	case modeGiven:
+		guarded := shm.Kind{Name: "lock", Min: robust.Size, AnyGuarded: true}
+		m, err := guarded.OpenHandle(&g.given, g.givenHandle(mem))
+		if err != nil {
+			return err
+		}
+		g.m = robust.At(m, seg, owner)
+	case modeNone:
+	default:
+		return fmt.Errorf("%w: guard of mode %d", shm.ErrCorrupt, g.mode)
+	}
+	return nil
+}
+
+func (g *Guard) givenHandle(mem []byte) shm.Handle {
+	return shm.Handle{
+		Segment:    g.owner.Handle().Segment,
+		Offset:     binary.LittleEndian.Uint64(mem[8:]),
+		Generation: binary.LittleEndian.Uint32(mem[16:]),
+	}
+}
+
+// Lock takes the lock; flags are package robust's.
+func (g *Guard) Lock(ctx context.Context, flags uint64) error {
+	if g.owner.Closed() {
+		return os.ErrClosed
+	}
+	if g.mode == modeNone || g.m.Take(flags) {
+		return nil
+	}
+	return g.m.Lock(ctx, flags)
+}
+
+// Unlock frees what Lock took with the same flags.
+func (g *Guard) Unlock(flags uint64) error {
+	if g.mode == modeNone || g.m.Free(flags) {
+		return nil
+	}
+	return g.m.Unlock()
+}
+
+// Abandon leaves the lock as if this process had died holding it.
+func (g *Guard) Abandon() {
+	if g.mode != modeNone {
+		g.m.Abandon()
+	}
+}
+
+// Mutex is the lock as users see it, nil if there is none.
+func (g *Guard) Mutex() locks.Mutex {
+	if g.mode == modeNone {
+		return nil
+	}
+	g.once.Do(func() {
+		if g.lock != nil {
+			return
+		}
+		h := g.owner.Handle()
+		if g.mode == modeGiven {
+			h = g.given.Handle()
+		}
+		data, err := h.MarshalBinary()
+		l := new(locks.Lock)
+		if err == nil {
+			err = l.UnmarshalBinary(data)
+		}
+		if err != nil {
+			panic(os.ErrClosed) // it was there when the owner was opened
+		}
+		g.lock = l
+	})
+	return g.lock
+}

@@ -1,0 +1,135 @@
+package locks
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/shoal-ipc/shoal/internal/race"
+	"github.com/shoal-ipc/shoal/internal/robust"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+// Lock is a mutual exclusion lock. It is not recursive: a goroutine that acquires what its own process holds waits. Any goroutine of
+// the process that took it may release it; from another process Release is ErrNotOwner.
+//
+// All methods may be called from any goroutine of any process. An acquisition that need not wait succeeds also when ctx
+// is done. The lock is not fair, but nobody who waits is forgotten. Its progress is blocking: a holder that is stopped
+// holds up those who want the lock, and nobody else does.
+//
+// When a process dies holding the lock, however it dies, every Acquire and TryAcquire returns ErrOwnerDied, at once if the
+// call comes after the death, else within about a second. That lasts until a Recover has succeeded.
+//
+// In the terms of the Go memory model the n-th Release of a lock is synchronized before the return of every later
+// acquisition, in all processes; so is whatever an owner did before it died.
+type Lock struct {
+	shm.Ref
+	m robust.Mutex
+
+	// For the fast paths, which the compiler inlines into the caller (TestInlined).
+	word *uint64
+	mine uint64
+	shut *uint32
+}
+
+var lockKind = shm.Kind{Name: "lock", Min: robust.Size, Guarded: true, AnyGuarded: true}
+
+// NewLock makes a free lock. The errors are those of shm.Kind.New.
+func NewLock(seg *shm.Segment, name string) (*Lock, error) {
+	l := new(Lock)
+	mem, err := lockKind.New(&l.Ref, seg, name, robust.Size, nil)
+	return l.use(mem, err)
+}
+
+// OpenLock finds a lock; the name of a value or array that has a lock of its own finds that. The errors are those of
+// shm.Kind.Open.
+func OpenLock(seg *shm.Segment, name string) (*Lock, error) {
+	l := new(Lock)
+	mem, err := lockKind.Open(&l.Ref, seg, name)
+	return l.use(mem, err)
+}
+
+// OpenOrNewLock finds or makes a lock.
+func OpenOrNewLock(seg *shm.Segment, name string) (*Lock, error) {
+	l := new(Lock)
+	mem, err := lockKind.OpenOrNew(&l.Ref, seg, name, robust.Size, nil)
+	return l.use(mem, err)
+}
+
+// UnmarshalBinary implements encoding.BinaryUnmarshaler.
+func (l *Lock) UnmarshalBinary(data []byte) error {
+	mem, err := lockKind.Unmarshal(&l.Ref, data)
+	_, err = l.use(mem, err)
+	return err
+}
+
+func (l *Lock) use(mem []byte, err error) (*Lock, error) {
+	if err != nil {
+		return nil, err
+	}
+	l.m = robust.At(mem, l.Segment(), l)
+	l.word, l.mine = l.m.Fast()
+	l.shut = shm.ShutFlag(&l.Ref)
+	return l, nil
+}
+
+// Acquire takes l, waiting until it is free or ctx is done. The errors are ErrOwnerDied, ctx's, and os.ErrClosed; with an error the
+// caller does not hold l.
+func (l *Lock) Acquire(ctx context.Context) error {
+	if !race.Enabled && atomic.CompareAndSwapUint64(l.word, uint64(atomic.LoadUint32(l.shut)), l.mine) {
+		runtime.KeepAlive(l)
+		return nil
+	}
+	return l.acquireSlow(ctx)
+}
+
+func (l *Lock) acquireSlow(ctx context.Context) error {
+	defer runtime.KeepAlive(l)
+	return l.m.Lock(ctx, 0)
+}
+
+// TryAcquire takes l if it is free. The errors are ErrOwnerDied and os.ErrClosed.
+func (l *Lock) TryAcquire() (bool, error) {
+	ok, err := l.m.TryLock(0)
+	runtime.KeepAlive(l)
+	return ok, err
+}
+
+// Release frees l and wakes a waiter. The errors are ErrNotLocked, ErrNotOwner and os.ErrClosed.
+func (l *Lock) Release() error {
+	if !race.Enabled && atomic.CompareAndSwapUint64(l.word, l.mine|uint64(atomic.LoadUint32(l.shut)), 0) {
+		runtime.KeepAlive(l)
+		return nil
+	}
+	return l.releaseSlow()
+}
+
+func (l *Lock) releaseSlow() error {
+	defer runtime.KeepAlive(l)
+	if l.Closed() {
+		return os.ErrClosed
+	}
+	return l.m.Unlock()
+}
+
+// Recover takes l as Acquire does. If its owner died it first runs repair, which may be nil, holding the lock; if that fails, panics
+// or ends its goroutine, or the process dies in it, l is not held and still says ErrOwnerDied. The errors are repair's,
+// ctx's, and os.ErrClosed.
+func (l *Lock) Recover(ctx context.Context, repair func() error) error {
+	defer runtime.KeepAlive(l)
+	return l.m.Recover(ctx, repair)
+}
+
+// Locked reports whether anybody holds l; the answer may be old when it arrives.
+func (l *Lock) Locked() bool {
+	defer runtime.KeepAlive(l)
+	return l.m.Locked()
+}
+
+func (l *Lock) abandon() error {
+	defer runtime.KeepAlive(l)
+	return l.m.Abandon()
+}
+
+func (l *Lock) sealed() {}

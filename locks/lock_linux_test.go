@@ -1,0 +1,481 @@
+package locks_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+func segment(t testing.TB) *shm.Segment {
+	t.Helper()
+	seg, err := shm.Anonymous(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { seg.Close() })
+	return seg
+}
+
+func newLock(t testing.TB) *locks.Lock {
+	t.Helper()
+	l, err := locks.NewLock(segment(t), "lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func want(t testing.TB, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) || (err == nil) != (want == nil) {
+		t.Errorf("%s: %v, want %v", what, err, want)
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// over is a context that is done.
+func over() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+func TestLock(t *testing.T) {
+	ctx := t.Context()
+	l := newLock(t)
+	m, err := locks.OpenLock(l.Segment(), "lock")
+	must(t, err)
+	want(t, "Release of a free lock", l.Release(), locks.ErrNotLocked)
+	must(t, l.Acquire(over())) // need not wait
+	if !l.Locked() || !m.Locked() {
+		t.Error("a lock that is held is not locked")
+	}
+	if ok, err := m.TryAcquire(); ok || err != nil {
+		t.Errorf("TryAcquire of a held lock: %v, %v", ok, err)
+	}
+	want(t, "Acquire with a context that is done", m.Acquire(over()), context.Canceled)
+	soon, cancel := context.WithDeadline(ctx, time.Now().Add(20*time.Millisecond))
+	defer cancel()
+	if err := m.Acquire(soon); err != context.DeadlineExceeded {
+		t.Errorf("Acquire until a deadline: %v, want DeadlineExceeded itself", err)
+	}
+	must(t, m.Release()) // any handle, any goroutine of the process
+	if ok, err := l.TryAcquire(); !ok || err != nil {
+		t.Errorf("TryAcquire of a free lock: %v, %v", ok, err)
+	}
+	must(t, l.Recover(over(), nil2(t, l)))
+	must(t, l.Release())
+	want(t, "Release of a free lock", m.Release(), locks.ErrNotLocked)
+}
+
+// nil2 frees l, so that a Recover after it need not wait, and returns a repair that must not run.
+func nil2(t *testing.T, l *locks.Lock) func() error {
+	must(t, l.Release())
+	return func() error {
+		t.Error("a repair ran where nobody had died")
+		return nil
+	}
+}
+
+// A waiter goes on when its context ends, when the lock comes free, and when a handle is closed, and not before.
+func TestWaiters(t *testing.T) {
+	l := newLock(t)
+	open := func() *locks.Lock {
+		m, err := locks.OpenLock(l.Segment(), "lock")
+		must(t, err)
+		return m
+	}
+	must(t, l.Acquire(t.Context()))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancelled, closed, patient := make(chan error), make(chan error), make(chan error)
+	m, n := open(), open()
+	go func() { cancelled <- l.Acquire(ctx) }()
+	go func() { closed <- m.Acquire(t.Context()) }()
+	go func() { patient <- n.Acquire(t.Context()) }()
+	select {
+	case <-cancelled:
+		t.Fatal("acquired what is held")
+	case <-closed:
+		t.Fatal("acquired what is held")
+	case <-patient:
+		t.Fatal("acquired what is held")
+	case <-time.After(30 * time.Millisecond): // so that they sleep; nothing depends on it
+	}
+	cancel()
+	want(t, "cancelled", <-cancelled, context.Canceled)
+	must(t, m.Close())
+	want(t, "closed", <-closed, os.ErrClosed)
+	must(t, l.Release())
+	must(t, <-patient)
+	want(t, "closed handle", m.Acquire(t.Context()), os.ErrClosed)
+	want(t, "closed handle", m.Release(), os.ErrClosed)
+	_, err := m.TryAcquire()
+	want(t, "closed handle", err, os.ErrClosed)
+	want(t, "closed handle", m.Recover(t.Context(), nil), os.ErrClosed)
+	must(t, n.Release())
+
+	must(t, l.Acquire(t.Context()))
+	go func() { patient <- n.Acquire(context.Background()) }()
+	time.Sleep(10 * time.Millisecond)
+	must(t, l.Segment().Close())
+	want(t, "closed segment", <-patient, os.ErrClosed)
+	want(t, "closed segment", l.Release(), os.ErrClosed)
+}
+
+type holdArgs struct {
+	Lock *locks.Lock
+}
+
+// hold takes the lock and does what it is told.
+var hold = proctest.NewRole("hold", func(ctx context.Context, c *proctest.Child, a holdArgs) error {
+	if err := a.Lock.Acquire(ctx); err != nil {
+		return err
+	}
+	c.Say("held")
+	switch c.Hear() {
+	case "release":
+		return a.Lock.Release()
+	case "leave":
+		return a.Lock.Segment().Close()
+	}
+	return nil
+})
+
+func TestOtherProcess(t *testing.T) {
+	l := newLock(t)
+	p := hold.Start(t, holdArgs{l})
+	p.WaitLine("held")
+	want(t, "Release of what another process holds", l.Release(), locks.ErrNotOwner)
+	if ok, err := l.TryAcquire(); ok || err != nil || !l.Locked() {
+		t.Errorf("TryAcquire of what another process holds: %v, %v", ok, err)
+	}
+	got := make(chan error)
+	go func() { got <- l.Acquire(t.Context()) }()
+	p.Stop() // stopped is not dead
+	if _, err := l.TryAcquire(); err != nil {
+		t.Errorf("the owner is stopped: %v", err)
+	}
+	p.Continue()
+	p.Tell("release")
+	must(t, <-got)
+	must(t, p.Wait())
+	must(t, l.Release())
+}
+
+// However the owner goes, the next to want the lock learns of it, everybody does until it is recovered, and nobody
+// after that.
+func TestOwnerDied(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		end  func(p *proctest.Proc)
+	}{
+		{"killed", func(p *proctest.Proc) { p.Kill(); p.Wait() }},
+		{"ended", func(p *proctest.Proc) { p.Tell("end"); p.Wait() }},
+		{"left", func(p *proctest.Proc) { p.Tell("leave"); p.Wait() }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx := t.Context()
+			l := newLock(t)
+			p := hold.Start(t, holdArgs{l})
+			p.WaitLine("held")
+			c.end(p)
+			want(t, "Acquire", l.Acquire(over()), locks.ErrOwnerDied)
+			want(t, "Acquire again", l.Acquire(ctx), locks.ErrOwnerDied)
+			if ok, err := l.TryAcquire(); ok || !errors.Is(err, locks.ErrOwnerDied) {
+				t.Errorf("TryAcquire: %v, %v", ok, err)
+			}
+			if l.Locked() {
+				t.Error("an error came with ownership")
+			}
+			want(t, "Release", l.Release(), locks.ErrNotLocked)
+
+			broken := errors.New("broken")
+			want(t, "Recover with a repair that fails", l.Recover(ctx, func() error { return broken }), broken)
+			want(t, "Acquire after that", l.Acquire(ctx), locks.ErrOwnerDied)
+			func() {
+				defer func() { recover() }()
+				l.Recover(ctx, func() error { panic("in the repair") })
+			}()
+			want(t, "Acquire after a panic in the repair", l.Acquire(ctx), locks.ErrOwnerDied)
+
+			must(t, l.Recover(ctx, func() error {
+				want(t, "Acquire during the repair", l.Acquire(ctx), locks.ErrOwnerDied)
+				return nil
+			}))
+			if ok, err := l.TryAcquire(); ok || err != nil {
+				t.Errorf("TryAcquire of a recovered lock that is held: %v, %v", ok, err)
+			}
+			must(t, l.Release())
+			must(t, l.Acquire(ctx))
+			must(t, l.Release())
+		})
+	}
+}
+
+// Those who wait when the owner dies learn of it too, and one of two who recover repairs.
+func TestOwnerDiesWhileOthersWait(t *testing.T) {
+	l := newLock(t)
+	p := hold.Start(t, holdArgs{l})
+	p.WaitLine("held")
+	const n = 4
+	acquired, recovered := make(chan error, n), make(chan error, n)
+	var repairs atomic.Int32
+	for range n {
+		go func() {
+			err := l.Acquire(t.Context())
+			if err == nil { // came after the recovery
+				err = l.Release()
+			} else if errors.Is(err, locks.ErrOwnerDied) {
+				err = nil
+			}
+			acquired <- err
+		}()
+		go func() {
+			err := l.Recover(t.Context(), func() error { repairs.Add(1); return nil })
+			if err == nil {
+				err = l.Release()
+			}
+			recovered <- err
+		}()
+	}
+	time.Sleep(20 * time.Millisecond) // so that most of them sleep; nothing depends on it
+	p.Kill()
+	for range n {
+		must(t, <-recovered)
+		must(t, <-acquired)
+	}
+	if repairs.Load() != 1 {
+		t.Errorf("%d repairs", repairs.Load())
+	}
+}
+
+// die recovers the lock and is killed in the repair.
+var die = proctest.NewRole("die", func(ctx context.Context, c *proctest.Child, a holdArgs) error {
+	return a.Lock.Recover(ctx, func() error {
+		c.Say("repairing")
+		c.Hear()
+		return nil
+	})
+})
+
+func TestRepairerDies(t *testing.T) {
+	l := newLock(t)
+	p := hold.Start(t, holdArgs{l})
+	p.WaitLine("held")
+	p.Kill()
+	p.Wait()
+	for range 2 {
+		q := die.Start(t, holdArgs{l})
+		q.WaitLine("repairing")
+		want(t, "Acquire while another process repairs", l.Acquire(over()), locks.ErrOwnerDied)
+		q.Kill()
+		q.Wait()
+	}
+	repaired := false
+	must(t, l.Recover(t.Context(), func() error { repaired = true; return nil }))
+	if !repaired {
+		t.Error("the repair of one that was killed counts")
+	}
+	must(t, l.Release())
+}
+
+func TestWith(t *testing.T) {
+	ctx := t.Context()
+	l := newLock(t)
+	broken := errors.New("broken")
+	want(t, "With", locks.With(ctx, l, func() error {
+		if !l.Locked() {
+			t.Error("not held in With")
+		}
+		return broken
+	}), broken)
+	if l.Locked() {
+		t.Error("held after With")
+	}
+	want(t, "With, released inside", locks.With(ctx, l, l.Release), locks.ErrNotLocked)
+
+	func() {
+		defer func() {
+			if recover() != "in f" {
+				t.Error("the panic did not go on")
+			}
+		}()
+		locks.With(ctx, l, func() error { panic("in f") })
+	}()
+	want(t, "With after a panic", locks.With(ctx, l, func() error { t.Error("runs"); return nil }), locks.ErrOwnerDied)
+	must(t, l.Recover(ctx, nil))
+	must(t, l.Release())
+
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		locks.With(ctx, l, func() error { runtime.Goexit(); return nil })
+	}()
+	<-done
+	want(t, "Acquire after Goexit in With", l.Acquire(ctx), locks.ErrOwnerDied)
+}
+
+type countArgs struct {
+	Lock  *locks.Lock
+	Block *shm.Block
+	N     int
+}
+
+// increment adds N in two unprotected words, a goroutine and a process at a time; the words differ while it does.
+func increment(ctx context.Context, a countArgs) error {
+	x, y := a.Block.Uint32(0), a.Block.Uint32(4)
+	for range a.N {
+		if err := a.Lock.Acquire(ctx); err != nil {
+			return err
+		}
+		v := x.Load()
+		x.Store(v + 1)
+		if w := y.Load(); w != v {
+			return fmt.Errorf("two in the critical section: %d and %d", v, w)
+		}
+		y.Store(v + 1)
+		if err := a.Lock.Release(); err != nil {
+			return err
+		}
+	}
+	runtime.KeepAlive(a.Block)
+	return nil
+}
+
+var count = proctest.NewRole("count", func(ctx context.Context, c *proctest.Child, a countArgs) error {
+	var wg sync.WaitGroup
+	errs := make(chan error, 3)
+	for range 3 {
+		wg.Go(func() { errs <- increment(ctx, a) })
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+})
+
+func TestHammer(t *testing.T) {
+	n := 20_000
+	if testing.Short() {
+		n = 2_000
+	}
+	l := newLock(t)
+	b, err := shm.NewBlock(l.Segment(), "", 8)
+	must(t, err)
+	var ps []*proctest.Proc
+	for range 3 {
+		ps = append(ps, count.Start(t, countArgs{l, b, n}))
+	}
+	must(t, increment(t.Context(), countArgs{l, b, n}))
+	for _, p := range ps {
+		must(t, p.Wait())
+	}
+	if got := b.Uint32(0).Load(); got != uint32(10*n) {
+		t.Errorf("counted %d of %d", got, 10*n)
+	}
+	if l.Locked() {
+		t.Error("locked at the end")
+	}
+	runtime.KeepAlive(b)
+}
+
+// Waiters that are killed asleep cost nobody anything: the next release finds the others.
+func TestWaitersKilled(t *testing.T) {
+	l := newLock(t)
+	must(t, l.Acquire(t.Context()))
+	var doomed []*proctest.Proc
+	for range 3 {
+		doomed = append(doomed, hold.Start(t, holdArgs{l}))
+	}
+	survivor := hold.Start(t, holdArgs{l})
+	time.Sleep(50 * time.Millisecond) // so that most of them sleep; nothing depends on it
+	for _, p := range doomed {
+		p.Kill()
+		p.Wait()
+	}
+	must(t, l.Release())
+	survivor.WaitLine("held")
+	survivor.Tell("release")
+	must(t, survivor.Wait())
+	must(t, l.Acquire(t.Context()))
+	must(t, l.Release())
+}
+
+// Cancellation against wake: whoever wins, nobody sleeps for ever and nobody holds what it was told it does not.
+func TestCancelAgainstRelease(t *testing.T) {
+	n := 3_000
+	if testing.Short() {
+		n = 300
+	}
+	l := newLock(t)
+	taken := 0
+	for i := range n {
+		must(t, l.Acquire(t.Context()))
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		var held atomic.Int32
+		for range 2 {
+			wg.Go(func() {
+				if err := l.Acquire(ctx); err == nil {
+					if held.Add(1) != 1 {
+						t.Error("two hold it")
+					}
+					held.Add(-1)
+					taken++
+					if err := l.Release(); err != nil {
+						t.Error(err)
+					}
+				} else if !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			})
+		}
+		for range i % 50 {
+			runtime.Gosched()
+		}
+		wg.Go(cancel)
+		must(t, l.Release())
+		wg.Wait()
+		if l.Locked() {
+			t.Fatal("held by nobody")
+		}
+	}
+	t.Logf("%d of %d acquired", taken, 2*n)
+}
+
+// The fast paths are part of the caller, on 64-bit machines.
+func TestInlined(t *testing.T) {
+	build := exec.Command("go", "build", "-gcflags=-m", "github.com/shoal-ipc/shoal/locks")
+	build.Env = append(os.Environ(), "GOARCH=amd64", "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, f := range []string{"can inline (*Lock).Acquire", "can inline (*Lock).Release"} {
+		if !strings.Contains(string(out), f+"\n") {
+			t.Errorf("the compiler does not say %q", f)
+		}
+	}
+}

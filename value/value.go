@@ -1,0 +1,191 @@
+package value
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"reflect"
+	"runtime"
+
+	"github.com/shoal-ipc/shoal/internal/guard"
+	"github.com/shoal-ipc/shoal/internal/layout"
+	"github.com/shoal-ipc/shoal/internal/robust"
+	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+// Options are the rarer wishes of a value: by default it has a Lock of its own.
+type Options struct {
+	Lock     locks.Mutex // use this lock, which must be in the same segment
+	Unlocked bool        // no lock: Get, Set and Update are as unsynchronised as Load and Store
+}
+
+// Value is a T behind a lock. T has a fixed size and no pointers (int and uint are allowed). A process killed in Get, Set or
+// Update leaves the old value or the new one, never half of it, so its death is passed over; a death while holding
+// Mutex() is locks.ErrOwnerDied until Mutex().Recover.
+//
+// All methods may be called from any goroutine of any process. Get, Set and Update have the progress and the
+// happens-before edges of locks.Lock; they must not be called while holding Mutex(), or from Update's function.
+type Value[T any] struct {
+	shm.Ref
+	g     guard.Guard
+	cells cells[T]
+	bools *layout.Bools
+}
+
+// New makes a value. The errors are those of shm.Kind.New, and shm.ErrType if T has pointers or no size.
+func New[T any](seg *shm.Segment, name string, init T, opts ...Options) (*Value[T], error) {
+	v, k, o, err := prepare[T](opts)
+	if err != nil {
+		return nil, err
+	}
+	mem, err := k.New(&v.Ref, seg, name, k.Min, initial(seg, init, o))
+	return v.use(mem, o, err)
+}
+
+// Open finds a value. The errors are those of shm.Kind.Open, and shm.ErrType.
+func Open[T any](seg *shm.Segment, name string) (*Value[T], error) {
+	v, k, o, err := prepare[T](nil)
+	if err != nil {
+		return nil, err
+	}
+	mem, err := k.Open(&v.Ref, seg, name)
+	return v.use(mem, o, err)
+}
+
+// OpenOrNew finds or makes a value; of one that is found, the value and the lock stand.
+func OpenOrNew[T any](seg *shm.Segment, name string, init T, opts ...Options) (*Value[T], error) {
+	v, k, o, err := prepare[T](opts)
+	if err != nil {
+		return nil, err
+	}
+	made := false
+	mem, err := k.OpenOrNew(&v.Ref, seg, name, k.Min, func(mem []byte) error {
+		made = true
+		return initial(seg, init, o)(mem)
+	})
+	if !made {
+		o = guard.Options{}
+	}
+	return v.use(mem, o, err)
+}
+
+// UnmarshalBinary implements encoding.BinaryUnmarshaler.
+func (v *Value[T]) UnmarshalBinary(data []byte) error {
+	n, k, o, err := prepare[T](nil)
+	if err != nil {
+		return err
+	}
+	v.bools = n.bools
+	mem, err := k.Unmarshal(&v.Ref, data)
+	_, err = v.use(mem, o, err)
+	return err
+}
+
+func prepare[T any](opts []Options) (*Value[T], shm.Kind, guard.Options, error) {
+	var o guard.Options
+	switch len(opts) {
+	case 0:
+	case 1:
+		o = guard.Options(opts[0])
+	default:
+		panic("value: more than one Options")
+	}
+	t := reflect.TypeFor[T]()
+	if err := layout.Plain(t); err != nil {
+		return nil, shm.Kind{}, o, fmt.Errorf("value: %w: %w", shm.ErrType, err)
+	}
+	k := shm.Kind{Name: "value", Hash: layout.Hash(t), Type: t.String(), Min: cellsAt + 2*cellSize[T](), Guarded: o.Own()}
+	return &Value[T]{bools: layout.BoolsOf(t)}, k, o, nil
+}
+
+func initial[T any](seg *shm.Segment, init T, o guard.Options) func(mem []byte) error {
+	return func(mem []byte) error {
+		c := cellsOf[T](mem)
+		c.store(init)
+		return o.Init(seg, mem)
+	}
+}
+
+func (v *Value[T]) use(mem []byte, o guard.Options, err error) (*Value[T], error) {
+	if err != nil {
+		return nil, err
+	}
+	v.cells = cellsOf[T](mem)
+	if err := v.g.Use(v, mem, o); err != nil {
+		return nil, fmt.Errorf("value: open %q: %w", v.Name(), err)
+	}
+	return v, nil
+}
+
+// Get reads the value under its lock. The errors are those of locks.Lock.Acquire.
+func (v *Value[T]) Get(ctx context.Context) (x T, err error) {
+	defer runtime.KeepAlive(v)
+	if err := v.g.Lock(ctx, robust.Whole); err != nil {
+		return x, err
+	}
+	x = v.load()
+	return x, v.g.Unlock(robust.Whole)
+}
+
+// Set writes the value under its lock. The errors are those of locks.Lock.Acquire.
+func (v *Value[T]) Set(ctx context.Context, x T) error {
+	defer runtime.KeepAlive(v)
+	if err := v.g.Lock(ctx, robust.Whole); err != nil {
+		return err
+	}
+	v.cells.store(x)
+	return v.g.Unlock(robust.Whole)
+}
+
+// Update lets f change a copy of the value under its lock, and stores it unless f returns an error, panics or ends its
+// goroutine. The errors are f's and those of locks.Lock.Acquire.
+func (v *Value[T]) Update(ctx context.Context, f func(x *T) error) (err error) {
+	defer runtime.KeepAlive(v)
+	if err := v.g.Lock(ctx, robust.Whole); err != nil {
+		return err
+	}
+	defer func() {
+		if e := v.g.Unlock(robust.Whole); err == nil {
+			err = e
+		}
+	}()
+	x := v.load()
+	if err := f(&x); err != nil {
+		return err
+	}
+	v.cells.store(x)
+	return nil
+}
+
+// Load reads without taking the lock: for callers who hold it, or need none. What it returns may be a mixture if others store
+// twice meanwhile. It panics with os.ErrClosed after Close.
+func (v *Value[T]) Load() T {
+	defer runtime.KeepAlive(v)
+	v.mustBeOpen()
+	return v.load()
+}
+
+// Store writes without taking the lock: for callers who hold it, or need none. It panics with os.ErrClosed after Close.
+func (v *Value[T]) Store(x T) {
+	defer runtime.KeepAlive(v)
+	v.mustBeOpen()
+	v.cells.store(x)
+}
+
+func (v *Value[T]) load() T {
+	x := v.cells.load()
+	if v.bools != nil {
+		normalise(v.bools, &x)
+	}
+	return x
+}
+
+// Mutex is the value's lock, nil when Unlocked. While holding it use Load and Store; Get and Set would wait for ever.
+func (v *Value[T]) Mutex() locks.Mutex { return v.g.Mutex() }
+
+func (v *Value[T]) mustBeOpen() {
+	if v.Closed() {
+		panic(os.ErrClosed)
+	}
+}

@@ -1,0 +1,405 @@
+package value_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"reflect"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/shoal-ipc/shoal/internal/layout"
+	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/shm"
+	"github.com/shoal-ipc/shoal/value"
+)
+
+func segment(t testing.TB) *shm.Segment {
+	t.Helper()
+	seg, err := shm.Anonymous(0)
+	must(t, err)
+	t.Cleanup(func() { seg.Close() })
+	return seg
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func get[T any](t testing.TB, v *value.Value[T]) T {
+	t.Helper()
+	x, err := v.Get(t.Context())
+	must(t, err)
+	return x
+}
+
+type pair struct{ A, B uint64 }
+
+func TestValue(t *testing.T) {
+	ctx := t.Context()
+	seg := segment(t)
+	v, err := value.New(seg, "pair", pair{1, 2})
+	must(t, err)
+	w, err := value.Open[pair](seg, "pair")
+	must(t, err)
+	if got := get(t, w); got != (pair{1, 2}) {
+		t.Errorf("the first value is %v", got)
+	}
+	must(t, v.Set(ctx, pair{3, 4}))
+	if got := w.Load(); got != (pair{3, 4}) {
+		t.Errorf("read %v", got)
+	}
+	must(t, w.Update(ctx, func(p *pair) error { p.A += 10; return nil }))
+	broken := errors.New("broken")
+	if err := w.Update(ctx, func(p *pair) error { p.A = 0; return broken }); err != broken {
+		t.Errorf("Update whose function fails: %v", err)
+	}
+	func() {
+		defer func() {
+			if recover() != "in f" {
+				t.Error("the panic did not go on")
+			}
+		}()
+		w.Update(ctx, func(p *pair) error { p.A = 0; panic("in f") })
+	}()
+	if got := get(t, v); got != (pair{13, 4}) {
+		t.Errorf("read %v", got)
+	}
+	if _, err := value.Open[[2]uint64](seg, "pair"); !errors.Is(err, shm.ErrKind) {
+		t.Errorf("opened as another type: %v", err)
+	}
+	if _, err := value.Open[struct{ A, B uint64 }](seg, "pair"); err != nil {
+		t.Errorf("opened as a type of the same structure: %v", err)
+	}
+	if _, err := value.New(seg, "pair", 1); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a name that is taken: %v", err)
+	}
+	if _, err := value.New(seg, "", "text"); !errors.Is(err, shm.ErrType) {
+		t.Errorf("a string: %v", err)
+	}
+	if o, err := value.OpenOrNew(seg, "pair", pair{}); err != nil || o.Load() != (pair{13, 4}) {
+		t.Errorf("OpenOrNew: %v", err)
+	}
+	if o, err := value.OpenOrNew(seg, "other", pair{7, 7}); err != nil || o.Load() != (pair{7, 7}) {
+		t.Errorf("OpenOrNew: %v", err)
+	}
+
+	must(t, v.Close())
+	if _, err := v.Get(ctx); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Get after Close: %v", err)
+	}
+	if err := v.Set(ctx, pair{}); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Set after Close: %v", err)
+	}
+	defer func() {
+		if recover() != os.ErrClosed {
+			t.Error("Load after Close")
+		}
+	}()
+	v.Load()
+}
+
+// Which lock guards a value, and that it does.
+func TestGuards(t *testing.T) {
+	ctx := t.Context()
+	seg := segment(t)
+	l, err := locks.NewLock(seg, "")
+	must(t, err)
+	given, err := value.New(seg, "given", 1, value.Options{Lock: l})
+	must(t, err)
+	if given.Mutex() != l {
+		t.Error("Mutex is not the lock that was given")
+	}
+	own, err := value.New(seg, "own", 1)
+	must(t, err)
+	none, err := value.New(seg, "none", 1, value.Options{Unlocked: true})
+	must(t, err)
+	if none.Mutex() != nil {
+		t.Error("an unlocked value has a lock")
+	}
+	must(t, none.Set(ctx, 2))
+	if get(t, none) != 2 {
+		t.Error("an unlocked value")
+	}
+
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	for _, v := range []*value.Value[int]{given, own} {
+		m := v.Mutex()
+		must(t, m.Acquire(ctx))
+		if _, err := v.Get(over); !errors.Is(err, context.Canceled) {
+			t.Errorf("Get while the lock is held: %v", err)
+		}
+		opened, err := value.Open[int](seg, v.Name())
+		must(t, err)
+		if err := opened.Set(over, 5); !errors.Is(err, context.Canceled) {
+			t.Errorf("Set through another handle while the lock is held: %v", err)
+		}
+		if !opened.Mutex().Locked() {
+			t.Error("another handle has another lock")
+		}
+		v.Store(v.Load() + 1)
+		must(t, opened.Mutex().Release())
+		if got := get(t, opened); got != 2 {
+			t.Errorf("read %d", got)
+		}
+	}
+	other := segment(t)
+	far, err := locks.NewLock(other, "")
+	must(t, err)
+	if _, err := value.New(seg, "", 1, value.Options{Lock: far}); !errors.Is(err, os.ErrInvalid) {
+		t.Errorf("a lock in another segment: %v", err)
+	}
+	if _, err := value.New(seg, "", 1, value.Options{Lock: l, Unlocked: true}); !errors.Is(err, os.ErrInvalid) {
+		t.Errorf("a lock and none: %v", err)
+	}
+}
+
+// A bool that another process wrote as 200 is true, and nothing worse.
+func TestBools(t *testing.T) {
+	seg := segment(t)
+	type flags struct {
+		N  int32
+		OK bool
+	}
+	v, err := value.New(seg, "", flags{N: 1})
+	must(t, err)
+	raw := shm.Kind{Name: "value", Hash: layout.Hash(reflect.TypeFor[flags]())}
+	mem, err := raw.OpenHandle(new(shm.Ref), v.Handle())
+	must(t, err)
+	for i := 32; i < len(mem); i++ {
+		if i%8 == 4 {
+			mem[i] = 200
+		}
+	}
+	table := [2]int{5, 6}
+	i := 0
+	if x := v.Load(); x.OK {
+		i = 1
+	}
+	if table[i] != 6 {
+		t.Errorf("table[%d] = %d", i, table[i])
+	}
+	if x := get(t, v); !x.OK || x.N != 1 {
+		t.Errorf("read %+v", x)
+	}
+}
+
+type workArgs struct {
+	Pair  *value.Value[pair]
+	Hits  *value.Atomic[int]
+	Small *value.Atomic[int32]
+	N     int
+}
+
+// work changes the pair, whose halves are always equal, and the integers.
+func work(ctx context.Context, a workArgs) error {
+	for range a.N {
+		err := a.Pair.Update(ctx, func(p *pair) error {
+			if p.A != p.B {
+				return fmt.Errorf("half a value: %v", *p)
+			}
+			p.A, p.B = p.A+1, p.B+1
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		a.Hits.Add(1)
+		for {
+			x := a.Small.Load()
+			if a.Small.CompareAndSwap(x, x-1) {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+var worker = proctest.NewRole("work", func(ctx context.Context, c *proctest.Child, a workArgs) error {
+	c.Say("ready")
+	return work(ctx, a)
+})
+
+func newWork(t *testing.T, n int) workArgs {
+	seg := segment(t)
+	p, err := value.New(seg, "", pair{})
+	must(t, err)
+	h, err := value.NewAtomic(seg, "", 0)
+	must(t, err)
+	s, err := value.NewAtomic[int32](seg, "", 0)
+	must(t, err)
+	return workArgs{p, h, s, n}
+}
+
+func TestHammer(t *testing.T) {
+	n := 20_000
+	if testing.Short() {
+		n = 2_000
+	}
+	a := newWork(t, n)
+	var ps []*proctest.Proc
+	for range 3 {
+		ps = append(ps, worker.Start(t, a))
+	}
+	must(t, work(t.Context(), a))
+	for _, p := range ps {
+		must(t, p.Wait())
+	}
+	if got := get(t, a.Pair); got != (pair{uint64(4 * n), uint64(4 * n)}) {
+		t.Errorf("counted %v of %d", got, 4*n)
+	}
+	if a.Hits.Load() != 4*n || a.Small.Load() != int32(-4*n) {
+		t.Errorf("counted %d and %d of %d", a.Hits.Load(), a.Small.Load(), 4*n)
+	}
+}
+
+// Processes killed anywhere in Update leave a whole value and no trace.
+func TestKilledInUpdate(t *testing.T) {
+	n := 60
+	if testing.Short() {
+		n = 10
+	}
+	a := newWork(t, math.MaxInt)
+	last := pair{}
+	for i := range n {
+		p := worker.Start(t, a)
+		p.WaitLine("ready")
+		for range i * 20 {
+			runtime.Gosched()
+		}
+		p.Kill()
+		p.Wait()
+		x := get(t, a.Pair)
+		if x.A != x.B || x.A < last.A {
+			t.Fatalf("read %v after %v", x, last)
+		}
+		must(t, a.Pair.Update(t.Context(), func(p *pair) error { return nil }))
+		last = x
+	}
+}
+
+var holdMutex = proctest.NewRole("hold-mutex", func(ctx context.Context, c *proctest.Child, a workArgs) error {
+	if err := a.Pair.Mutex().Acquire(ctx); err != nil {
+		return err
+	}
+	x := a.Pair.Load()
+	x.A++
+	a.Pair.Store(x)
+	c.Say("held")
+	c.Hear()
+	return nil
+})
+
+// A death while holding Mutex() is not passed over.
+func TestOwnerOfMutexDied(t *testing.T) {
+	a := newWork(t, 1)
+	p := holdMutex.Start(t, a)
+	p.WaitLine("held")
+	p.Kill()
+	p.Wait()
+	if _, err := a.Pair.Get(t.Context()); !errors.Is(err, locks.ErrOwnerDied) {
+		t.Errorf("Get: %v", err)
+	}
+	if err := a.Pair.Set(t.Context(), pair{}); !errors.Is(err, locks.ErrOwnerDied) {
+		t.Errorf("Set: %v", err)
+	}
+	m := a.Pair.Mutex()
+	must(t, m.Recover(t.Context(), func() error {
+		x := a.Pair.Load()
+		if x != (pair{1, 0}) {
+			t.Errorf("read %v", x)
+		}
+		a.Pair.Store(pair{1, 1})
+		return nil
+	}))
+	must(t, m.Release())
+	if got := get(t, a.Pair); got != (pair{1, 1}) {
+		t.Errorf("read %v", got)
+	}
+}
+
+type myInt int64
+
+func TestAtomic(t *testing.T) {
+	seg := segment(t)
+	a, err := value.NewAtomic[myInt](seg, "a", -5)
+	must(t, err)
+	b, err := value.OpenAtomic[myInt](seg, "a")
+	must(t, err)
+	if got := a.Add(-2); got != -7 || b.Load() != -7 {
+		t.Errorf("Add gave %d", got)
+	}
+	if old := b.Swap(9); old != -7 {
+		t.Errorf("Swap gave %d", old)
+	}
+	if a.CompareAndSwap(8, 1) || !a.CompareAndSwap(9, 1) || b.Load() != 1 {
+		t.Error("CompareAndSwap")
+	}
+	b.Store(math.MinInt64)
+	if a.Load() != math.MinInt64 {
+		t.Error("Store")
+	}
+	u, err := value.NewAtomic[uint32](seg, "u", math.MaxUint32)
+	must(t, err)
+	if u.Add(2) != 1 {
+		t.Error("an uint32 does not wrap")
+	}
+	if _, err := value.OpenAtomic[uint32](seg, "a"); !errors.Is(err, shm.ErrKind) {
+		t.Errorf("opened as another type: %v", err)
+	}
+	if o, err := value.OpenOrNewAtomic[uint32](seg, "u", 7); err != nil || o.Load() != 1 {
+		t.Errorf("OpenOrNewAtomic: %v", err)
+	}
+	must(t, a.Close())
+	defer func() {
+		if recover() != os.ErrClosed {
+			t.Error("Load after Close")
+		}
+	}()
+	a.Load()
+}
+
+// The race detector sees what is handed over by an atomic and under a value's lock.
+func TestRaceDetector(t *testing.T) {
+	seg := segment(t)
+	ready, err := value.NewAtomic(seg, "ready", 0)
+	must(t, err)
+	v, err := value.New(seg, "", 0)
+	must(t, err)
+	x, y := 0, 0
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for range 100 {
+				if err := v.Update(t.Context(), func(*int) error { y++; return nil }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		x = 1
+		ready.Store(1)
+	})
+	other, err := value.OpenAtomic[int](seg, "ready")
+	must(t, err)
+	for other.Load() == 0 {
+		runtime.Gosched()
+	}
+	if x != 1 {
+		t.Error("not handed over")
+	}
+	wg.Wait()
+	if y != 200 {
+		t.Errorf("%d of 200", y)
+	}
+}
