@@ -72,14 +72,9 @@ func OpenOrNew[T any](seg *shm.Segment, name string, n int, opts ...Options) (*A
 	if err != nil {
 		return nil, err
 	}
-	made := false
 	mem, err := k.OpenOrNew(&a.Ref, seg, name, size, func(mem []byte) error {
-		made = true
 		return initial[T](seg, n, nil, o, mem)
 	})
-	if !made {
-		o = guard.Options{}
-	}
 	return a.use(mem, o, err)
 }
 
@@ -156,7 +151,7 @@ func (a *Array[T]) use(mem []byte, o guard.Options, err error) (*Array[T], error
 		return nil, fmt.Errorf("array: open %q: %w: %d elements in %d bytes", a.Name(), shm.ErrCorrupt, n, len(mem))
 	}
 	a.elems = elements[T](mem, int(n))
-	if err := a.g.Use(a, mem, o); err != nil {
+	if err := a.g.Use(&a.Ref, mem, o); err != nil {
 		return nil, fmt.Errorf("array: open %q: %w", a.Name(), err)
 	}
 	return a, nil
@@ -270,6 +265,13 @@ func (a *Array[T]) All() iter.Seq2[int, T] {
 			}
 		}
 	}
+}
+
+// Close detaches this handle: its waiting calls return os.ErrClosed, so do later ones. The object, its lock and other handles are
+// not affected. It may be called again.
+func (a *Array[T]) Close() error {
+	defer runtime.KeepAlive(a)
+	return a.g.Close()
 }
 
 // Mutex is the array's lock, nil when Unlocked.

@@ -50,6 +50,12 @@ var pool = sync.Pool{New: func() any { return new(waiter) }}
 // again. A call that finds *w different returns nil, also when ctx is done. The errors are ctx's, context.DeadlineExceeded
 // itself when the context's deadline ended the sleep.
 func Wait(ctx context.Context, w *atomic.Uint32, old uint32) error {
+	return WaitUnless(ctx, w, old, nil)
+}
+
+// WaitUnless is Wait, but returns nil without sleeping if over (when it is not nil) is true. over is asked when Kick can see the wait
+// already: who makes it true and then kicks lets everybody go, those included who were about to sleep. It must not block.
+func WaitUnless(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) error {
 	if w.Load() != old {
 		return nil
 	}
@@ -85,6 +91,9 @@ func Wait(ctx context.Context, w *atomic.Uint32, old uint32) error {
 		defer dismiss(wt, true)
 	}
 
+	if over != nil && over() {
+		return nil
+	}
 	for {
 		var err error
 		if blind {

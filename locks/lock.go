@@ -18,8 +18,9 @@ import (
 // is done. The lock is not fair, but nobody who waits is forgotten. Its progress is blocking: a holder that is stopped
 // holds up those who want the lock, and nobody else does.
 //
-// When a process dies holding the lock, however it dies, every Acquire and TryAcquire returns ErrOwnerDied, at once if the
-// call comes after the death, else within about a second. That lasts until a Recover has succeeded.
+// When a process dies holding the lock, however it dies, every Acquire returns ErrOwnerDied: at once if the call comes after the death, else
+// within about a second. That lasts until a Recover has succeeded. TryAcquire does so too once the death was noticed; it
+// looks itself when it first finds the lock held, and every 64th time.
 //
 // In the terms of the Go memory model the n-th Release of a lock is synchronized before the return of every later
 // acquisition, in all processes; so is whatever an owner did before it died.

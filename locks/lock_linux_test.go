@@ -218,6 +218,7 @@ func TestOwnerDied(t *testing.T) {
 
 			must(t, l.Recover(ctx, func() error {
 				want(t, "Acquire during the repair", l.Acquire(ctx), locks.ErrOwnerDied)
+				want(t, "Release during the repair", l.Release(), locks.ErrNotLocked)
 				return nil
 			}))
 			if ok, err := l.TryAcquire(); ok || err != nil {
@@ -399,6 +400,28 @@ func TestHammer(t *testing.T) {
 		t.Error("locked at the end")
 	}
 	runtime.KeepAlive(b)
+}
+
+// Who only ever tries learns of the death too.
+func TestTryAcquireNotices(t *testing.T) {
+	l := newLock(t)
+	p := hold.Start(t, holdArgs{l})
+	p.WaitLine("held")
+	if ok, err := l.TryAcquire(); ok || err != nil {
+		t.Fatalf("TryAcquire of a held lock: %v, %v", ok, err)
+	}
+	p.Kill()
+	p.Wait()
+	for {
+		ok, err := l.TryAcquire()
+		if ok {
+			t.Fatal("acquired what its owner died with")
+		}
+		if err != nil {
+			want(t, "TryAcquire", err, locks.ErrOwnerDied)
+			return
+		}
+	}
 }
 
 // Waiters that are killed asleep cost nobody anything: the next release finds the others.

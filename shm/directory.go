@@ -45,7 +45,7 @@ func (h heap) find(head uint64, name string) (off uint64, err error) {
 		if left == 0 {
 			return 0, fmt.Errorf("%w: the chain of bucket %d has no end", ErrCorrupt, bucketOf(name))
 		}
-		if n, _, err := h.texts(next, o, room); err != nil {
+		if _, n, _, err := h.texts(next, o, room); err != nil {
 			return 0, err
 		} else if string(n) == name {
 			o.publish()
@@ -79,12 +79,12 @@ func (h heap) link(off uint64, name string) (other uint64, err error) {
 	}
 }
 
-// texts returns the object's name and the name of its type, which follow the payload.
-func (h heap) texts(off uint64, o *object, room uint64) (name, typ []byte, err error) {
+// texts returns the size of the object's payload, its name and the name of its type, which follow the payload.
+func (h heap) texts(off uint64, o *object, room uint64) (size uint64, name, typ []byte, err error) {
 	size, n, t := o.Size, uint64(o.NameLen), uint64(o.TypeLen)
 	if size > room || n+t > room-size {
-		return nil, nil, fmt.Errorf("%w: object at %d does not fit into its block", ErrCorrupt, off)
+		return 0, nil, nil, fmt.Errorf("%w: object at %d does not fit into its block", ErrCorrupt, off)
 	}
 	at := off + objectHead + size
-	return h.memory[at : at+n : at+n], h.memory[at+n : at+n+t : at+n+t], nil
+	return size, h.memory[at : at+n : at+n], h.memory[at+n : at+n+t : at+n+t], nil
 }

@@ -38,11 +38,11 @@
 //
 //	slot
 //	0       4       generation<<12 | state    see participant.go; CAS
-//	4       4       pid                       the participant, or its parent
-//	8       8       pid namespace (inode)     the same
-//	16      8       since, ns since 1970      the same
-//	24      8       stamp of its last freeing who frees it, before the state
-//	32      4       doorbell, futex word      reserved
+//	4       4       doorbell, futex word      reserved
+//	8       8       owner id<<32 | pid        the participant, or its parent, last
+//	16      8       pid namespace (inode)     the same
+//	24      8       since, ns since 1970      the same
+//	32      8       stamp of its last freeing who frees it, before the state
 //	40      8       table of waits            reserved
 //
 //	block

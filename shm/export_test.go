@@ -18,3 +18,9 @@ const (
 
 // Memory is the whole segment, for those who play the vandal.
 func Memory(s *Segment) []byte { return s.memory }
+
+// TakeOver moves the life of a participant to a description of the caller's own, as a child does.
+var TakeOver = takeOver
+
+// LockAt is the first byte of an owner id.
+var LockAt = lockAt

@@ -67,14 +67,13 @@ type header struct {
 type slot struct {
 	_ structs.HostLayout
 	// Word is generation<<12 | state.
-	Word atomic.Uint32
-	// Pid is the process id in the namespace PidSpace (an inode, 0 if unknown); 0 until a child has begun to run.
-	Pid      atomic.Uint32
-	PidSpace atomic.Uint64
+	Word     atomic.Uint32
+	Doorbell atomic.Uint32 // futex word, reserved for the watchers
+	// Who is owner id<<32 | process id: whom the rest describes. It is written last.
+	Who      atomic.Uint64
+	PidSpace atomic.Uint64 // inode of the namespace of the process id, 0 if unknown
 	Since    atomic.Int64  // nanoseconds since 1970
 	Freed    atomic.Uint64 // the stamp of when the slot was given back
-	Doorbell atomic.Uint32 // futex word, reserved for the watchers
-	_        uint32
 	Waits    atomic.Uint64 // reserved: offset of the table of who waits for what
 	_        [unit - 48]byte
 }

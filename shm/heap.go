@@ -33,8 +33,10 @@ const (
 	stateFree = 2
 	stateMask = 1<<4 - 1
 
-	// commitStep is how much is reserved at least; a hundredth of a millisecond of work.
-	commitStep = 64 << 10
+	// commitLeast is how much is reserved at once at least, a hundredth of a millisecond of work; commitMost at most: some
+	// kernels undo a reservation that a signal interrupts, and a large one would never come to its end.
+	commitLeast = 64 << 10
+	commitMost  = 4 << 20
 )
 
 func generationOf(state uint64) uint32 { return uint32(state) >> 4 }
@@ -67,9 +69,9 @@ func (h heap) commitTo(end uint64) error {
 		if c >= end {
 			return nil
 		}
-		to := min(max(end, c+commitStep), size)
+		to := min(max(end, c+commitLeast), c+commitMost, size)
 		if err := commit(h.file, c, to-c); err != nil {
-			if to == end || !errors.Is(err, ErrNoSpace) {
+			if to <= end || !errors.Is(err, ErrNoSpace) {
 				return err
 			}
 			if to = end; commit(h.file, c, to-c) != nil {

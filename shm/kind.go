@@ -7,6 +7,8 @@ import (
 	"os"
 	"runtime"
 	"time"
+
+	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
 // Kind describes a kind of object to those who build one: its functions make and find objects of that kind and attach a Ref
@@ -24,14 +26,18 @@ type Kind struct {
 	AnyGuarded bool
 }
 
-const classRobust = 1
+// robustWord says that the payload begins with an owner word of package robust.
+var robustWord = ownerWords{Count: 1, Class: 1}
 
 const maxTypeName = 500
 
 // New makes an object of size bytes, attaches r to it and returns its memory. init fills the memory, which is zeroed, before anybody
 // else can see it. The errors are fs.ErrExist if the name is taken, ErrNoSpace, ErrCorrupt, os.ErrClosed and init's.
 func (k Kind) New(r *Ref, seg *Segment, name string, size int, init func(mem []byte) error) ([]byte, error) {
-	off, err := k.make(seg, name, size, init)
+	off, err := uint64(0), r.unused()
+	if err == nil {
+		off, err = k.make(seg, name, size, init)
+	}
 	if err == nil {
 		err = k.attach(r, seg, off, nil)
 	}
@@ -59,7 +65,8 @@ func (k Kind) OpenOrNew(r *Ref, seg *Segment, name string, size int, init func(m
 				return m, err
 			}
 		}
-		if m, err := k.New(r, seg, name, size, init); !errors.Is(err, fs.ErrExist) {
+		m, err := k.New(r, seg, name, size, init)
+		if _, own := errors.AsType[initError](err); own || !errors.Is(err, fs.ErrExist) {
 			return m, err
 		}
 	}
@@ -115,7 +122,7 @@ func (k Kind) make(seg *Segment, name string, size int, init func(mem []byte) er
 	o.NameLen, o.TypeLen = uint16(len(name)), uint16(len(typ))
 	o.Created, o.Creator, o.CreatorPid = time.Now().UnixNano(), seg.self, uint32(os.Getpid())
 	if k.Guarded {
-		o.Owners = ownerWords{Count: 1, Class: classRobust}
+		o.Owners = robustWord
 	}
 	at := off + objectHead
 	text := seg.memory[at+uint64(size):]
@@ -124,7 +131,7 @@ func (k Kind) make(seg *Segment, name string, size int, init func(mem []byte) er
 	if init != nil {
 		if err := init(seg.memory[at : at+uint64(size) : at+uint64(size)]); err != nil {
 			o.giveUp()
-			return 0, err
+			return 0, initError{err}
 		}
 	}
 	if name != "" {
@@ -136,6 +143,11 @@ func (k Kind) make(seg *Segment, name string, size int, init func(mem []byte) er
 	o.publish()
 	return off, nil
 }
+
+// initError tells an error of the caller's init from one of the directory.
+type initError struct{ error }
+
+func (e initError) Unwrap() error { return e.error }
 
 // cmpErr is err, or other if err is nil.
 func cmpErr(err, other error) error {
@@ -166,8 +178,8 @@ func (k Kind) open(r *Ref, seg *Segment, name string) error {
 // attach makes r a handle of the object at off, whose generation must be gen if that is given.
 func (k Kind) attach(r *Ref, seg *Segment, off uint64, gen *uint32) error {
 	defer runtime.KeepAlive(seg)
-	if r.seg != nil {
-		return fmt.Errorf("%w: the handle is in use", os.ErrInvalid)
+	if err := r.unused(); err != nil {
+		return err
 	}
 	o, room, err := seg.block(off)
 	if err != nil {
@@ -177,21 +189,16 @@ func (k Kind) attach(r *Ref, seg *Segment, off uint64, gen *uint32) error {
 	if st&stateMask != stateLive || gen != nil && *gen != generationOf(st) {
 		return ErrStale
 	}
-	size := o.Size
-	if size > room {
-		return fmt.Errorf("%w: object at %d does not fit into its block", ErrCorrupt, off)
+	size, name, typ, err := seg.texts(off, o, room)
+	if err != nil {
+		return err
 	}
-	guarded := o.Owners == ownerWords{Count: 1, Class: classRobust} && size >= 8
+	guarded := o.Owners == robustWord && size >= robust.Size
 	if kind := kindName(o.Kind); !(k.AnyGuarded && guarded) && (kind != k.Name || o.Hash != k.Hash) {
-		_, typ, _ := seg.texts(off, o, room)
 		return fmt.Errorf("%w: it is %s of %q, asked for %s of %q", ErrKind, kind, typ, k.Name, k.Type)
 	}
 	if size < uint64(k.Min) {
 		return fmt.Errorf("%w: %s of %d bytes at %d", ErrCorrupt, k.Name, size, off)
-	}
-	name, _, err := seg.texts(off, o, room)
-	if err != nil {
-		return err
 	}
 	return r.attach(seg, off, generationOf(st), string(name), size)
 }

@@ -20,7 +20,7 @@ func TestLayout(t *testing.T) {
 			"HeapAt": 56, "SlotsUsed": 128, "Freed": 136, "DeathEpoch": 256, "Top": 384, "Committed": 512, "Free": 2048,
 		}},
 		{shm.SlotType, 128, map[string]uintptr{
-			"Word": 0, "Pid": 4, "PidSpace": 8, "Since": 16, "Freed": 24, "Doorbell": 32, "Waits": 40,
+			"Word": 0, "Doorbell": 4, "Who": 8, "PidSpace": 16, "Since": 24, "Freed": 32, "Waits": 40,
 		}},
 		{shm.ObjectType, 128, map[string]uintptr{
 			"Claim": 0, "State": 8, "Next": 16, "Hash": 24, "Kind": 32, "Size": 40, "NameLen": 48, "TypeLen": 50, "Code": 52,

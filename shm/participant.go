@@ -18,24 +18,36 @@ import (
 //
 //	FREE     generation is that of the last holder, 0 if there was none
 //	CLAIMED  somebody is about to prove that the new holder lives
-//	LIVE     the holder lives if, and only if, the byte of its owner id is locked
+//	LIVE     the holder lives if, and only if, a byte of its owner id is locked
 //	DEAD     its end was noticed, or announced; what it held is still to be swept
 //
 //	claim   {g, FREE}      -> {g+1, CLAIMED}   by one process only: the compare-and-swap decides
-//	prove   {g, CLAIMED}   -> {g, LIVE}        by that process, after it locked the byte of {slot, g}
-//	bury    {g, LIVE}      -> {g, DEAD}        by anybody who found the byte unlocked; one more death
-//	expire  {g, CLAIMED}   -> {g, DEAD}        by who needs slots and found the byte unlocked
+//	prove   {g, CLAIMED}   -> {g, LIVE}        by that process, after it locked the first byte of {slot, g}
+//	bury    {g, LIVE}      -> {g, DEAD}        by anybody who found both bytes unlocked; one more death
+//	expire  {g, CLAIMED}   -> {g, DEAD}        by who needs slots and found both bytes unlocked
 //	leave   {g, LIVE}      -> {g, DEAD}        by the holder, before it unlocks
 //	free    {g, DEAD}      -> {g, FREE}        by anybody, after what g held was swept
 //
-// The byte that is locked lies at lockBase + owner id, so each generation of a slot has a byte of its own, and only the
-// one process that won the claim of a generation ever locks that byte. A claimer that is stopped between claim and prove, and
-// expires meanwhile, locks a byte that nobody else will ask for, fails to prove, unlocks it and starts again: at no
-// time does it make a dead participant look alive. (With one byte for a slot, a claimer that locks it just after its
-// holder died makes the dead holder look alive for as long as it is stopped there.)
+// Each owner id has two bytes of its own, at lockBase + 2*id, and only the one process that won the claim of a generation
+// (and the child that it did so for) ever locks them. A claimer that is stopped between claim and prove, and expires meanwhile,
+// locks a byte that nobody else will ask for, fails to prove, unlocks it and starts again: at no time does it make a
+// dead participant look alive. (With one byte for a slot, a claimer that locks it just after its holder died makes the
+// dead holder look alive for as long as it is stopped there.)
+//
+// The second byte is for a child whose participant its parent prepared. The description with the lock of the first byte is the
+// parent's too until that closes its copy, and a parent can be stopped before it does. So the child locks the second
+// byte through a description of its own, and then unlocks the first (which does so for both). One question asks for both
+// bytes, and one of them is locked throughout.
 //
 // What a kill leaves: before claim nothing; between claim and prove a CLAIMED slot without a lock, which expires when
 // slots are short; after prove a LIVE slot without a lock, which is dead to everybody who asks.
+//
+// What a stop holds up: nothing, with two exceptions. A parent that is stopped just after it started a child keeps that child's
+// participant alive until the child has begun to run (or, where the child finds no /proc, until the parent goes on). And a
+// child forked by os/exec has copies of its parent's descriptors until it executes its program: if it is stopped in
+// that moment, and the parent killed, the parent seems to live for as long.
+//
+// Claiming is lock-free while there are slots that were never used, and obstruction-free when they are short.
 const (
 	slotBits = 12
 	slotMask = 1<<slotBits - 1
@@ -48,9 +60,13 @@ const (
 	// slotsPerPage slots are committed at once.
 	slotsPerPage = 4096 / unit
 
-	// lockBase keeps the bytes that are locked away from those that exist.
-	lockBase = 1 << 62
+	// lockBase keeps the bytes that are locked away from those that exist; each owner id has lockBytes of them.
+	lockBase  = 1 << 62
+	lockBytes = 2
 )
+
+// lockAt is the first of the bytes of id.
+func lockAt(id uint32) int64 { return lockBase + lockBytes*int64(id) }
 
 func ownerID(slot, word uint32) uint32 { return word&^slotMask | slot }
 
@@ -78,7 +94,7 @@ func (m memory) claim(file, alive *os.File) (uint32, error) {
 		}
 		m.header().SlotsUsed.CompareAndSwap(i, i+1)
 		id := ownerID(i, g)
-		locked, err := sys.LockByte(alive, lockBase+int64(id))
+		locked, err := sys.LockByte(alive, lockAt(id))
 		if err != nil {
 			s.Word.CompareAndSwap(g|slotClaimed, g|slotDead)
 			return 0, err
@@ -86,12 +102,13 @@ func (m memory) claim(file, alive *os.File) (uint32, error) {
 		if locked && s.Word.CompareAndSwap(g|slotClaimed, g|slotLive) {
 			return id, nil
 		}
-		// It took so long that the claim expired (or somebody who does not keep the protocol has the byte).
-		s.Word.CompareAndSwap(g|slotClaimed, g|slotDead)
-		if locked {
-			if err := sys.UnlockByte(alive, lockBase+int64(id)); err != nil {
-				return 0, err
-			}
+		if !locked { // by somebody who does not keep the protocol
+			s.Word.CompareAndSwap(g|slotClaimed, g|slotDead)
+			return 0, fmt.Errorf("%w: the byte of participant %#x is somebody else's", ErrCorrupt, id)
+		}
+		// It took so long that the claim expired.
+		if err := sys.UnlockBytes(alive, lockAt(id), lockBytes); err != nil {
+			return 0, err
 		}
 	}
 }
@@ -99,9 +116,30 @@ func (m memory) claim(file, alive *os.File) (uint32, error) {
 // introduce writes down who id is. Only the holder, or the parent that prepared it, does so, once id is live.
 func (m memory) introduce(id uint32, pid int, space uint64) {
 	s := m.slot(id & slotMask)
-	s.Pid.Store(uint32(pid))
 	s.PidSpace.Store(space)
 	s.Since.Store(time.Now().UnixNano())
+	s.Who.Store(uint64(id)<<32 | uint64(uint32(pid)))
+}
+
+// takeOver moves the life of id from a description that the parent may have too to one that only this process has.
+func takeOver(id uint32, file, inherited *os.File) (*os.File, error) {
+	own, err := sys.Reopen(file)
+	if err != nil {
+		return inherited, nil // no /proc: the parent's description serves, once it has closed its copy
+	}
+	locked, err := sys.LockByte(own, lockAt(id)+1)
+	if err == nil && !locked {
+		err = fmt.Errorf("%w: the byte of participant %#x is somebody else's", ErrCorrupt, id)
+	}
+	if err == nil {
+		err = sys.UnlockBytes(inherited, lockAt(id), 1)
+	}
+	if err != nil {
+		own.Close()
+		return nil, err
+	}
+	inherited.Close()
+	return own, nil
 }
 
 // freeSlot finds a slot to claim: one that was never used while there are any, else the one that was freed first, so that an
@@ -156,7 +194,7 @@ func (m memory) freeDead(file *os.File) {
 		s := m.slot(i)
 		w := s.Word.Load()
 		if st := slotState(w); st == slotLive || st == slotClaimed {
-			locked, err := sys.ByteLocked(file, lockBase+int64(ownerID(i, w)))
+			locked, err := sys.BytesLocked(file, lockAt(ownerID(i, w)), lockBytes)
 			if err != nil || locked {
 				continue
 			}
@@ -188,14 +226,14 @@ func (m memory) free(s *slot, w uint32) {
 	s.Word.CompareAndSwap(w, w&^slotMask|slotFree)
 }
 
-// leave ends the participant id, whose byte alive's description has locked.
+// leave ends the participant id, of whose bytes alive's description has locked one.
 func (m memory) leave(id uint32, alive *os.File) error {
 	s := m.slot(id & slotMask)
 	w := id&^slotMask | slotLive
 	if m.bury(s, w) {
 		m.free(s, id&^slotMask|slotDead)
 	}
-	return sys.UnlockByte(alive, lockBase+int64(id))
+	return sys.UnlockBytes(alive, lockAt(id), lockBytes)
 }
 
 // knownDead reports from memory whether id is nobody who lives.
@@ -213,7 +251,7 @@ func (m memory) dead(id uint32, file *os.File) bool {
 	if m.knownDead(id) {
 		return true
 	}
-	locked, err := sys.ByteLocked(file, lockBase+int64(id))
+	locked, err := sys.BytesLocked(file, lockAt(id), lockBytes)
 	if err != nil || locked {
 		return false
 	}

@@ -2,6 +2,7 @@ package shm
 
 import (
 	"encoding"
+	"fmt"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -44,6 +45,13 @@ type noCopy struct{}
 
 func (*noCopy) Lock()   {}
 func (*noCopy) Unlock() {}
+
+func (r *Ref) unused() error {
+	if r.seg != nil {
+		return fmt.Errorf("%w: the handle is in use", os.ErrInvalid)
+	}
+	return nil
+}
 
 // attach makes r a handle of the object at off.
 func (r *Ref) attach(s *Segment, off uint64, gen uint32, name string, size uint64) error {

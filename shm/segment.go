@@ -20,6 +20,7 @@ import (
 	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/inherit"
 	"github.com/shoal-ipc/shoal/internal/layout"
+	"github.com/shoal-ipc/shoal/internal/robust"
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
@@ -142,7 +143,7 @@ func create(f *os.File, size int) (*Segment, error) {
 	}
 	h.Creator = id
 	memory(mem).introduce(id, os.Getpid(), sys.PidNamespace())
-	return enter(&resources{mem: mem, memory: f, alive: alive, id: id}), nil
+	return enter(&resources{mem: mem, memory: f, alive: alive, id: id}, h.UUID), nil
 }
 
 // adopt maps a segment that the parent handed over.
@@ -176,8 +177,13 @@ func adoptMapped(in inherit.Segment) (*Segment, error) {
 		mem.Unmap()
 		return nil, err
 	}
+	alive, err := takeOver(in.Owner, in.Memory, in.Alive)
+	if err != nil {
+		mem.Unmap()
+		return nil, err
+	}
 	memory(mem).introduce(in.Owner, os.Getpid(), sys.PidNamespace())
-	return enter(&resources{mem: mem, memory: in.Memory, alive: in.Alive, id: in.Owner}), nil
+	return enter(&resources{mem: mem, memory: in.Memory, alive: alive, id: in.Owner}, in.UUID), nil
 }
 
 func checkHeader(mem memory, in inherit.Segment) error {
@@ -196,10 +202,10 @@ func checkHeader(mem memory, in inherit.Segment) error {
 }
 
 // enter makes the Segment of what was mapped and joined.
-func enter(r *resources) *Segment {
+func enter(r *resources, uuid inherit.UUID) *Segment {
 	s := &Segment{
 		heap: heap{memory: memory(r.mem), file: r.memory, self: r.id},
-		uuid: memory(r.mem).header().UUID,
+		uuid: uuid,
 		res:  r,
 		refs: make(map[weak.Pointer[Ref]]struct{}),
 	}
@@ -223,9 +229,29 @@ func (s *Segment) Close() error {
 	clear(s.refs)
 	s.mu.Unlock()
 	futex.Kick(s.memory)
+	s.expose()
 	err := s.res.leave()
 	runtime.KeepAlive(s)
 	return err
+}
+
+// expose makes sure that what this process holds now, and may still be writing when others take it for dead, is not
+// passed over as whole. Who takes an owner word with WHOLE looks at its handle again, which was closed before.
+func (s *Segment) expose() {
+	top, err := s.top()
+	if err != nil {
+		return
+	}
+	for off := uint64(heapAt); off < top; {
+		o, room, err := s.block(off)
+		if err != nil {
+			return
+		}
+		if o.Owners == robustWord && room >= robust.Size {
+			robust.Expose(s.memory[off+objectHead:], s.self)
+		}
+		off += objectHead + room
+	}
 }
 
 // Prepare readies a participant of s for a child that is about to be started: see package inherit. It is for package
@@ -245,11 +271,21 @@ func (s *Segment) Prepare() (*inherit.Gift, error) {
 		return nil, fmt.Errorf("shm: preparing a child: %w", err)
 	}
 	s.introduce(id, 0, 0)
-	in := inherit.Segment{UUID: s.uuid, Owner: id, Memory: s.file, Alive: alive}
-	return inherit.NewGift(in, func() {
+	abandon := func() {
 		s.leave(id, alive)
 		alive.Close()
 		runtime.KeepAlive(s)
+	}
+	// A descriptor of the child's own: s may be closed while the child is started.
+	mem, err := sys.Reopen(s.file)
+	if err != nil {
+		abandon()
+		return nil, fmt.Errorf("shm: preparing a child: %w", err)
+	}
+	in := inherit.Segment{UUID: s.uuid, Owner: id, Memory: mem, Alive: alive}
+	return inherit.NewGift(in, func() {
+		abandon()
+		mem.Close()
 	}), nil
 }
 
@@ -261,7 +297,7 @@ func (s *Segment) Self() uint32 { return s.self }
 
 // Dead reports whether participant id is dead: its process ended, however that happened, or left the segment. It asks the
 // kernel (some tenths of a microsecond) unless the death was noticed before. Nobody (0) and ids that were never given out are dead.
-// A stopped process is not dead.
+// A stopped process is not dead. After Close only the deaths that others noticed are known.
 func (s *Segment) Dead(id uint32) bool {
 	d := s.dead(id, s.file)
 	runtime.KeepAlive(s)
@@ -287,7 +323,7 @@ type Info struct {
 
 // Participant is a process that has, or had, a segment mapped.
 type Participant struct {
-	Pid   int // as it sees itself; 0 for a child that has not begun to run
+	Pid   int // as it sees itself; 0 (and no Since) for one that has not begun to run
 	Since time.Time
 	Alive bool
 }
@@ -335,11 +371,12 @@ func (s *Segment) Participants() []Participant {
 		if st := slotState(w); st != slotLive && st != slotDead {
 			continue
 		}
-		ps = append(ps, Participant{
-			Pid:   int(sl.Pid.Load()),
-			Since: time.Unix(0, sl.Since.Load()),
-			Alive: !s.Dead(ownerID(i, w)),
-		})
+		id := ownerID(i, w)
+		p := Participant{Alive: !s.Dead(id)}
+		if since, who := sl.Since.Load(), sl.Who.Load(); uint32(who>>32) == id {
+			p.Pid, p.Since = int(uint32(who)), time.Unix(0, since)
+		}
+		ps = append(ps, p)
 	}
 	return ps
 }
@@ -358,12 +395,12 @@ func (s *Segment) Objects() iter.Seq[ObjectInfo] {
 				return
 			}
 			if st := o.State.Load(); st&stateMask == stateLive {
-				name, typ, err := s.texts(off, o, room)
+				size, name, typ, err := s.texts(off, o, room)
 				if err != nil {
 					return
 				}
 				if !yield(ObjectInfo{
-					Name: string(name), Kind: kindName(o.Kind), Type: string(typ), Size: int(o.Size),
+					Name: string(name), Kind: kindName(o.Kind), Type: string(typ), Size: int(size),
 					Creator: Participant{Pid: int(o.CreatorPid), Since: time.Unix(0, o.Created), Alive: !s.Dead(o.Creator)},
 					Handle:  Handle{s.uuid, off, generationOf(st)},
 				}) {

@@ -59,14 +59,7 @@ func OpenOrNew[T any](seg *shm.Segment, name string, init T, opts ...Options) (*
 	if err != nil {
 		return nil, err
 	}
-	made := false
-	mem, err := k.OpenOrNew(&v.Ref, seg, name, k.Min, func(mem []byte) error {
-		made = true
-		return initial(seg, init, o)(mem)
-	})
-	if !made {
-		o = guard.Options{}
-	}
+	mem, err := k.OpenOrNew(&v.Ref, seg, name, k.Min, initial(seg, init, o))
 	return v.use(mem, o, err)
 }
 
@@ -112,7 +105,7 @@ func (v *Value[T]) use(mem []byte, o guard.Options, err error) (*Value[T], error
 		return nil, err
 	}
 	v.cells = cellsOf[T](mem)
-	if err := v.g.Use(v, mem, o); err != nil {
+	if err := v.g.Use(&v.Ref, mem, o); err != nil {
 		return nil, fmt.Errorf("value: open %q: %w", v.Name(), err)
 	}
 	return v, nil
@@ -179,6 +172,13 @@ func (v *Value[T]) load() T {
 		normalise(v.bools, &x)
 	}
 	return x
+}
+
+// Close detaches this handle: its waiting calls return os.ErrClosed, so do later ones. The object, its lock and other handles are
+// not affected. It may be called again.
+func (v *Value[T]) Close() error {
+	defer runtime.KeepAlive(v)
+	return v.g.Close()
 }
 
 // Mutex is the value's lock, nil when Unlocked. While holding it use Load and Store; Get and Set would wait for ever.

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/shoal-ipc/shoal/internal/layout"
 	"github.com/shoal-ipc/shoal/internal/proctest"
@@ -152,6 +153,23 @@ func TestGuards(t *testing.T) {
 			t.Errorf("read %d", got)
 		}
 	}
+
+	// Close lets go who waits for the lock, also for a lock that was given.
+	for _, name := range []string{"own", "given"} {
+		v, err := value.Open[int](seg, name)
+		must(t, err)
+		m := v.Mutex()
+		must(t, m.Acquire(ctx))
+		done := make(chan error)
+		go func() { done <- v.Set(context.Background(), 1) }()
+		time.Sleep(10 * time.Millisecond) // so that it sleeps; nothing depends on it
+		must(t, v.Close())
+		if err := <-done; !errors.Is(err, os.ErrClosed) {
+			t.Errorf("Set of a value %q that is closed: %v", name, err)
+		}
+		must(t, m.Release())
+	}
+
 	other := segment(t)
 	far, err := locks.NewLock(other, "")
 	must(t, err)
@@ -160,6 +178,61 @@ func TestGuards(t *testing.T) {
 	}
 	if _, err := value.New(seg, "", 1, value.Options{Lock: l, Unlocked: true}); !errors.Is(err, os.ErrInvalid) {
 		t.Errorf("a lock and none: %v", err)
+	}
+}
+
+// Of two that make one value with different locks, the one that comes second has the first one's lock.
+func TestOpenOrNewWithLocks(t *testing.T) {
+	seg := segment(t)
+	var given [2]*locks.Lock
+	for i := range given {
+		l, err := locks.NewLock(seg, "")
+		must(t, err)
+		given[i] = l
+	}
+	for round := range 300 {
+		made := make(chan *value.Value[[512]byte], 2)
+		for _, l := range given {
+			go func() {
+				v, err := value.OpenOrNew(seg, fmt.Sprint(round), [512]byte{}, value.Options{Lock: l})
+				if err != nil {
+					t.Error(err)
+				}
+				made <- v
+			}()
+		}
+		v, w := <-made, <-made
+		if t.Failed() {
+			return
+		}
+		if a, b := v.Mutex().(*locks.Lock).Handle(), w.Mutex().(*locks.Lock).Handle(); a != b {
+			t.Fatalf("round %d: one value has two locks, %v and %v", round, a, b)
+		}
+	}
+}
+
+var updateOnce = proctest.NewRole("update-once", func(ctx context.Context, c *proctest.Child, a workArgs) error {
+	c.Say("ready")
+	c.Hear()
+	return a.Pair.Set(ctx, pair{7, 7})
+})
+
+// A process that leaves the segment in the middle of an update has died with it half done: others are told, and not let in
+// beside it.
+func TestSegmentClosedInUpdate(t *testing.T) {
+	a := newWork(t, 1)
+	p := updateOnce.Start(t, a)
+	p.WaitLine("ready")
+	err := a.Pair.Update(t.Context(), func(x *pair) error {
+		must(t, a.Pair.Segment().Close())
+		p.Tell("go")
+		if err := p.Wait(); err == nil {
+			t.Error("another process was let in beside one that still updates")
+		}
+		return nil
+	})
+	if err == nil {
+		t.Error("Update says nothing of the segment's Close")
 	}
 }
 

@@ -37,9 +37,10 @@ var (
 	plainStore = regexp.MustCompile(`^[A-Z0-9]+, 0\([A-Z0-9]+\)$`)
 )
 
-// TestPublishOrder reads what the compiler makes of Publish on amd64, alone and within ring's methods: an ordinary store in
-// the caller, without a call and without a locked instruction, after the access to the item, and with nothing between the two that could
-// be skipped. The language does not promise that order, so it is looked at.
+// TestPublishOrder reads what the compiler makes of Publish on amd64, alone and within ring's methods: an
+// ordinary store in the caller, without a call and without a locked instruction, after the access to the item,
+// and with nothing between the two that could be skipped. The language does not promise that order, so it is
+// looked at.
 func TestPublishOrder(t *testing.T) {
 	goTool, err := exec.LookPath("go") // go test puts its own in front
 	if err != nil {
@@ -172,8 +173,8 @@ func disassemble(t *testing.T, goTool, program, function string) []instruction {
 	return code
 }
 
-// TestPublishLitmus passes messages: whoever has loaded a position sees what was written before it was published. (Weak
-// machines and broken compilers fail this often, not always.)
+// TestPublishLitmus passes messages: whoever has loaded a position sees what was written before it was
+// published. (Weak machines and broken compilers fail this often, not always.)
 func TestPublishLitmus(t *testing.T) {
 	const messages = 1 << 20
 	slots := make([]uint64, messages) // each is written once, so there is nothing else to race for
@@ -202,8 +203,8 @@ func TestPublishLitmus(t *testing.T) {
 	}
 }
 
-// TestPublishReverse is the other direction: what was loaded before a position is published is not overwritten by who waits for
-// that position.
+// TestPublishReverse is the other direction: what was loaded before a position is published is not overwritten by who
+// waits for that position.
 func TestPublishReverse(t *testing.T) {
 	const rounds = 1 << 17
 	var slot uint64

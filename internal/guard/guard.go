@@ -18,6 +18,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/robust"
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/shm"
@@ -42,11 +43,12 @@ type Options struct {
 type Guard struct {
 	m     robust.Mutex
 	mode  uint32
-	owner Closer
+	owner *shm.Ref
 	given shm.Ref // the given lock's object, which must stay mapped
+	word  []byte  // the memory that waiters sleep on, if it is not the owner's
 
-	once sync.Once
-	lock locks.Mutex
+	mu   sync.Mutex
+	lock locks.Mutex // once somebody asked for it
 }
 
 // Own reports whether the object is to have a lock of its own.
@@ -74,15 +76,9 @@ func (o Options) Init(seg *shm.Segment, mem []byte) error {
 	return nil
 }
 
-// Closer is a handle that knows whether it was closed.
-type Closer interface {
-	shm.Object
-	Closed() bool
-}
-
-// Use readies g for owner, whose payload is mem; o has the lock that owner was made with, in the process that did.
-func (g *Guard) Use(owner Closer, mem []byte, o Options) error {
-	g.owner, g.lock = owner, o.Lock
+// Use readies g for the object of owner, whose payload is mem; o.Lock, if the object is guarded by it, becomes its Mutex.
+func (g *Guard) Use(owner *shm.Ref, mem []byte, o Options) error {
+	g.owner = owner
 	g.mode = binary.LittleEndian.Uint32(mem[20:])
 	seg := owner.Segment()
 	switch g.mode {
@@ -93,6 +89,10 @@ func (g *Guard) Use(owner Closer, mem []byte, o Options) error {
 		m, err := guarded.OpenHandle(&g.given, g.givenHandle(mem))
 		if err != nil {
 			return err
+		}
+		g.word = m
+		if l, ok := o.Lock.(*locks.Lock); ok && l.Handle() == g.given.Handle() {
+			g.lock = l
 		}
 		g.m = robust.At(m, seg, owner)
 	case modeNone:
@@ -110,15 +110,38 @@ func (g *Guard) givenHandle(mem []byte) shm.Handle {
 	}
 }
 
+// Close closes the owner, and lets those go who wait for a given lock through it.
+func (g *Guard) Close() error {
+	if g.owner == nil {
+		return nil // a zero handle
+	}
+	err := g.owner.Close()
+	if g.word != nil {
+		futex.Kick(g.word)
+	}
+	return err
+}
+
 // Lock takes the lock; flags are package robust's.
 func (g *Guard) Lock(ctx context.Context, flags uint64) error {
 	if g.owner.Closed() {
 		return os.ErrClosed
 	}
-	if g.mode == modeNone || g.m.Take(flags) {
+	if g.mode == modeNone {
 		return nil
 	}
-	return g.m.Lock(ctx, flags)
+	if !g.m.Take(flags) {
+		if err := g.m.Lock(ctx, flags); err != nil {
+			return err
+		}
+	}
+	// A process that leaves its segment closes its handles and then takes WHOLE from the words that it holds: whoever took one
+	// too late for that sees that the handle is closed.
+	if flags&robust.Whole != 0 && g.owner.Closed() {
+		g.m.Unlock()
+		return os.ErrClosed
+	}
+	return nil
 }
 
 // Unlock frees what Lock took with the same flags.
@@ -136,28 +159,29 @@ func (g *Guard) Abandon() {
 	}
 }
 
-// Mutex is the lock as users see it, nil if there is none.
+// Mutex is the lock as users see it, nil if there is none. It panics with os.ErrClosed if the segment was closed before
+// anybody asked for it.
 func (g *Guard) Mutex() locks.Mutex {
 	if g.mode == modeNone {
 		return nil
 	}
-	g.once.Do(func() {
-		if g.lock != nil {
-			return
-		}
-		h := g.owner.Handle()
-		if g.mode == modeGiven {
-			h = g.given.Handle()
-		}
-		data, err := h.MarshalBinary()
-		l := new(locks.Lock)
-		if err == nil {
-			err = l.UnmarshalBinary(data)
-		}
-		if err != nil {
-			panic(os.ErrClosed) // it was there when the owner was opened
-		}
-		g.lock = l
-	})
-	return g.lock
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lock != nil {
+		return g.lock
+	}
+	h := g.owner.Handle()
+	if g.mode == modeGiven {
+		h = g.given.Handle()
+	}
+	data, err := h.MarshalBinary()
+	l := new(locks.Lock)
+	if err == nil {
+		err = l.UnmarshalBinary(data)
+	}
+	if err != nil {
+		panic(os.ErrClosed) // it was there when the owner was opened
+	}
+	g.lock = l
+	return l
 }

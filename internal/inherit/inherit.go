@@ -18,8 +18,8 @@ type UUID = [16]byte
 type Segment struct {
 	UUID   UUID
 	Owner  uint32   // this process's owner id in the segment, claimed by the parent
-	Memory *os.File // what is mapped
-	Alive  *os.File // the description that holds the lock of Owner; never mapped, never duplicated
+	Memory *os.File // to be mapped
+	Alive  *os.File // the description that holds the lock of Owner; opened for nothing else
 }
 
 // Gift is a Segment on its way to a child. The parent calls Sent once the child has its copies of the descriptors, or
@@ -32,8 +32,11 @@ type Gift struct {
 // NewGift is for package shm; abandon gives the participant back.
 func NewGift(s Segment, abandon func()) *Gift { return &Gift{s, abandon} }
 
-// Sent closes the parent's copy of Alive; Memory belongs to the parent's segment and stays.
-func (g *Gift) Sent() { g.Alive.Close() }
+// Sent closes the parent's copies of the descriptors.
+func (g *Gift) Sent() {
+	g.Alive.Close()
+	g.Memory.Close()
+}
 
 // Abandon gives the participant back: the child does not exist.
 func (g *Gift) Abandon() { g.abandon() }

@@ -12,19 +12,20 @@
 //	bit 2      DIED      a holder died (or gave up, see Abandon) and what it guarded may be half changed
 //	bit 3      WHOLE     what the holder guards is whole at every instant, so its death harms nobody
 //	bits 4-31  0
-//	bits 32-63 owner id
+//	bits 32-63 owner id; in a free word with WAITERS that of the process that freed it last
 //
 // Transitions; each is one compare-and-swap of all 64 bits, so no state between taken and owned exists:
 //
-//	take      {0, W?}            -> {self, LOCKED W?}          W is kept, and set by one who slept
+//	take      {0 or y, W?}       -> {self, LOCKED W?}          W is kept, and set by one who slept
 //	queue     {x, LOCKED ..}     -> {x, LOCKED W ..}           then sleep while the low half is that
 //	free      {self, LOCKED}     -> {0}
-//	free      {self, LOCKED W}   -> {0, W}                     then wake one; if that found nobody: {0, W} -> {0}
+//	free      {self, LOCKED W}   -> {self, W}                  then wake one; if that found nobody: {self, W} -> {0}
 //	bury      {dead, LOCKED ..}  -> {0, DIED W}                by anybody who asked whether the owner lives; wakes all
 //	bury      {dead, LOCKED WHOLE W?} -> {0, W?}               likewise; nothing to repair
 //	recover   {0, DIED W?}       -> {self, LOCKED DIED W?}     the repair runs now
 //	repaired  {self, LOCKED DIED W?} -> {self, LOCKED W?}      held, like any other
 //	failed    {self, LOCKED DIED W?} -> {0, DIED W}            also when its process dies meanwhile (bury); wakes all
+//	expose    {self, LOCKED WHOLE ..} -> {self, LOCKED ..}     by a process that leaves the segment while it holds the word
 //	abandon   {self, LOCKED ..}  -> {0, DIED W}                wakes all
 //
 // DIED never passes through a word without it but by repaired. Nobody changes a word that names a living other process,
@@ -34,8 +35,10 @@
 //
 // WAITERS lies in the half that the kernel compares before it lets a waiter sleep. A release keeps it, so that the next
 // release wakes again even if the process woken now does nothing (it may be stopped, or be killed, between being woken
-// and taking). It is cleared by one compare-and-swap from exactly {0, W}, after a wake that found nobody: whoever meant to
-// sleep by then finds that the word is not what it was. Every sleep has a cap (package futex), at whose end the waiter
+// and taking). It is cleared by one compare-and-swap from exactly what that release left, after a wake that found nobody:
+// whoever meant to sleep by then finds that the word is not what it was. The releaser's id in the free word keeps a clear
+// that comes late (its process was stopped) from taking away the WAITERS of another process's release, whose wake may be yet to
+// come. Every sleep has a cap (package futex), at whose end the waiter
 // looks at the word and asks for the owner again; so a process stopped between its free and its wake delays others by
 // the cap at most, and a free word is never slept on for longer.
 //
@@ -46,6 +49,8 @@
 //   - between wake and clearing WAITERS: a useless wake for the next who frees.
 //   - a waiter killed asleep: WAITERS stays set until a wake finds nobody. No count is wrong, for there is none.
 //   - a holder that is stopped holds everybody up, as it must; a waiter that is stopped holds nobody up.
+//
+// TestModel explores all interleavings, kills and stops of a few processes.
 //
 // Not fair: a taker may barge in before one who was woken. Progress is blocking.
 package robust

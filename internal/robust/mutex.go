@@ -53,7 +53,8 @@ type Mutex struct {
 	peers  Peers
 	handle Handle
 	race   *race.Word
-	mine   uint64 // the word while this process holds it and nobody waits
+	tries  *atomic.Uint32 // TryLocks that found the word held
+	mine   uint64         // the word while this process holds it and nobody waits
 }
 
 // Take takes a free word that nobody waits for, with flags 0 or Whole: the fast path of Lock, for callers that inline it.
@@ -87,6 +88,9 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 	)
 	for {
 		if m.handle.Closed() {
+			if queued != 0 {
+				futex.Wake(m.low, 1) // what ended the sleep may have been a wake for one who stays
+			}
 			return os.ErrClosed
 		}
 		w := m.word.Load()
@@ -119,7 +123,7 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 			w |= Waiters
 		}
 		queued = Waiters
-		if err := futex.Wait(ctx, m.low, uint32(w)); err != nil {
+		if err := futex.WaitUnless(ctx, m.low, uint32(w), m.handle.Closed); err != nil {
 			// The wait may have swallowed a wake. Look once more; if others still hold the word, its WAITERS bit makes
 			// them wake somebody else.
 			return m.last(ctx, err, flags, refuse)
@@ -149,7 +153,8 @@ func (m *Mutex) last(ctx context.Context, err error, flags, refuse uint64) error
 	return os.ErrClosed
 }
 
-// TryLock takes the word if it is free. It asks nobody: an owner counts as dead once that is known.
+// TryLock takes the word if it is free. When it is not, TryLock asks for the owner the first time and every 64th time after
+// that; else an owner counts as dead once that is known.
 func (m *Mutex) TryLock(flags uint64) (bool, error) {
 	for {
 		if m.handle.Closed() {
@@ -164,7 +169,7 @@ func (m *Mutex) TryLock(flags uint64) (bool, error) {
 				m.race.Acquire()
 				return true, nil
 			}
-		case m.peers.KnownDead(uint32(w >> 32)):
+		case m.peers.KnownDead(uint32(w >> 32)), m.tries.Add(1)%64 == 1 && m.peers.Dead(uint32(w>>32)):
 			m.bury(w)
 		default:
 			return false, nil
@@ -195,8 +200,7 @@ func (m *Mutex) Recover(ctx context.Context, repair func() error) (err error) {
 	for {
 		w := m.word.Load()
 		if err := m.held(w); err != nil {
-			repaired = true // not ours to abandon: the repair released it
-			return err
+			return err // this process left the segment meanwhile
 		}
 		if m.word.CompareAndSwap(w, w&^Died) {
 			repaired = true
@@ -205,7 +209,8 @@ func (m *Mutex) Recover(ctx context.Context, repair func() error) (err error) {
 	}
 }
 
-// Unlock frees the word and wakes a waiter. A word with DIED, which only a running repair holds, keeps it.
+// Unlock frees the word and wakes a waiter. While a repair runs, the word is nobody's to free (ErrNotLocked): it ends with
+// the repair.
 func (m *Mutex) Unlock() error { return m.unlock(0) }
 
 // Abandon frees the word as the death of this process would.
@@ -218,19 +223,25 @@ func (m *Mutex) unlock(mark uint64) error {
 		if err := m.held(w); err != nil {
 			return err
 		}
-		free := w & (Waiters | Died)
-		if mark |= free & Died; mark != 0 {
+		if mark == 0 && w&Died != 0 {
+			return ErrNotLocked
+		}
+		free := w & Waiters
+		switch {
+		case mark != 0:
 			free = Died | Waiters
+		case free != 0:
+			free |= w &^ (1<<32 - 1) // the releaser's mark, so that nobody else's clear takes these WAITERS for its own
 		}
 		if !m.word.CompareAndSwap(w, free) { // PAIRS WITH Take, lock, TryLock
 			continue
 		}
-		switch free {
-		case Died | Waiters:
+		switch {
+		case free&Died != 0:
 			futex.Wake(m.low, everybody)
-		case Waiters:
+		case free != 0:
 			if futex.Wake(m.low, 1) == 0 {
-				m.word.CompareAndSwap(Waiters, 0)
+				m.word.CompareAndSwap(free, 0)
 			}
 		}
 		return nil
@@ -266,7 +277,12 @@ func (m *Mutex) Locked() bool { return m.word.Load()&Locked != 0 }
 func (m *Mutex) Died() bool { return m.word.Load()&Died != 0 }
 
 // Owner is the id of the process that holds the word, 0 for nobody.
-func (m *Mutex) Owner() uint32 { return uint32(m.word.Load() >> 32) }
+func (m *Mutex) Owner() uint32 {
+	if w := m.word.Load(); w&Locked != 0 {
+		return uint32(w >> 32)
+	}
+	return 0
+}
 
 const everybody = 1<<31 - 1
 

@@ -21,7 +21,19 @@ func At(mem []byte, peers Peers, handle Handle) Mutex {
 		peers:  peers,
 		handle: handle,
 		race:   race.At(p),
+		tries:  new(atomic.Uint32),
 		mine:   uint64(peers.Self())<<32 | Locked,
+	}
+}
+
+// Expose takes WHOLE from the owner word at the beginning of mem if self holds it, so that self's death is not passed over.
+func Expose(mem []byte, self uint32) {
+	word := (*atomic.Uint64)(unsafe.Pointer(unsafe.SliceData(mem[:Size])))
+	for {
+		w := word.Load()
+		if w>>32 != uint64(self) || w&(Locked|Whole) != Locked|Whole || word.CompareAndSwap(w, w&^Whole) {
+			return
+		}
 	}
 }
 

@@ -8,7 +8,8 @@ import (
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
-// TestSetAffinity: a bound thread runs where it was bound to. It is never unlocked, so it ends with the test's goroutine.
+// TestSetAffinity: a bound thread runs where it was bound to. It is never unlocked, so it ends with the test's
+// goroutine.
 func TestSetAffinity(t *testing.T) {
 	runtime.LockOSThread()
 	bound := 0

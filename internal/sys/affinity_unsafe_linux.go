@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SetAffinity binds the calling thread to one CPU. The caller has locked its goroutine to the thread (runtime.LockOSThread) and
-// does not unlock it, else goroutines that know nothing of it run bound; threads that it starts are bound too.
+// SetAffinity binds the calling thread to one CPU. The caller has locked its goroutine to the thread
+// (runtime.LockOSThread) and does not unlock it, else goroutines that know nothing of it run bound; threads
+// that it starts are bound too.
 func SetAffinity(cpu int) error {
 	var set unix.CPUSet
 	set.Set(cpu) // a CPU beyond what a set can hold leaves it empty, which is EINVAL

@@ -83,15 +83,15 @@ func LockByte(f *os.File, at int64) (bool, error) {
 	return err == nil, os.NewSyscallError("fcntl(F_OFD_SETLK)", err)
 }
 
-// UnlockByte gives the lock of one byte up at once, also while another thread of this process waits on it.
-func UnlockByte(f *os.File, at int64) error {
+// UnlockBytes gives the locks of n bytes up at once, also while another thread of this process waits on them.
+func UnlockBytes(f *os.File, at, n int64) error {
 	return os.NewSyscallError("fcntl(F_OFD_SETLK)",
-		flock(f, unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK, Start: at, Len: 1}))
+		flock(f, unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK, Start: at, Len: n}))
 }
 
-// ByteLocked reports whether a description other than f's has the write lock of one byte.
-func ByteLocked(f *os.File, at int64) (bool, error) {
-	l := unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: 1}
+// BytesLocked reports whether a description other than f's has the write lock of any of n bytes.
+func BytesLocked(f *os.File, at, n int64) (bool, error) {
+	l := unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: n}
 	if err := flock(f, unix.F_OFD_GETLK, &l); err != nil {
 		return false, os.NewSyscallError("fcntl(F_OFD_GETLK)", err)
 	}
@@ -106,7 +106,7 @@ func flock(f *os.File, cmd int, l *unix.Flock_t) error {
 func control(f *os.File, do func(fd int) error) error {
 	c, err := f.SyscallConn()
 	if err != nil {
-		return err
+		return os.ErrClosed
 	}
 	var errDo error
 	err = c.Control(func(fd uintptr) {
@@ -115,7 +115,7 @@ func control(f *os.File, do func(fd int) error) error {
 		}
 	})
 	if err != nil {
-		return err
+		return os.ErrClosed // Control fails for no other reason
 	}
 	return errDo
 }

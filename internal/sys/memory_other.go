@@ -25,11 +25,11 @@ func Reopen(f *os.File) (*os.File, error) { return nil, errors.ErrUnsupported }
 // LockByte is not supported here.
 func LockByte(f *os.File, at int64) (bool, error) { return false, errors.ErrUnsupported }
 
-// UnlockByte is not supported here.
-func UnlockByte(f *os.File, at int64) error { return errors.ErrUnsupported }
+// UnlockBytes is not supported here.
+func UnlockBytes(f *os.File, at, n int64) error { return errors.ErrUnsupported }
 
-// ByteLocked is not supported here.
-func ByteLocked(f *os.File, at int64) (bool, error) { return false, errors.ErrUnsupported }
+// BytesLocked is not supported here.
+func BytesLocked(f *os.File, at, n int64) (bool, error) { return false, errors.ErrUnsupported }
 
 // PidNamespace is 0 here.
 func PidNamespace() uint64 { return 0 }

@@ -51,6 +51,9 @@ func (b Bell) Wait(ctx context.Context, ready func() bool) error {
 		if ready() {
 			return nil
 		}
+		if err := ctx.Err(); err != nil { // also when the bell never stops ringing
+			return err
+		}
 		if err := futex.Wait(ctx, b.W, v|sleeps); err != nil {
 			if ready() {
 				return nil

@@ -1,0 +1,565 @@
+package robust_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// The model of the owner word: every interleaving of a few processes, each of whose steps is one access to the word or one
+// call of the kernel, as mutex.go makes them. A process may be killed before each of its steps; one that is stopped is one
+// whose next step comes late, so each interleaving is also one with stops. What it checks, in every state that can be
+// reached:
+//
+//   - at most one living process holds the word;
+//   - nobody but a repair takes what a death left half changed, and the word says DIED only then;
+//   - nobody is asleep for good, were it not for the cap of a sleep, on a word that is free, held by somebody alive, or waits
+//     for a recovery; but for a kill between a change of the word and its wake, or between being woken and taking, and
+//     then only until the next release.
+//
+// The fast paths Take and Free are look+take and free from particular words. Repeated failures of a compare-and-swap that
+// loads afresh are one step.
+
+// faults are deliberate mistakes, to see that the model finds them.
+type faults struct {
+	closeKeepsWake  bool // who ends with os.ErrClosed passes no wake on
+	takeDropsWaits  bool // take clears WAITERS
+	clearUnasked    bool // WAITERS is cleared without comparing
+	buryForgets     bool // a dead holder leaves no DIED
+	unlockForgets   bool // a failed repair leaves no DIED
+	freeWakesNobody bool
+	clearsAnyones   bool // WAITERS is cleared also after a release by another process
+	diedWakesOne    bool
+}
+
+// What a process does next.
+const (
+	idle   = iota
+	look   // the top of lock's loop
+	take   // CAS of the word seen to held
+	bury   // CAS of the word seen, whose owner is dead
+	queue  // CAS of the word seen to have WAITERS
+	sleep  // the kernel compares
+	asleep // in the kernel's queue
+	woken  // out of the kernel's queue, by a wake
+	last   // the last look of one whose wait ended with an error
+	lastTake
+	lastBury
+	held   // after Lock
+	repair // in Recover, the word has DIED
+	wake1  // wakes one, clears WAITERS if there is nobody
+	clear1
+	pass // wakes one and ends
+	wakeAll
+	wakeAllLook // the same by one who buried, and goes on with look, or last
+	wakeAllLast
+	killed
+)
+
+var pcNames = strings.Fields("idle look take bury queue sleep asleep woken last lastTake lastBury held repair wake1 clear pass wakeAll wakeAllLook wakeAllLast killed")
+
+const (
+	locked  = 1
+	waiters = 2
+	died    = 4
+	whole   = 8
+)
+
+// word is an owner word; owner is the index of the process plus one.
+type word struct{ low, owner uint8 }
+
+// actor is a process.
+type actor struct {
+	pc      uint8
+	ops     uint8 // how many calls it will still make
+	flags   uint8 // whole or 0
+	try     bool  // TryLock
+	recover bool
+	queued  bool
+	seen    word
+}
+
+const actors = 4
+
+type state struct {
+	word    word
+	actors  [actors]actor
+	kills   uint8 // that may still happen
+	leaves  uint8 // cancellations and closed handles that may still happen
+	broken  bool  // what the word guards is half changed
+	excused bool  // a kill fell where the cap must help, and nobody has released since
+}
+
+// model explores.
+type model struct {
+	faults
+	from map[state]state
+	todo []state
+	now  state
+	bad  string
+}
+
+// next enters s.
+func (m *model) next(s state) {
+	s.normalise()
+	if _, ok := m.from[s]; !ok {
+		m.from[s] = m.now
+		m.todo = append(m.todo, s)
+	}
+}
+
+// normalise gives states that differ in nothing but which process is which, or in what is never looked at again, the same
+// form: it forgets what was seen where the next step looks afresh, and sorts the processes.
+func (s *state) normalise() {
+	for i := range s.actors {
+		switch a := &s.actors[i]; a.pc {
+		case look, last, held, repair, wakeAllLook, wakeAllLast:
+			a.seen = word{}
+		case sleep, asleep, woken: // the kernel has the low half
+			a.seen.owner = 0
+		}
+	}
+	var order [actors]int // the new places
+	for i := range order {
+		order[i] = i
+		for j := i; j > 0 && s.key(order[j]) < s.key(order[j-1]); j-- {
+			order[j], order[j-1] = order[j-1], order[j]
+		}
+	}
+	var place [actors + 1]uint8
+	old := s.actors
+	for to, from := range order {
+		s.actors[to] = old[from]
+		place[from+1] = uint8(to + 1)
+	}
+	s.word.owner = place[s.word.owner]
+	for i := range s.actors {
+		o := &s.actors[i].seen.owner
+		*o = place[*o]
+	}
+}
+
+// key orders actors.
+func (s *state) key(i int) uint32 {
+	a := &s.actors[i]
+	k := uint32(a.pc)<<20 | uint32(a.ops)<<18 | uint32(a.flags)<<12 | uint32(a.seen.low)<<4
+	for bit, is := range []bool{a.try, a.recover, a.queued, int(s.word.owner) == i+1} {
+		if is {
+			k |= 1 << bit
+		}
+	}
+	return k
+}
+
+func (m *model) fail(format string, args ...any) {
+	if m.bad == "" {
+		m.bad = fmt.Sprintf(format, args...)
+	}
+}
+
+// check says what is wrong with s.
+func (m *model) check(s *state) {
+	holders := 0
+	for i := range s.actors {
+		switch a := &s.actors[i]; a.pc {
+		case held, repair:
+			holders++
+			if s.word.low&locked == 0 || int(s.word.owner) != i+1 {
+				m.fail("%d holds what the word says it does not", i)
+			}
+			if a.pc == held && s.broken {
+				m.fail("%d got what is half changed", i)
+			}
+		}
+	}
+	if holders > 1 {
+		m.fail("%d holders", holders)
+	}
+	if s.word.low&died != 0 && !s.broken {
+		m.fail("DIED for nothing")
+	}
+	if s.broken && s.word.low&died == 0 && !s.dead(s.word) {
+		m.fail("DIED is lost")
+	}
+}
+
+// dead reports whether w names a dead process.
+func (s *state) dead(w word) bool { return w.low&locked != 0 && s.actors[w.owner-1].pc == killed }
+
+// step enters every state that follows s and reports whether there was one by which somebody gets on.
+func (m *model) step(s state) (moved bool) {
+	for i := range s.actors {
+		a := s.actors[i]
+		if a.pc == killed {
+			continue
+		}
+		if s.kills > 0 && (a.pc != idle || a.ops > 0) {
+			n := s
+			n.kills--
+			n.actors[i] = actor{pc: killed}
+			switch a.pc {
+			case held:
+				n.broken = n.broken || a.flags&whole == 0
+			case woken, wake1, pass, wakeAll, wakeAllLook, wakeAllLast:
+				n.excused = true
+			case look, take, bury, queue, sleep, last, lastTake, lastBury:
+				n.excused = n.excused || a.queued
+			}
+			m.next(n)
+		}
+		moved = m.act(s, i) || moved
+	}
+	return moved
+}
+
+// act enters the states that follow s by a step of actor i.
+func (m *model) act(s state, i int) bool {
+	me := uint8(i + 1)
+	a := &s.actors[i]
+	goTo := func(pc uint8) { a.pc = pc; m.next(s) }
+	end := func(pc uint8) { // of a call
+		*a = actor{pc: pc, ops: a.ops}
+		m.next(s)
+	}
+	leave := func(pc uint8) { // ctx is done, or the handle closed
+		if s.leaves > 0 {
+			n := s
+			n.leaves--
+			n.actors[i].pc = pc
+			if pc == idle {
+				n.actors[i] = actor{ops: a.ops}
+			}
+			m.next(n)
+		}
+	}
+	closed := func() {
+		if m.closeKeepsWake || !a.queued {
+			leave(idle)
+		} else {
+			leave(pass)
+		}
+	}
+	swap := func(to word) bool {
+		if s.word != a.seen {
+			return false
+		}
+		s.word = to
+		return true
+	}
+	got := func(w word) {
+		a.queued, a.seen = false, word{}
+		if w.low&died != 0 {
+			goTo(repair)
+		} else {
+			goTo(held)
+		}
+	}
+	taken := func(and uint8) word {
+		low := locked | a.flags | a.seen.low&(waiters|died) | and
+		if m.takeDropsWaits {
+			low &^= waiters
+		}
+		return word{low, me}
+	}
+	buried := func() word {
+		if a.seen.low&(whole|died) == whole {
+			return word{a.seen.low & waiters, 0}
+		}
+		if m.buryForgets {
+			return word{waiters, 0}
+		}
+		return word{died | waiters, 0}
+	}
+	free := func(low uint8) {
+		s.excused = false
+		s.word = word{low, 0}
+		if low == waiters && !m.clearsAnyones {
+			s.word.owner = me
+		}
+		switch {
+		case low&died != 0 && !m.diedWakesOne:
+			end(wakeAll)
+		case low&waiters != 0 && !m.freeWakesNobody:
+			end(wake1)
+		default:
+			end(idle)
+		}
+	}
+
+	switch a.pc {
+	case idle:
+		if a.ops == 0 {
+			return false
+		}
+		a.ops--
+		for _, how := range []actor{{}, {try: true}, {flags: whole}, {recover: true}} {
+			n := s
+			how.pc, how.ops = look, a.ops
+			n.actors[i] = how
+			m.next(n)
+		}
+	case look:
+		closed()
+		a.seen = s.word
+		switch {
+		case s.word.low&died != 0 && !a.recover:
+			end(idle)
+		case s.word.low&locked == 0:
+			goTo(take)
+		case s.dead(s.word):
+			goTo(bury)
+		case a.try:
+			end(idle)
+		case s.word.low&waiters == 0:
+			goTo(queue)
+		default:
+			a.queued = true
+			goTo(sleep)
+		}
+	case take:
+		q := uint8(0)
+		if a.queued {
+			q = waiters
+		}
+		if w := taken(q); swap(w) {
+			got(w)
+		} else {
+			goTo(look)
+		}
+	case bury:
+		if w := buried(); !swap(w) || w.low == 0 {
+			goTo(look)
+		} else {
+			goTo(wakeAllLook)
+		}
+	case queue:
+		w := a.seen
+		if w.low |= waiters; swap(w) {
+			a.seen, a.queued = w, true
+			goTo(sleep)
+		} else {
+			goTo(look)
+		}
+	case sleep:
+		if s.word.low != a.seen.low {
+			goTo(look)
+		} else {
+			leave(last)
+			goTo(asleep)
+		}
+	case asleep: // only wakes, the cap, which is not here, and cancellations end it
+		if s.word.low == a.seen.low {
+			leave(last)
+		} else {
+			leave(look)
+		}
+		return false
+	case woken:
+		if s.word.low == a.seen.low {
+			leave(last)
+		}
+		goTo(look)
+	case last:
+		leave(pass) // closed, too
+		a.seen = s.word
+		switch {
+		case s.word.low&died != 0 && !a.recover:
+			end(idle)
+		case s.word.low&locked == 0:
+			goTo(lastTake)
+		case s.dead(s.word): // if that is known already
+			n := s
+			n.actors[i].pc = lastBury
+			m.next(n)
+			fallthrough
+		default:
+			end(idle)
+		}
+	case lastTake:
+		if w := taken(waiters); swap(w) {
+			got(w)
+		} else {
+			goTo(last)
+		}
+	case lastBury:
+		if w := buried(); !swap(w) || w.low == 0 {
+			goTo(last)
+		} else {
+			goTo(wakeAllLast)
+		}
+	case held:
+		if a.flags == 0 { // abandon
+			was := s
+			s.broken = true
+			free(died | waiters)
+			s = was
+		}
+		free(s.word.low & waiters)
+	case repair:
+		n := s // repaired
+		n.word.low &^= died
+		n.broken = false
+		n.actors[i].pc = held
+		m.next(n)
+		if m.unlockForgets { // failed
+			free(s.word.low & waiters)
+		} else {
+			free(died | waiters)
+		}
+	case wake1, pass:
+		found := false
+		for j := range s.actors {
+			if s.actors[j].pc == asleep {
+				found = true
+				n := s
+				n.actors[j].pc = woken
+				n.actors[i] = actor{ops: a.ops}
+				m.next(n)
+			}
+		}
+		if found {
+			break
+		}
+		if a.pc == wake1 {
+			goTo(clear1)
+		} else {
+			end(idle)
+		}
+	case clear1:
+		mine := word{waiters, me}
+		if m.clearsAnyones {
+			mine.owner = 0
+		}
+		if s.word == mine || m.clearUnasked {
+			s.word = word{}
+		}
+		end(idle)
+	case wakeAll, wakeAllLook, wakeAllLast:
+		for j := range s.actors {
+			if s.actors[j].pc == asleep {
+				s.actors[j].pc = woken
+			}
+		}
+		switch a.pc {
+		case wakeAll:
+			end(idle)
+		case wakeAllLook:
+			goTo(look)
+		case wakeAllLast:
+			goTo(last)
+		}
+	}
+	return true
+}
+
+// run explores what follows start, and returns the number of states and what is wrong, with the way there.
+func (m *model) run(start state) (int, string) {
+	start.normalise()
+	m.from = map[state]state{start: start}
+	m.todo = []state{start}
+	for len(m.todo) > 0 && m.bad == "" { // breadth first, so that the way to a fault is a short one
+		todo := m.todo
+		m.todo = nil
+		for _, s := range todo {
+			m.now = s
+			if m.check(&s); m.bad != "" {
+				break
+			}
+			if !m.step(s) && !s.excused && !s.dead(s.word) {
+				for i := range s.actors {
+					if s.actors[i].pc == asleep {
+						m.fail("%d is asleep and nobody will wake it", i)
+					}
+				}
+			}
+			if m.bad != "" {
+				break
+			}
+		}
+	}
+	if m.bad == "" {
+		return len(m.from), ""
+	}
+	var way []string
+	for s := m.now; ; s = m.from[s] {
+		way = append([]string{s.String()}, way...)
+		if s == m.from[s] {
+			break
+		}
+	}
+	return len(m.from), m.bad + "\n" + strings.Join(way, "\n")
+}
+
+func (s state) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "{%d", s.word.owner)
+	for i, f := range []string{" LOCKED", " WAITERS", " DIED", " WHOLE"} {
+		if s.word.low>>i&1 != 0 {
+			b.WriteString(f)
+		}
+	}
+	b.WriteString("}")
+	for i := range s.actors {
+		if a := &s.actors[i]; a.pc != idle || a.ops > 0 {
+			fmt.Fprintf(&b, " %d:%s", i+1, pcNames[a.pc])
+		}
+	}
+	return b.String()
+}
+
+// begin is the state in which each actor will make so many calls.
+func begin(kills, leaves uint8, ops ...uint8) (s state) {
+	for i, n := range ops {
+		s.actors[i].ops = n
+	}
+	s.kills, s.leaves = kills, leaves
+	return s
+}
+
+func TestModel(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		start state
+	}{
+		{"two", begin(1, 2, 2, 2)},
+		{"three", begin(0, 0, 2, 2, 1)},
+		{"leaving", begin(0, 2, 2, 1, 1)},
+		{"killed", begin(2, 0, 2, 1, 1)},
+		{"killed then released", begin(1, 0, 2, 2, 1)},
+		{"killed and leaving", begin(1, 1, 2, 1, 1)},
+		{"four", begin(0, 1, 1, 1, 1, 1)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n, bad := new(model).run(c.start)
+			t.Log(n, "states")
+			if bad != "" {
+				t.Error(bad)
+			}
+		})
+	}
+}
+
+// TestModelFindsFaults checks that the model sees mistakes.
+func TestModelFindsFaults(t *testing.T) {
+	for _, c := range []struct {
+		faults
+		start state
+	}{
+		{faults{closeKeepsWake: true}, begin(0, 1, 1, 1, 1)},
+		{faults{takeDropsWaits: true}, begin(0, 0, 2, 1, 1)},
+		{faults{clearUnasked: true}, begin(0, 0, 1, 1, 1)},
+		{faults{clearsAnyones: true}, begin(1, 0, 2, 2, 1)},
+		{faults{buryForgets: true}, begin(1, 0, 1, 1)},
+		{faults{unlockForgets: true}, begin(0, 0, 1, 1)},
+		{faults{freeWakesNobody: true}, begin(0, 0, 1, 1)},
+		{faults{diedWakesOne: true}, begin(0, 0, 1, 1, 1)},
+	} {
+		m := &model{faults: c.faults}
+		n, bad := m.run(c.start)
+		if bad == "" {
+			t.Errorf("%+v: nothing found in %d states", c.faults, n)
+		} else {
+			t.Logf("%+v: %d states: %s", c.faults, n, bad)
+		}
+	}
+}
