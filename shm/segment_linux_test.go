@@ -68,9 +68,8 @@ func TestSparse(t *testing.T) {
 	if math.MaxInt == math.MaxInt32 {
 		t.Skip("needs 64-bit addresses")
 	}
-	size := 1
-	size <<= 40
-	seg := anonymous(t, size)
+	size := int64(1) << 40
+	seg := anonymous(t, int(size))
 	b := block(t, seg, "", 1<<20)
 	b.Bytes()[1<<20-1] = 1
 	if used := seg.Info().Used; used > 4<<20 {

@@ -133,6 +133,7 @@ func TestCheckRefuses(t *testing.T) {
 		A int
 		b int
 	}
+	_ = Secret{}.b
 	type Locked struct {
 		N  int
 		Mu sync.Mutex
@@ -208,6 +209,7 @@ func TestCheckRefuses(t *testing.T) {
 		ID
 		id
 	}
+	_ = EmbedsInt{}.id
 	type Deep struct {
 		A [2]struct{ M map[string]*Secret }
 	}

@@ -49,6 +49,7 @@ func TestPlainRefuses(t *testing.T) {
 	}
 	type inner struct{ m map[string]int }
 	type Embeds struct{ inner }
+	_ = Embeds{}.inner
 	type Locked struct {
 		N  int
 		Mu sync.Mutex
