@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/shoal-ipc/shoal/cmd/shoal/internal/demo"
+)
+
+const demoHelp = `Count the words of all text files under the paths (default: the current directory)
+with several processes that share memory, then again with one process alone, and
+compare the two answers.
+
+A text file is valid UTF-8 without NUL. A word is a maximal run of letters and
+digits (Unicode L and Nd), lower-cased rune by rune. Symbolic links to files are
+followed, those to directories are not, unless they are a path themselves; hidden
+files are counted, directories called .git are not. Each file is counted once,
+however many paths or links lead to it. A file that cannot be read, or changes
+while it is being counted, is an error.
+
+There may be up to 1,000 workers, or fewer if the machine's limits say so: 8 open
+files, 16 threads and 16 MiB of free memory for each. A word may be as long as the
+segment of shared memory allows (about 250 MB).
+
+With --json the answer is one object:
+  paths, files, skipped (files that are not text), bytes, words, runes (of the
+  words), distinct (different words), ranges (that the files were cut into)
+  top            the ten most frequent words: [{word, count}, …]
+  lengths        histogram: element n is the number of words of n runes; element 256,
+                 if there is one, of 256 or more
+  workers        [{pid, ranges, words, working_seconds, waiting_seconds}, …]
+  seconds        the time that the workers took together, starting them included
+  alone_seconds  the time that one process alone took
+  counts         with --words, every word: {word: count, …}
+
+Exit codes: 0 the answers agree; 1 a failure, or they differ; 2 usage; 130 interrupted.`
+
+func demoCommand() *cobra.Command {
+	var o demo.Options
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "demo [--workers N] [--json [--words]] [PATH…]",
+		Short: "Count words with several processes, and with one",
+		Long:  demoHelp,
+		RunE: func(c *cobra.Command, paths []string) error {
+			if o.Paths = paths; len(paths) == 0 {
+				o.Paths = []string{"."}
+			}
+			if o.Words && !asJSON {
+				return usageError{fmt.Errorf("--words needs --json")}
+			}
+			if o.Workers < 1 {
+				return usageError{fmt.Errorf("--workers %d: at least one is needed", o.Workers)}
+			}
+			if most, because := demo.MaxWorkers(); o.Workers > most {
+				return usageError{fmt.Errorf("--workers %d: at most %d here (%s)", o.Workers, most, because)}
+			}
+			bar, clearBar := progressBar()
+			o.Progress = bar
+			report, err := demo.Run(c.Context(), o)
+			clearBar()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return report.WriteJSON(os.Stdout)
+			}
+			return report.WriteText(os.Stdout)
+		},
+	}
+	c.Flags().IntVarP(&o.Workers, "workers", "w", runtime.GOMAXPROCS(0), "number of worker processes")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	c.Flags().BoolVar(&o.Words, "words", false, "with --json: include every word and its count")
+	return c
+}
+
+// progressBar returns a function for demo.Options.Progress that draws a bar on standard error, and one that takes it
+// away. If standard error is no terminal, the first is nil and the second does nothing.
+func progressBar() (progress func(done, total int64), clear func()) {
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return nil, func() {}
+	}
+	var bar *progressbar.ProgressBar
+	progress = func(done, total int64) {
+		if bar == nil {
+			bar = progressbar.NewOptions64(total,
+				progressbar.OptionSetWriter(os.Stderr),
+				progressbar.OptionSetDescription("counting"),
+				progressbar.OptionThrottle(100*time.Millisecond),
+				progressbar.OptionClearOnFinish())
+		}
+		bar.Set64(done)
+	}
+	return progress, func() {
+		if bar != nil {
+			bar.Clear()
+		}
+	}
+}

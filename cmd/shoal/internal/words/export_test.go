@@ -1,0 +1,4 @@
+package words
+
+// LastBreak is lastBreak for tests.
+var LastBreak = lastBreak

@@ -1,0 +1,148 @@
+package words_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoal-ipc/shoal/cmd/shoal/internal/words"
+)
+
+// heap is a Memory that never takes back what was visited.
+type heap struct{ got, put int }
+
+func (h *heap) Get(n int) ([]byte, error) { h.got++; return make([]byte, n), nil }
+func (h *heap) Put()                      { h.put++ }
+
+// file writes text to a file and returns it as Walk finds it.
+func file(t *testing.T, text string) words.File {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	files, err := words.Walk(t.Context(), []string{path})
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	return files[0]
+}
+
+// pieces reads f and checks that no memory is lost.
+func pieces(t *testing.T, f words.File) (pieces []string, text bool, err error) {
+	t.Helper()
+	var mem heap
+	text, err = f.Text(t.Context(), &mem, func(p []byte) error {
+		pieces = append(pieces, string(p))
+		return nil
+	})
+	if mem.got != mem.put+len(pieces) {
+		t.Errorf("%d pieces of memory got, %d put back, %d visited", mem.got, mem.put, len(pieces))
+	}
+	return pieces, text, err
+}
+
+func TestText(t *testing.T) {
+	for _, c := range []struct {
+		name, content string
+		text          bool
+	}{
+		{"empty", "", true},
+		{"ASCII", "hello\n", true},
+		{"UTF-8", "häßlich 日本", true},
+		{"NUL", "a\x00b", false},
+		{"Latin-1", "h\xe4", false},
+		{"cut off", "日本"[:4], false},
+		{"surrogate", "\xed\xa0\x80", false},
+		{"overlong", "\xc0\x80", false},
+	} {
+		got, text, err := pieces(t, file(t, c.content))
+		if err != nil || text != c.text {
+			t.Errorf("%s: text %v, error %v", c.name, text, err)
+		}
+		if want := c.content; c.text && strings.Join(got, "") != want {
+			t.Errorf("%s: %q, want %q", c.name, got, want)
+		}
+	}
+}
+
+// TestTextLarge: a large file comes in pieces that no word crosses, and is judged as a whole before the first.
+func TestTextLarge(t *testing.T) {
+	line := "ein Wörtchen 日本語、" // 8 of 26 bytes can be cut
+	big := strings.Repeat(line, words.PieceSize*2/len(line)+100)
+	got, text, err := pieces(t, file(t, big))
+	if err != nil || !text || len(got) < 3 {
+		t.Fatalf("%d pieces, text %v, error %v", len(got), text, err)
+	}
+	if strings.Join(got, "") != big {
+		t.Error("the pieces together are not the file")
+	}
+	var whole, parts words.Counter
+	whole.Count([]byte(big), 0, len(big))
+	for _, p := range got {
+		parts.Count([]byte(p), 0, len(p))
+	}
+	if whole.Tally != parts.Tally || whole.Table.Diff(&parts.Table) != "" {
+		t.Errorf("the pieces have %+v, the file %+v", parts.Tally, whole.Tally)
+	}
+
+	for _, bad := range []string{"\x00", "\xff", "日"[:2]} {
+		if got, text, err := pieces(t, file(t, big+bad)); err != nil || text || len(got) != 0 {
+			t.Errorf("with %q at the end: %d pieces, text %v, error %v", bad, len(got), text, err)
+		}
+	}
+}
+
+// TestTextLongWord: a word longer than a piece makes a longer piece.
+func TestTextLongWord(t *testing.T) {
+	word := strings.Repeat("ä", words.PieceSize/2+words.PieceSize/4)
+	got, text, err := pieces(t, file(t, "a b "+word+" c"))
+	if err != nil || !text {
+		t.Fatal(text, err)
+	}
+	var c words.Counter
+	for _, p := range got {
+		c.Count([]byte(p), 0, len(p))
+	}
+	if c.Tally.Words != 4 || c.Table.Count([]byte(word)) != 1 {
+		t.Errorf("%d words, want 4, the long one once", c.Tally.Words)
+	}
+}
+
+func TestTextChanged(t *testing.T) {
+	for name, change := range map[string]func(path string) error{
+		"longer":      func(path string) error { return os.WriteFile(path, []byte("hello again"), 0o666) },
+		"shorter":     func(path string) error { return os.Truncate(path, 1) },
+		"later":       func(path string) error { return os.Chtimes(path, time.Time{}, time.Unix(1, 0)) },
+		"gone":        os.Remove,
+		"a directory": func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o777)) },
+	} {
+		f := file(t, "hello")
+		if err := change(f.Path); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := pieces(t, f)
+		if !errors.Is(err, words.ErrChanged) || !strings.Contains(err.Error(), f.Path) {
+			t.Errorf("%s: error %v, want ErrChanged and the file's name", name, err)
+		}
+	}
+}
+
+// TestTextChangedMeanwhile: a large file that changes between its judgement and its end.
+func TestTextChangedMeanwhile(t *testing.T) {
+	f := file(t, strings.Repeat("word ", words.PieceSize/5+1000))
+	_, err := f.Text(t.Context(), new(heap), func([]byte) error { return os.Truncate(f.Path, 10) })
+	if !errors.Is(err, words.ErrChanged) {
+		t.Errorf("error %v, want ErrChanged", err)
+	}
+}
+
+func TestTextVisitFails(t *testing.T) {
+	stop := errors.New("stop")
+	if _, err := file(t, "hello").Text(t.Context(), new(heap), func([]byte) error { return stop }); err != stop {
+		t.Errorf("error %v, want visit's", err)
+	}
+}
