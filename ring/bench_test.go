@@ -1,0 +1,83 @@
+package ring_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"github.com/shoal-ipc/shoal/ring"
+)
+
+// BenchmarkSPSC is one push and one pop in one goroutine, which no other CPU disturbs: what the code itself
+// costs. What two processes make of it is in package bench. A channel does the same for comparison.
+func BenchmarkSPSC(b *testing.B) {
+	b.Run("op=pushpop/impl=shoal", func(b *testing.B) {
+		r := newSPSC[uint64](b, memory(b, ring.SPSCSize[uint64](1024)), 1024, self(1))
+		for i := uint64(0); b.Loop(); i++ {
+			r.TryPush(i)
+			if v, ok := r.TryPop(); !ok || v != i {
+				b.Fatal(v, ok)
+			}
+		}
+	})
+	b.Run("op=pushpop/impl=chan", func(b *testing.B) {
+		c := make(chan uint64, 1024)
+		for i := uint64(0); b.Loop(); i++ {
+			c <- i
+			if v := <-c; v != i {
+				b.Fatal(v)
+			}
+		}
+	})
+	for _, batch := range []int{1, 8, 64, 512} {
+		b.Run(fmt.Sprintf("op=batch/n=%d/impl=shoal", batch), func(b *testing.B) {
+			r := newSPSC[uint64](b, memory(b, ring.SPSCSize[uint64](1024)), 1024, self(1))
+			vs := make([]uint64, batch)
+			b.SetBytes(int64(8 * batch))
+			for b.Loop() {
+				r.TryPushMany(vs)
+				r.TryPopMany(vs)
+			}
+		})
+	}
+}
+
+// BenchmarkSPSCGoroutines streams between two goroutines.
+func BenchmarkSPSCGoroutines(b *testing.B) {
+	b.Run("impl=shoal", func(b *testing.B) {
+		r := newSPSC[uint64](b, memory(b, ring.SPSCSize[uint64](1024)), 1024, self(1))
+		n := uint64(b.N)
+		go func() {
+			for i := uint64(0); i < n; {
+				if r.TryPush(i) {
+					i++
+				} else {
+					runtime.Gosched()
+				}
+			}
+		}()
+		for i := uint64(0); i < n; {
+			if v, ok := r.TryPop(); !ok {
+				runtime.Gosched()
+			} else if v != i {
+				b.Fatal(v, i)
+			} else {
+				i++
+			}
+		}
+	})
+	b.Run("impl=chan", func(b *testing.B) {
+		c := make(chan uint64, 1024)
+		n := uint64(b.N)
+		go func() {
+			for i := range n {
+				c <- i
+			}
+		}()
+		for i := range n {
+			if v := <-c; v != i {
+				b.Fatal(v, i)
+			}
+		}
+	})
+}
