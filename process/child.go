@@ -1,0 +1,154 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/shoal-ipc/shoal/internal/inherit"
+	"github.com/shoal-ipc/shoal/internal/sys"
+)
+
+// Exit codes of a child (see the package's documentation).
+const (
+	exitError  = 1
+	exitPanic  = 2 // Go's own
+	exitMarker = 2
+	exitOrphan = 129
+)
+
+// become makes this process the child that SHOAL_CHILD describes, and does not return.
+func become(text string) {
+	control, err := adopt(text)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %s is not for this process: %v\n", filepath.Base(os.Args[0]), markerName, err)
+		os.Exit(exitMarker)
+	}
+
+	// SIGTERM keeps its effect. So does SIGINT if the function wants that: signal.Reset.
+	ctx, cancel := context.WithCancel(context.Background())
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	go func() {
+		for range interrupts {
+			cancel()
+		}
+	}()
+
+	calls := make(chan call, 1)
+	go listen(control, calls, cancel)
+	send(control, kindReady, nil) // an error means that the parent has ended, which listen sees
+	run(ctx, cancel, <-calls, control)
+}
+
+// adopt takes over the inherited descriptors.
+func adopt(text string) (control *os.File, err error) {
+	m, err := parseMarker(text)
+	if err != nil {
+		return nil, err
+	}
+	// Before all else: what was inherited must not be inherited further.
+	own := []int{m.control}
+	for _, s := range m.segments {
+		own = append(own, s.memory, s.alive)
+	}
+	for _, fd := range own {
+		if err := sys.SetCloseOnExec(fd); err != nil {
+			return nil, fmt.Errorf("descriptor %d: %w", fd, err)
+		}
+	}
+	for fd := firstFile; fd < m.control; fd++ {
+		sys.SetCloseOnExec(fd) // may have been closed while packages were initialised: the user's own affair
+	}
+	if id := buildID(); m.build != id {
+		return nil, fmt.Errorf("it was set by build %q, and this is build %q", m.build, id)
+	}
+	if control, err = sys.AdoptControl(m.control); err != nil {
+		return nil, err
+	}
+	for _, s := range m.segments {
+		inherit.Put(inherit.Segment{
+			UUID:   s.uuid,
+			Owner:  s.owner,
+			Memory: os.NewFile(uintptr(s.memory), fmt.Sprintf("segment:%x", s.uuid)),
+			Alive:  os.NewFile(uintptr(s.alive), fmt.Sprintf("segment:%x", s.uuid)),
+		})
+	}
+	return control, nil
+}
+
+// listen does what the parent says and ends this process with the parent.
+func listen(control *os.File, calls chan<- call, cancel func()) {
+	called := false
+	err := receive(control, math.MaxInt, func(kind byte, body []byte) error {
+		switch {
+		case kind == kindCancel:
+			cancel()
+		case kind == kindCall && !called:
+			c, err := decodeCall(body)
+			if err != nil {
+				return err
+			}
+			called = true
+			calls <- c
+		default:
+			return errProtocol
+		}
+		return nil
+	})
+	if errors.Is(err, errProtocol) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(exitMarker)
+	}
+	os.Exit(exitOrphan)
+}
+
+// run calls the function and ends the process. The error is in the kernel's hands before.
+func run(ctx context.Context, cancel func(), c call, control *os.File) {
+	setFamily(c)
+	ended := false
+	defer func() {
+		if ended {
+			return
+		}
+		value := recover()
+		if value == nil {
+			report(control, encodeError(errGoexit, false, ""))
+			os.Exit(exitError)
+		}
+		report(control, encodeError(value, true, string(debug.Stack())))
+		panic(value) // so that Go prints it, dumps what it was told to dump, and exits with exitPanic
+	}()
+
+	argument := c.argument
+	c.argument = nil // may be large: garbage as soon as it is decoded
+	err := fmt.Errorf("process: no function is called %q", c.function)
+	if f := lookup(c.function); f != nil {
+		err = f.run(ctx, argument)
+	}
+	if err != nil {
+		cancel() // its own children, before they are joined
+	}
+	if lost := Finish(context.Background()); lost != nil && ctx.Err() == nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", c.name, lost)
+	}
+	if err != nil {
+		message := encodeError(err, false, "")
+		ended = true
+		report(control, message)
+		os.Exit(exitError)
+	}
+	ended = true
+	os.Exit(0)
+}
+
+// errGoexit is the error of a function that neither returned nor panicked.
+var errGoexit = errors.New("process: the function called runtime.Goexit")
+
+// report hands the function's error to the kernel. If the parent has ended there is nobody to tell.
+func report(control *os.File, message []byte) { send(control, kindError, message) }

@@ -1,0 +1,143 @@
+package process_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/shoal-ipc/shoal/process"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+var (
+	errOverdrawn = errors.New("overdrawn")
+	errUnknown   = errors.New("nobody registered me")
+	_            = process.RegisterError("process_test: overdrawn", errOverdrawn)
+)
+
+// returned are errors that cross, by name.
+var returned = map[string]error{
+	"plain":      errors.New("plain"),
+	"empty":      errors.New(""),
+	"canceled":   context.Canceled,
+	"deadline":   fmt.Errorf("late: %w", context.DeadlineExceeded),
+	"eof":        io.EOF,
+	"unexpected": io.ErrUnexpectedEOF,
+	"closed":     os.ErrClosed,
+	"exist":      fs.ErrExist,
+	"not-exist":  &fs.PathError{Op: "open", Path: "/nowhere", Err: syscall.ENOENT},
+	"permission": fs.ErrPermission,
+	"invalid":    fs.ErrInvalid,
+	"errno":      os.NewSyscallError("ioctl", syscall.ENOTTY),
+	"registered": fmt.Errorf("account 3: %w", errOverdrawn),
+	"unknown":    errUnknown,
+	"shm":        fmt.Errorf("queue: %w", shm.ErrNoSpace),
+	"joined":     errors.Join(io.EOF, errOverdrawn, syscall.EAGAIN, errors.New("and more"), syscall.EPERM),
+	"long":       errors.New(strings.Repeat("long ", process.MaxText)),
+}
+
+// remote are the causes that each of returned has after it has crossed.
+var remote = map[string][]error{
+	"canceled":   {context.Canceled},
+	"deadline":   {context.DeadlineExceeded},
+	"eof":        {io.EOF},
+	"unexpected": {io.ErrUnexpectedEOF},
+	"closed":     {os.ErrClosed},
+	"exist":      {fs.ErrExist},
+	"not-exist":  {fs.ErrNotExist, syscall.ENOENT},
+	"permission": {fs.ErrPermission},
+	"invalid":    {fs.ErrInvalid},
+	"errno":      {syscall.ENOTTY},
+	"registered": {errOverdrawn},
+	"shm":        {shm.ErrNoSpace},
+	"joined":     {io.EOF, errOverdrawn, syscall.EAGAIN, syscall.EPERM, fs.ErrPermission},
+}
+
+// checkCauses wants err to have the causes of the error called name, and no others of those that occur here.
+func checkCauses(t *testing.T, name string, err error) {
+	t.Helper()
+	for _, targets := range remote {
+		for _, target := range targets {
+			if got, want := errors.Is(err, target), errors.Is(returned[name], target); got != want {
+				t.Errorf("%s: errors.Is(%v) is %t, want %t", name, target, got, want)
+			}
+		}
+	}
+	for _, target := range remote[name] {
+		if !errors.Is(err, target) {
+			t.Errorf("%s: errors.Is does not find %v", name, target)
+		}
+	}
+	if errors.Is(err, errUnknown) {
+		t.Errorf("%s: errors.Is finds what was not registered", name)
+	}
+	var a, b syscall.Errno
+	if errors.As(err, &a) != errors.As(returned[name], &b) || a != b {
+		t.Errorf("%s: errors.As finds %v, want %v", name, a, b)
+	}
+}
+
+func TestErrorCoding(t *testing.T) {
+	for name, err := range returned {
+		for _, panicked := range []bool{false, true} {
+			message := process.EncodeError(err, panicked, "the stack")
+			if len(message) > process.MaxError {
+				t.Errorf("%s: %d bytes", name, len(message))
+			}
+			got, e := process.DecodeError(message)
+			if e != nil {
+				t.Errorf("%s: %v", name, e)
+				continue
+			}
+			checkCauses(t, name, got)
+			if got.Type != fmt.Sprintf("%T", err) || got.Stack != "the stack" || got.Panic != panicked {
+				t.Errorf("%s: %+v", name, got)
+			}
+			if want := err.Error(); got.Text != want && (len(want) <= process.MaxText || !strings.HasPrefix(want, got.Text[:process.MaxText/2]) ||
+				!strings.HasSuffix(got.Text, "bytes more)") || len(got.Text) > process.MaxText) {
+				t.Errorf("%s: text %.100q, want %.100q", name, got.Text, want)
+			}
+			if text := got.Error(); !strings.HasSuffix(text, got.Text) || strings.HasPrefix(text, "panic: ") != panicked {
+				t.Errorf("%s: Error is %.100q", name, text)
+			}
+		}
+	}
+	e, err := process.DecodeError(process.EncodeError(42, true, ""))
+	if err != nil || e.Type != "int" || e.Text != "42" || e.Err != nil {
+		t.Errorf("a panic with 42: %+v, %v", e, err)
+	}
+}
+
+func TestErrorCodingCutOff(t *testing.T) {
+	message := process.EncodeError(returned["joined"], true, "stack")
+	for n := range message {
+		if e, err := process.DecodeError(message[:n]); !errors.Is(err, process.ErrProtocol) {
+			t.Fatalf("the first %d of %d bytes are %v, %v, want ErrProtocol", n, len(message), e, err)
+		}
+	}
+	if _, err := process.DecodeError(append(message, 0)); !errors.Is(err, process.ErrProtocol) {
+		t.Errorf("one byte more: %v, want ErrProtocol", err)
+	}
+}
+
+func TestExitErrorText(t *testing.T) {
+	for _, c := range []struct {
+		e    process.ExitError
+		want string
+	}{
+		{process.ExitError{Name: "count-1", Pid: 12, Code: 3}, "process count-1 (pid 12): exit code 3"},
+		{process.ExitError{Name: "count-1", Pid: 12, Code: -9, Signal: syscall.SIGKILL}, "process count-1 (pid 12): ended by signal 9 (killed)"},
+		{process.ExitError{Name: "a", Pid: 1, Code: 1, Err: &process.RemoteError{Text: "no"}}, "process a (pid 1): exit code 1: no"},
+		{process.ExitError{Name: "a", Pid: 1, Code: 2, Err: &process.RemoteError{Text: "no", Panic: true}}, "process a (pid 1): exit code 2: panic: no"},
+	} {
+		if got := c.e.Error(); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+// Main is the body of func main: in a child it runs the child's function and exits; in the program itself it runs run
+// with a context that SIGINT and SIGTERM end, then does what Finish does, and exits with 0, or with 1 after
+// printing run's error. When run fails its context ends first, and with it the children started under it, so
+// that nobody is joined who waits for what will not come.
+//
+// The first of these signals gives both their usual effect back, so that a second one kills. A SIGINT that the program was told
+// to ignore, as shells tell background jobs, stays ignored. If run succeeds and a child that Main joins fails,
+// that is printed too, and is no reason for another exit code: who wants one joins.
+func Main(run func(ctx context.Context) error) {
+	Init()
+	os.Exit(runMain(run, os.Stderr))
+}
+
+func runMain(run func(ctx context.Context) error, stderr io.Writer) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	cancelOnSignal(cancel)
+
+	name := filepath.Base(os.Args[0])
+	err := run(ctx)
+	if err != nil {
+		cancel()
+		fmt.Fprintf(stderr, "%s: %v\n", name, err)
+	}
+	if lost := Finish(context.Background()); lost != nil && ctx.Err() == nil {
+		fmt.Fprintf(stderr, "%s: %v\n", name, lost)
+	}
+	if err != nil {
+		return exitError
+	}
+	return 0
+}
+
+// cancelOnSignal calls cancel on the first SIGINT or SIGTERM, after it has given both their usual effect back.
+func cancelOnSignal(cancel func()) {
+	signals := []os.Signal{syscall.SIGTERM}
+	if !signal.Ignored(os.Interrupt) {
+		signals = append(signals, os.Interrupt)
+	}
+	arrived := make(chan os.Signal, 1)
+	signal.Notify(arrived, signals...)
+	go func() {
+		<-arrived
+		signal.Stop(arrived)
+		cancel()
+	}()
+}
+
+// Init is for programs that keep their own main, and for TestMain: first statement, it does not return in a child.
+// Such a program calls Finish before it ends. Calling Init again does nothing.
+func Init() {
+	if !begin() {
+		return
+	}
+	seal()
+	text, ok := os.LookupEnv(markerName)
+	if !ok {
+		return
+	}
+	os.Unsetenv(markerName) // else a program that this one starts would take itself for a child
+	become(text)
+}
+
+// Finish joins the children that still run, those included that are started meanwhile, and returns the failure of
+// the first of them that failed, or ctx's error if some still run when it ends.
+func Finish(ctx context.Context) error {
+	var first error
+	for {
+		children := Children()
+		if len(children) == 0 {
+			return first
+		}
+		err := JoinAll(ctx, children...)
+		if first == nil {
+			first = err
+		}
+		if err := ctx.Err(); err != nil && len(Children()) > 0 {
+			return err
+		}
+	}
+}

@@ -1,0 +1,238 @@
+package process_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/process"
+)
+
+func init() { maps.Copy(programs, linuxPrograms) }
+
+var linuxPrograms = map[string]func(){
+	// neither Init nor Main
+	"bare": func() {
+		if os.Getenv("SHOAL_CHILD") != "" { // the fork bomb that must not be: do not let it grow
+			os.Exit(97)
+		}
+		_, err := process.Start(context.Background(), nothing, process.None{})
+		fmt.Println(errors.Is(err, process.ErrInit), err)
+		os.Exit(0)
+	},
+	"succeed": func() { process.Main(func(ctx context.Context) error { return nil }) },
+	"fail": func() {
+		process.Main(func(ctx context.Context) error {
+			// One that ends with run's context, and would not otherwise.
+			if _, err := process.Start(ctx, untilDone, process.None{}); err != nil {
+				return err
+			}
+			return errors.New("no luck today")
+		})
+	},
+	"join": func() {
+		process.Main(func(ctx context.Context) error {
+			for range 3 {
+				if _, err := process.Start(ctx, printName, process.None{}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	},
+	"lost": func() {
+		process.Main(func(ctx context.Context) error {
+			_, err := process.Start(ctx, fail, "nobody joins me")
+			return err
+		})
+	},
+	"signal": func() {
+		process.Main(func(ctx context.Context) error {
+			fmt.Println("running")
+			<-ctx.Done()
+			fmt.Println("ended")
+			return nil
+		})
+	},
+	"deaf": func() {
+		process.Main(func(ctx context.Context) error {
+			fmt.Println("running")
+			<-ctx.Done()
+			fmt.Println("ended")
+			io.Copy(io.Discard, os.Stdin) // until the test ends
+			return errors.New("nobody killed me")
+		})
+	},
+	// told to ignore SIGINT, as shells do for background jobs; only exec keeps that
+	"background": func() {
+		if os.Getenv("SHOAL_TEST_IGNORING") == "" {
+			signal.Ignore(os.Interrupt)
+			os.Setenv("SHOAL_TEST_IGNORING", "1")
+			fmt.Println(syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
+			os.Exit(98)
+		}
+		process.Main(func(ctx context.Context) error {
+			status, err := os.ReadFile("/proc/self/status")
+			if err != nil {
+				return err
+			}
+			_, mask, _ := strings.Cut(string(status), "SigIgn:")
+			var ignored uint64
+			if _, err := fmt.Sscanf(mask, "%x", &ignored); err != nil {
+				return err
+			}
+			if ignored&(1<<(syscall.SIGINT-1)) == 0 {
+				return fmt.Errorf("SIGINT is not ignored: %x", ignored)
+			}
+			return nil
+		})
+	},
+}
+
+// program is a run of the test binary as another program.
+func program(t *testing.T, name string, env ...string) *exec.Cmd {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	proctest.Watch(t)
+	cmd := exec.CommandContext(t.Context(), exe)
+	cmd.Env = append(append(os.Environ(), programVariable+"="+name), env...)
+	return cmd
+}
+
+// finished runs cmd to its end.
+func finished(t *testing.T, cmd *exec.Cmd) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errout bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errout
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errout.String()
+}
+
+func TestMainExits(t *testing.T) {
+	for _, c := range []struct {
+		program string
+		code    int
+		stdout  []string // in any order of lines
+		stderr  string   // somewhere in it
+	}{
+		{"bare", 0, []string{"true process: neither process.Init nor process.Main was called"}, ""},
+		{"succeed", 0, nil, ""},
+		{"fail", 1, nil, ".test: no luck today\n"},
+		{"join", 0, []string{"print-name-1", "print-name-2", "print-name-3"}, ""},
+		{"lost", 0, nil, "nobody joins me"},
+		{"background", 0, nil, ""},
+	} {
+		t.Run(c.program, func(t *testing.T) {
+			code, stdout, stderr := finished(t, program(t, c.program))
+			if code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			lines := strings.Fields(stdout)
+			if c.program == "bare" {
+				lines = strings.Split(strings.TrimSpace(stdout), "\n")
+			}
+			if !sameLines(lines, c.stdout) {
+				t.Errorf("stdout %q, want the lines %q", stdout, c.stdout)
+			}
+			if !strings.Contains(stderr, c.stderr) || c.stderr == "" && stderr != "" {
+				t.Errorf("stderr %q, want %q in it", stderr, c.stderr)
+			}
+		})
+	}
+}
+
+func TestMainSignals(t *testing.T) {
+	for _, c := range []struct {
+		program string
+		signals []syscall.Signal // each after a line
+		code    int              // as Process.ExitCode has it
+	}{
+		{"signal", []syscall.Signal{syscall.SIGINT}, 0},
+		{"signal", []syscall.Signal{syscall.SIGTERM}, 0},
+		{"deaf", []syscall.Signal{syscall.SIGINT, syscall.SIGINT}, -2},
+		{"deaf", []syscall.Signal{syscall.SIGTERM, syscall.SIGINT}, -2},
+		{"deaf", []syscall.Signal{syscall.SIGINT, syscall.SIGTERM}, -15},
+	} {
+		t.Run(fmt.Sprint(c.program, c.signals), func(t *testing.T) {
+			cmd := program(t, c.program)
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := cmd.StdinPipe(); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for i, word := range []string{"running", "ended"}[:len(c.signals)] {
+				if _, err := fmt.Fscanln(out, &word); err != nil {
+					t.Fatalf("waiting for %s: %v", word, err)
+				}
+				if err := cmd.Process.Signal(c.signals[i]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd.Wait()
+			status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+			code := status.ExitStatus()
+			if status.Signaled() {
+				code = -int(status.Signal())
+			}
+			if code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+		})
+	}
+}
+
+// TestMarkerGuard sets SHOAL_CHILD for a program that nobody started as a child: it ends at once, and starts nothing.
+func TestMarkerGuard(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	id := process.BuildID()
+	for _, text := range []string{
+		"", " ", "1", "0 " + id + " 3", "1 " + id, "1 " + id + " x", "1 " + id + " 2", "1 " + id + " -1", "1 " + id + " 03",
+		"1 " + id + " 3 ", "1 " + id + " 99999999999999999999", "1 " + id + " 1073741825",
+		"1 " + id + " 1073741824",           // not open
+		"1 " + id + " 900",                  // not open
+		"1 0123456789abcdef 3",              // another build
+		"1 " + id + " 3",                    // open, no socket
+		"1 " + id + " 3 zz:4:5:1",           // no UUID
+		"1 " + id + " 3 00:4:5:1",           // a short one
+		"1 " + id + " 3 " + uuid,            // a part
+		"1 " + id + " 3 " + uuid + ":3:4:1", // the same descriptor twice
+		"1 " + id + " 3 " + uuid + ":4:5:1", // not open
+		"1 " + id + " 3 " + uuid + ":4:5:4294967296",
+	} {
+		for _, name := range []string{"succeed", "join"} {
+			cmd := program(t, name, "SHOAL_CHILD="+text)
+			cmd.ExtraFiles = []*os.File{null}
+			code, stdout, stderr := finished(t, cmd)
+			if code != 2 || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "SHOAL_CHILD is not for this process") {
+				t.Errorf("%s with SHOAL_CHILD=%q: exit code %d, stdout %q, stderr %q, want 2 and one line", name, text, code, stdout, stderr)
+			}
+		}
+	}
+}
+
+const uuid = "000102030405060708090a0b0c0d0e0f"

@@ -1,0 +1,255 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// Process is a child, the parent, or this process. All methods may be called from any goroutine.
+type Process struct {
+	name     string
+	pid      int
+	relation relation
+	send     func(os.Signal) error
+	closed   atomic.Bool
+
+	done  chan struct{} // of a child; closed when what follows is final
+	code  int
+	err   error  // what Join returns
+	order uint64 // of its end among the children
+}
+
+// relation is what a Process is to this process.
+type relation byte
+
+const (
+	child relation = iota
+	self
+	parent
+)
+
+// family holds this process and its living relatives. Children leave it when they end.
+var family struct {
+	sync.Mutex
+	begun    bool // Init or Main was called
+	current  *Process
+	parent   *Process
+	children []*Process // in the order of their starts
+	ended    uint64     // children so far
+}
+
+// begin records that Init was called and reports whether this was the first time.
+func begin() bool {
+	family.Lock()
+	defer family.Unlock()
+	first := !family.begun
+	family.begun = true
+	return first
+}
+
+func begun() bool {
+	family.Lock()
+	defer family.Unlock()
+	return family.begun
+}
+
+// setFamily makes this process a child.
+func setFamily(c call) {
+	family.Lock()
+	defer family.Unlock()
+	family.current = &Process{name: c.name, pid: os.Getpid(), relation: self, send: signalSelf}
+	pid := c.pid
+	family.parent = &Process{name: c.parent, pid: pid, relation: parent, send: func(sig os.Signal) error {
+		return signalParent(pid, sig)
+	}}
+}
+
+// Current is this process. Its name is "main" in the process that the user started.
+func Current() *Process {
+	family.Lock()
+	defer family.Unlock()
+	if family.current == nil {
+		family.current = &Process{name: "main", pid: os.Getpid(), relation: self, send: signalSelf}
+	}
+	return family.current
+}
+
+// Parent is this process's parent if that is a process of this program, else nil. It is alive as long as
+// anybody can ask: with it this process ends.
+func Parent() *Process {
+	family.Lock()
+	defer family.Unlock()
+	return family.parent
+}
+
+// Children are the living children of this process, in the order in which they were started. The slice is the caller's.
+func Children() []*Process {
+	family.Lock()
+	defer family.Unlock()
+	return slices.Clone(family.children)
+}
+
+// enter makes p one of the living children.
+func (p *Process) enter() {
+	family.Lock()
+	defer family.Unlock()
+	family.children = append(family.children, p)
+}
+
+// leave records how p ended.
+func (p *Process) leave(code int, err error) {
+	family.Lock()
+	defer family.Unlock()
+	family.ended++
+	p.code, p.err, p.order = code, err, family.ended
+	family.children = slices.DeleteFunc(family.children, func(q *Process) bool { return q == p })
+	close(p.done)
+}
+
+// Name is what Options.Name said, or the function's name and a number; "main" for the process that the user started.
+func (p *Process) Name() string { return p.name }
+
+// Pid is the process's number in the operating system. It may be another's once the process has ended.
+func (p *Process) Pid() int { return p.pid }
+
+// Alive reports whether the process runs. It panics with os.ErrClosed after Close.
+func (p *Process) Alive() bool {
+	p.mustBeOpen()
+	return !p.ended()
+}
+
+// ExitCode is -N after signal N; ok is false while the process runs. It panics with os.ErrClosed after Close.
+func (p *Process) ExitCode() (code int, ok bool) {
+	p.mustBeOpen()
+	if !p.ended() {
+		return 0, false
+	}
+	return p.code, true
+}
+
+func (p *Process) mustBeOpen() {
+	if p.closed.Load() {
+		panic(os.ErrClosed)
+	}
+}
+
+func (p *Process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Join waits for the end: nil after exit code 0, *ExitError after any other, ctx's error if the process still runs. It
+// may be called again, from any goroutine; of a process that has ended it tells the same whatever ctx is. After
+// Close it returns os.ErrClosed. A process cannot join itself: that is an error at once. Nor will a child ever
+// see its parent's end, with which it ends itself: such a Join waits for ctx.
+func (p *Process) Join(ctx context.Context) error {
+	_, err := p.join(ctx)
+	return err
+}
+
+// join is Join; ended says that err is how the process ended.
+func (p *Process) join(ctx context.Context) (ended bool, err error) {
+	if p.closed.Load() {
+		return false, fmt.Errorf("process: join %s: %w", p.name, os.ErrClosed)
+	}
+	if p.relation == self {
+		return false, errors.New("process: a process cannot join itself")
+	}
+	if p.ended() {
+		return true, p.err
+	}
+	select {
+	case <-p.done:
+		return true, p.err
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// Done is closed when the process has ended and what it wrote to writers of its Options has been written. Of this
+// process and its parent it never is.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Interrupt sends SIGINT, which ends the context of a child; if the child has not got so far as to have one, it begins with an
+// ended one. It returns at once, as Terminate and Kill do. All three do nothing if the process has ended, and
+// return os.ErrClosed after Close.
+func (p *Process) Interrupt() error { return p.signal(os.Interrupt) }
+
+// Terminate sends SIGTERM: the process ends at once, no deferred call runs, its own children end with it, and locks it
+// held say locks.ErrOwnerDied. (A process that was not started by Start, and a function that asks for the signal, may
+// do as they like.)
+func (p *Process) Terminate() error { return p.signal(syscall.SIGTERM) }
+
+// Kill sends SIGKILL: as Terminate, and nothing can be done against it.
+func (p *Process) Kill() error { return p.signal(os.Kill) }
+
+func (p *Process) signal(sig os.Signal) error {
+	if p.closed.Load() {
+		return fmt.Errorf("process: signal %s: %w", p.name, os.ErrClosed)
+	}
+	if err := p.send(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("process: signal %s (pid %d): %w", p.name, p.pid, err)
+	}
+	return nil
+}
+
+// signalSelf sends a signal to this process.
+func signalSelf(sig os.Signal) error {
+	p, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		return err
+	}
+	defer p.Release()
+	return p.Signal(sig)
+}
+
+// signalParent sends a signal to the parent, and to nobody who got its number later: the process that was found is the
+// parent if this process is still its child.
+func signalParent(pid int, sig os.Signal) error {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	defer p.Release()
+	if os.Getppid() != pid {
+		return os.ErrProcessDone
+	}
+	return p.Signal(sig)
+}
+
+// Close forgets a process that has ended; it is an error while it runs. A process that has ended holds no resources
+// but memory, so Close may be left out. It may be called again.
+func (p *Process) Close() error {
+	if !p.ended() {
+		return fmt.Errorf("process: close %s (pid %d): it still runs", p.name, p.pid)
+	}
+	p.closed.Store(true)
+	return nil
+}
+
+// JoinAll joins all of ps and returns the failure of the one that ended first among those that failed. If one still
+// runs when ctx ends, or cannot be joined, the error is what Join says of that one.
+func JoinAll(ctx context.Context, ps ...*Process) error {
+	var first error
+	var order uint64
+	for _, p := range ps {
+		ended, err := p.join(ctx)
+		if !ended {
+			return err
+		}
+		if err != nil && (first == nil || p.order < order) {
+			first, order = err, p.order
+		}
+	}
+	return first
+}

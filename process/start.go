@@ -1,0 +1,393 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/shoal-ipc/shoal/internal/codec"
+	"github.com/shoal-ipc/shoal/internal/inherit"
+	"github.com/shoal-ipc/shoal/internal/sys"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+// Options are the rarer wishes of a process.
+type Options struct {
+	// Name is the process's; "" means the function's name and a number: "count-1".
+	Name string
+	// Grace is the time between the end of ctx and SIGKILL; 0 means 5 s, less than 0 means none.
+	Grace time.Duration
+	// Env is added to this process's environment.
+	Env []string
+	// Dir is the working directory; "" means this process's.
+	Dir string
+	// Stdin nil means /dev/null. A goroutine copies from a reader that is no *os.File; it may stay in a Read
+	// after the process has ended.
+	Stdin io.Reader
+	// Stdout and Stderr nil mean this process's (not /dev/null as in os/exec). To a writer that is no *os.File a
+	// goroutine copies until the process ends (what processes that it leaves behind write later is lost); Done waits
+	// for that. One writer for several processes must bear calls from several goroutines. A writer that returns
+	// an error is not called again, and the process finds its pipe broken.
+	Stdout, Stderr io.Writer
+	// Prefix puts the name and a colon before each line of output. Lines are written whole, those longer than 64 KiB in
+	// parts.
+	Prefix bool
+	// Files are inherited as descriptors 3, 4, …; otherwise only what the argument needs is inherited.
+	// They remain the caller's, to close when Start has returned.
+	Files []*os.File
+}
+
+// defaultGrace is what Grace 0 means.
+const defaultGrace = 5 * time.Second
+
+// Start runs f(a) in a new process. The child's context ends when ctx does; a child that then does not return within the
+// grace is killed. When ctx has ended already nothing is started and its error returned. Shared objects in a
+// arrive usable. Start does not wait for the child to read its argument, of which it has its own copy.
+//
+// The error is ErrInit in a program that called neither Init nor Main, and errors.ErrUnsupported on systems other than
+// Linux; otherwise it is that of encoding the argument or of the operating system. The child does not exist then.
+func Start[A any](ctx context.Context, f Func[A], a A, opts ...Options) (*Process, error) {
+	return start(ctx, f.function, &a, one(opts))
+}
+
+// Run starts one process for each argument and joins them all. When one fails the contexts of the others end; the
+// error is that of the first to fail, or of Start.
+func Run[A any](ctx context.Context, f Func[A], as ...A) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var ps []*Process
+	for _, a := range as {
+		p, err := start(ctx, f.function, &a, Options{})
+		if err != nil {
+			// If a sibling's failure has ended ctx, that is the news, and this but its consequence.
+			consequence := ctx.Err() != nil
+			cancel()
+			if first := JoinAll(context.Background(), ps...); first != nil && consequence {
+				return first
+			}
+			return err
+		}
+		ps = append(ps, p)
+		go func() {
+			<-p.done
+			if p.err != nil {
+				cancel()
+			}
+		}()
+	}
+	return JoinAll(context.Background(), ps...) // they end with ctx, by force if need be
+}
+
+// one is the Options that a caller gave or left out.
+func one(opts []Options) Options {
+	switch len(opts) {
+	case 0:
+		return Options{}
+	case 1:
+		return opts[0]
+	}
+	panic(errors.New("process: more than one Options"))
+}
+
+// start is Start without its type parameter; argument points to an A.
+func start(ctx context.Context, f *function, argument any, o Options) (*Process, error) {
+	switch {
+	case f == nil:
+		return nil, errUnregistered
+	case !begun():
+		return nil, ErrInit
+	}
+	name := o.Name
+	if name == "" {
+		name = fmt.Sprintf("%s-%d", f.name, f.started.Add(1))
+	}
+	p, err := launch(ctx, f, name, argument, o)
+	if err != nil {
+		return nil, fmt.Errorf("process: start %s: %w", name, err)
+	}
+	return p, nil
+}
+
+// launch starts the child and everything that attends to it. On an error nothing of that is left.
+func launch(ctx context.Context, f *function, name string, argument any, o Options) (_ *Process, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	for i, file := range o.Files {
+		if err := usable(file); err != nil {
+			return nil, fmt.Errorf("file %d of Options.Files: %w", i, err)
+		}
+	}
+	data, err := codec.Marshal(argument)
+	if err != nil {
+		return nil, err
+	}
+	gifts, err := prepare(argument)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		for _, g := range gifts {
+			if err == nil {
+				g.Sent()
+			} else {
+				g.Abandon()
+			}
+		}
+		runtime.KeepAlive(argument)
+	}()
+	ours, theirs, err := sys.ControlPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	defer func() {
+		if err != nil {
+			ours.Close()
+		}
+	}()
+
+	m := marker{build: buildID(), control: firstFile + len(o.Files)}
+	files := append(slices.Clone(o.Files), theirs)
+	for _, g := range gifts {
+		n := firstFile + len(files)
+		m.segments = append(m.segments, passed{uuid: g.UUID, memory: n, alive: n + 1, owner: g.Owner})
+		files = append(files, g.Memory, g.Alive)
+	}
+	cmd := &exec.Cmd{Path: executable(), Args: slices.Clone(os.Args), Dir: o.Dir, ExtraFiles: files}
+	cmd.Env = append(append(cmd.Environ(), o.Env...), markerName+"="+m.String())
+
+	pumps, pipes, err := connectOutput(cmd, name, o)
+	if err != nil {
+		return nil, err
+	}
+	var stdin io.WriteCloser
+	switch in := o.Stdin.(type) {
+	case nil:
+	case *os.File:
+		cmd.Stdin = in
+	default:
+		if stdin, err = cmd.StdinPipe(); err != nil {
+			closePipes(pumps, pipes)
+			return nil, err
+		}
+	}
+	if err := cmd.Start(); err != nil {
+		closePipes(pumps, pipes)
+		return nil, err
+	}
+	closePipes(nil, pipes)
+	if stdin != nil {
+		go func() {
+			io.Copy(stdin, o.Stdin)
+			stdin.Close()
+		}()
+	}
+
+	c := &attended{
+		Process: &Process{name: name, pid: cmd.Process.Pid, relation: child, done: make(chan struct{})},
+		cmd:     cmd,
+		control: tail{file: ours},
+		pumps:   pumps,
+		exited:  make(chan struct{}),
+	}
+	c.send = c.signal
+	c.enter()
+	message := call{function: f.name, name: name, parent: Current().Name(), pid: os.Getpid(), argument: data}.encode()
+	c.attend(ctx, graceOf(o), message)
+	return c.Process, nil
+}
+
+func graceOf(o Options) time.Duration {
+	if o.Grace == 0 {
+		return defaultGrace
+	}
+	return o.Grace
+}
+
+// usable reports an error for a file that cannot be inherited.
+func usable(f *os.File) error {
+	c, err := f.SyscallConn() // os.ErrInvalid for nil
+	if err != nil {
+		return err
+	}
+	if c.Control(func(uintptr) {}) != nil {
+		return os.ErrClosed
+	}
+	return nil
+}
+
+// prepare readies a participant for the child in each segment that has an object in argument.
+func prepare(argument any) (gifts []*inherit.Gift, err error) {
+	objects, err := codec.Objects(argument)
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[*shm.Segment]bool)
+	for _, o := range objects {
+		s := o.Segment()
+		if seen[s] {
+			continue
+		}
+		seen[s] = true
+		g, err := s.Prepare()
+		if err != nil {
+			for _, g := range gifts {
+				g.Abandon()
+			}
+			return nil, err
+		}
+		gifts = append(gifts, g)
+	}
+	return gifts, nil
+}
+
+// executable is this program, also if its file has been replaced or removed since.
+func executable() string {
+	const link = "/proc/self/exe"
+	if _, err := os.Lstat(link); err == nil {
+		return link
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return link // whose absence will be the error
+	}
+	return path
+}
+
+// awaitExit returns when a child has ended, or soon if it cannot tell. (A variable for tests.)
+var awaitExit = sys.AwaitExit
+
+// attended is a child with what its parent needs to attend to it.
+type attended struct {
+	*Process
+	cmd     *exec.Cmd
+	control tail
+	pumps   []*pump
+	exited  chan struct{} // closed when the process has been waited for
+
+	mu          sync.Mutex
+	ready       bool // the child handles SIGINT
+	interrupted bool // before that
+	failure     error
+}
+
+// attend starts the goroutines of a child: all end when the child does. None of them holds a thread.
+func (c *attended) attend(ctx context.Context, grace time.Duration, message []byte) {
+	var talk sync.WaitGroup
+	talk.Go(c.listen)
+	talk.Go(func() { c.tell(ctx, message) })
+	for _, p := range c.pumps {
+		go p.run()
+	}
+	unkill := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			c.cmd.Process.Kill()
+		case <-c.exited:
+		}
+	})
+	go func() {
+		awaitExit(c.pid)
+		err := c.cmd.Wait() // returns at once, unless awaitExit could not do its work
+		close(c.exited)
+		unkill()
+		for _, p := range c.pumps {
+			p.finish()
+		}
+		c.control.finish() // ends listen
+		c.stopTelling()
+		talk.Wait()
+		c.control.file.Close()
+		c.leave(c.outcome(err))
+	}()
+}
+
+// tell sends the call, and the cancellation when ctx ends. An error means that the child has ended, or is about to.
+func (c *attended) tell(ctx context.Context, message []byte) {
+	if send(c.control.file, kindCall, message) != nil {
+		return
+	}
+	select {
+	case <-ctx.Done():
+		send(c.control.file, kindCancel, nil)
+	case <-c.exited:
+	}
+}
+
+// stopTelling frees tell from a Write that nobody will read: should a descendant of the child have its end.
+func (c *attended) stopTelling() { c.control.file.SetWriteDeadline(time.Unix(1, 0)) }
+
+// listen takes in what the child says.
+func (c *attended) listen() {
+	err := receive(&c.control, maxError, func(kind byte, body []byte) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		switch {
+		case kind == kindReady && !c.ready:
+			c.ready = true
+			if c.interrupted {
+				c.cmd.Process.Signal(os.Interrupt)
+			}
+		case kind == kindError && c.failure == nil:
+			e, err := decodeError(body)
+			if err != nil {
+				return err
+			}
+			c.failure = e
+		default:
+			return errProtocol
+		}
+		return nil
+	})
+	if err == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failure == nil && errors.Is(err, errProtocol) {
+		c.failure = err
+	}
+}
+
+// signal sends a signal; a SIGINT waits until the child does not die of it.
+func (c *attended) signal(sig os.Signal) error {
+	if sig == os.Interrupt {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !c.ready {
+			c.interrupted = true
+			return nil
+		}
+	}
+	return c.cmd.Process.Signal(sig)
+}
+
+// outcome says how the child ended; waited is the error of waiting for it.
+func (c *attended) outcome(waited error) (code int, err error) {
+	e := &ExitError{Name: c.name, Pid: c.pid, Err: c.failure}
+	state := c.cmd.ProcessState
+	if state == nil { // somebody else in this program has waited for it
+		e.Code, e.Err = 255, waited
+		return e.Code, e
+	}
+	e.Code = state.ExitCode()
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		e.Signal = status.Signal()
+		e.Code = -int(e.Signal)
+	}
+	if e.Code == 0 {
+		return 0, nil
+	}
+	return e.Code, e
+}
