@@ -195,31 +195,35 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestOutputComplete: what the child printed last is there when it is done, though the writer is slow, and the pipe was full.
+// TestOutputComplete: what the child wrote is there when it is done, though the writer is slower than the child's end.
 func TestOutputComplete(t *testing.T) {
-	text := strings.Repeat("0123456789abcdef", 1<<16) // 1 MiB
-	var got strings.Builder
-	slow := writerFunc(func(p []byte) (int, error) {
-		runtime.Gosched()
-		return got.Write(p[:min(len(p), 1000)])
-	})
-	slowAll := writerFunc(func(p []byte) (n int, err error) {
-		for n < len(p) {
-			m, _ := slow(p[n:])
-			n += m
+	for _, size := range []int{50 << 10, 1 << 20} { // less and more than a pipe holds
+		text := strings.Repeat("0123456789abcdef", size/16)
+		started := make(chan int, 1)
+		var got strings.Builder
+		p := start(t, printText, text, process.Options{Stdout: writerFunc(func(p []byte) (int, error) {
+			if got.Len() == 0 && size < 64<<10 {
+				// Until it has ended and its parent has noticed, with the rest still in the pipe.
+				for pid := <-started; statOf(pid) != ""; {
+					runtime.Gosched()
+				}
+				for range 1000 {
+					runtime.Gosched()
+				}
+			}
+			return got.Write(p)
+		})})
+		started <- p.Pid()
+		<-p.Done()
+		if got.String() != text {
+			t.Errorf("%d bytes, want %d", got.Len(), len(text))
 		}
-		return n, nil
-	})
-	p := start(t, printText, text, process.Options{Stdout: slowAll, Stderr: slowAll})
-	<-p.Done()
-	if got.String() != text {
-		t.Errorf("%d bytes, want %d", got.Len(), len(text))
+		join(t, p)
 	}
-	join(t, p)
 
 	// A writer that fails is not called again; the child finds the pipe broken.
 	calls := 0
-	p = start(t, printText, text, process.Options{Stdout: writerFunc(func(p []byte) (int, error) {
+	p := start(t, printText, strings.Repeat("x", 1<<20), process.Options{Stdout: writerFunc(func(p []byte) (int, error) {
 		calls++
 		return 0, errors.New("full")
 	})})

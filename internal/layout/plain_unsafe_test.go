@@ -49,7 +49,7 @@ func TestPlainRefuses(t *testing.T) {
 	}
 	type inner struct{ m map[string]int }
 	type Embeds struct{ inner }
-	_ = Embeds{}.inner
+	_ = Embeds{}.inner.m
 	type Locked struct {
 		N  int
 		Mu sync.Mutex
