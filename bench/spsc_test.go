@@ -1,6 +1,7 @@
 package bench_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,9 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoal-ipc/shoal/array"
 	"github.com/shoal-ipc/shoal/bench"
 	"github.com/shoal-ipc/shoal/internal/sys"
+	"github.com/shoal-ipc/shoal/process"
 	"github.com/shoal-ipc/shoal/ring"
+	"github.com/shoal-ipc/shoal/shm"
 )
 
 // BenchmarkSPSC compares a ring of 1,024 numbers between two processes, bound to CPUs 0 and 1 and both
@@ -55,14 +59,6 @@ func TestSPSCProcesses(t *testing.T) {
 	})
 }
 
-// needTwoCPUs skips where two processes cannot spin beside each other.
-func needTwoCPUs(tb testing.TB) {
-	tb.Helper()
-	if runtime.NumCPU() < 2 {
-		tb.Skip("needs two CPUs")
-	}
-}
-
 // spscC measures the C program once.
 func spscC(peer string, turns bool, items int) (float64, error) {
 	flow := "stream"
@@ -83,22 +79,58 @@ func spscC(peer string, turns bool, items int) (float64, error) {
 	return r.NS, checkCPUs(r.Producer, r.Consumer)
 }
 
+// spscArgs are one side's part of a measurement.
+type spscArgs struct {
+	There, Back *shm.Block // the rings
+	Reports     *array.Array[spscReport]
+	CPU         int // to run on
+	Items       int
+	Turns       bool
+}
+
+// spscReport is what a side measured, and on which CPU it was at its beginning and at its end. The producer's
+// comes first.
+type spscReport struct {
+	NS   float64
+	CPUs [2]int
+}
+
+const spscSlots = 1024
+
 // spscGo measures two processes with ring.SPSC once.
 func spscGo(tb testing.TB, turns bool, items int) (float64, error) {
-	f, mem := memoryFile(tb, 2*spscBytes())
-	for _, m := range [][]byte{mem[:spscBytes()], mem[spscBytes():]} {
-		if _, err := ring.NewSPSC[uint64](m, spscSlots, spscPeer(1)); err != nil {
+	seg := segment(tb)
+	defer seg.Close()
+	a := spscArgs{Items: items, Turns: turns}
+	var err error
+	for _, b := range []**shm.Block{&a.There, &a.Back} {
+		if *b, err = shm.NewBlock(seg, "", ring.SPSCSize[uint64](spscSlots)); err != nil {
+			return 0, err
+		}
+		if _, err := ring.NewSPSC[uint64]((*b).Bytes(), spscSlots, seg); err != nil {
 			return 0, err
 		}
 	}
-	r, err := runRoles(f, []string{"spsc-produce", "spsc-consume"}, []job{
-		{CPU: 0, Items: items, Turns: turns},
-		{CPU: 1, Items: items, Turns: turns},
-	})
+	if a.Reports, err = array.New[spscReport](seg, "", 2); err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithCancel(tb.Context())
+	defer cancel()
+	produce, consume := a, a
+	consume.CPU = 1
+	p, err := process.Start(ctx, spscConsume, consume)
 	if err != nil {
 		return 0, err
 	}
-	return r[1].NS, checkCPUs(r[0].CPUs, r[1].CPUs)
+	err = process.Run(ctx, spscProduce, produce)
+	if err != nil {
+		p.Kill() // it would wait for ever
+	}
+	if err := errors.Join(err, p.Join(context.Background()), p.Close()); err != nil {
+		return 0, err
+	}
+	produced, consumed := a.Reports.Load(0), a.Reports.Load(1)
+	return consumed.NS, checkCPUs(produced.CPUs, consumed.CPUs)
 }
 
 // checkCPUs is an error if the sides did not run where they were bound to.
@@ -109,66 +141,58 @@ func checkCPUs(producer, consumer [2]int) error {
 	return nil
 }
 
-const spscSlots = 1024
-
-// spscBytes is the room for one ring, in whole pages.
-func spscBytes() int { return (ring.SPSCSize[uint64](spscSlots) + 4095) &^ 4095 }
-
-// spscPeer is one of the processes, which all live.
-type spscPeer uint32
-
-func (p spscPeer) Self() uint32      { return uint32(p) }
-func (spscPeer) Dead(id uint32) bool { return false }
-
-// spscOpen binds the caller to its CPU and opens the rings there and back.
-func spscOpen(mem []byte, j job, self uint32) (there, back *ring.SPSC[uint64], err error) {
-	runtime.LockOSThread()
-	if err := sys.SetAffinity(j.CPU); err != nil {
-		return nil, nil, err
-	}
-	there, err1 := ring.OpenSPSC[uint64](mem[:spscBytes()], spscPeer(self))
-	back, err2 := ring.OpenSPSC[uint64](mem[spscBytes():], spscPeer(self))
-	return there, back, errors.Join(err1, err2)
-}
-
 // spscProduce waits for the consumer's sign and sends the numbers from 0 on.
-func spscProduce(mem []byte, j job) (r report, err error) {
-	there, back, err := spscOpen(mem, j, 2)
+var spscProduce = process.Register("spsc-produce", func(ctx context.Context, a spscArgs) error {
+	there, back, err := spscOpen(a)
 	if err != nil {
-		return r, err
+		return err
 	}
-	r.CPUs[0] = sys.CurrentCPU()
+	r := spscReport{CPUs: [2]int{0: sys.CurrentCPU()}}
 	spscWait(back)
-	if j.Turns {
-		err = spscServe(there, back, uint64(j.Items))
+	if a.Turns {
+		err = spscServe(there, back, uint64(a.Items))
 	} else {
-		spscSend(there, uint64(j.Items))
+		spscSend(there, uint64(a.Items))
 	}
 	r.CPUs[1] = sys.CurrentCPU()
-	return r, errors.Join(err, there.Err(), back.Err())
-}
+	a.Reports.Store(0, r)
+	runtime.KeepAlive(a)
+	return errors.Join(err, there.Err(), back.Err())
+})
 
 // spscConsume gives the sign, checks the numbers, and measures from the first to the last.
-func spscConsume(mem []byte, j job) (r report, err error) {
-	there, back, err := spscOpen(mem, j, 3)
+var spscConsume = process.Register("spsc-consume", func(ctx context.Context, a spscArgs) error {
+	there, back, err := spscOpen(a)
 	if err != nil {
-		return r, err
+		return err
 	}
-	r.CPUs[0] = sys.CurrentCPU()
+	r := spscReport{CPUs: [2]int{0: sys.CurrentCPU()}}
 	back.TryPush(0)
 	first := spscWait(there)
 	start := time.Now()
 	switch {
 	case first != 0:
 		err = spscWrong(first, 0)
-	case j.Turns:
-		err = spscReturn(there, back, uint64(j.Items))
+	case a.Turns:
+		err = spscReturn(there, back, uint64(a.Items))
 	default:
-		err = spscReceive(there, uint64(j.Items))
+		err = spscReceive(there, uint64(a.Items))
 	}
-	r.NS = float64(time.Since(start)) / float64(j.Items-1)
+	r.NS = float64(time.Since(start)) / float64(a.Items-1)
 	r.CPUs[1] = sys.CurrentCPU()
-	return r, errors.Join(err, there.Err(), back.Err())
+	a.Reports.Store(1, r)
+	runtime.KeepAlive(a)
+	return errors.Join(err, there.Err(), back.Err())
+})
+
+// spscOpen binds the caller to its CPU and opens the rings there and back.
+func spscOpen(a spscArgs) (there, back *ring.SPSC[uint64], err error) {
+	if err := bind(a.CPU); err != nil {
+		return nil, nil, err
+	}
+	there, err1 := ring.OpenSPSC[uint64](a.There.Bytes(), a.There.Segment())
+	back, err2 := ring.OpenSPSC[uint64](a.Back.Bytes(), a.Back.Segment())
+	return there, back, errors.Join(err1, err2)
 }
 
 // The loops that are measured are functions of their own, with no more variables than they need: what the
