@@ -32,7 +32,10 @@ func TestConformance(t *testing.T) {
 	t.Run("PROC-03", func(t *testing.T) {
 		for _, a := range []Many{
 			{},
-			{Int: -1, Text: "text", List: []int{1, 2, 3}, Pair: [2]string{"a", "b"}, Map: map[string]float64{"x": 0.1}, Inner: &Many{Text: "inner"}},
+			{
+				Int: -1, Text: "text", List: []int{1, 2, 3}, Pair: [2]string{"a", "b"}, Map: map[string]float64{"x": 0.1},
+				Inner: &Many{Text: "inner"},
+			},
 			{Text: strings.Repeat("\x00\xff\n", 1000), List: []int{}},
 		} {
 			p := echoes.Start(t, a)
@@ -155,7 +158,8 @@ func TestConformance(t *testing.T) {
 		if err := errors.Join(p.Close(), p.Close()); err != nil {
 			t.Error(err)
 		}
-		if !errors.Is(p.Join(t.Context()), os.ErrClosed) || !errors.Is(p.Terminate(), os.ErrClosed) || attempt(func() { p.Alive() }) != os.ErrClosed {
+		if !errors.Is(p.Join(t.Context()), os.ErrClosed) || !errors.Is(p.Terminate(), os.ErrClosed) ||
+			attempt(func() { p.Alive() }) != os.ErrClosed {
 			t.Error("usable after Close")
 		}
 	})
@@ -216,7 +220,8 @@ func TestConformance(t *testing.T) {
 		text := strings.Repeat("all of it\n", 5000)
 		var stderr bytes.Buffer
 		start(t, panics, text, process.Options{Stderr: &stderr}).Join(context.Background())
-		if plain := strings.ReplaceAll(stderr.String(), "\n\t", "\n"); strings.Count(plain, "all of it\n") < 5000 || !strings.Contains(plain, "goroutine 1 [running") {
+		plain := strings.ReplaceAll(stderr.String(), "\n\t", "\n")
+		if strings.Count(plain, "all of it\n") < 5000 || !strings.Contains(plain, "goroutine 1 [running") {
 			t.Errorf("%d bytes of stderr", stderr.Len())
 		}
 		if err := start(t, fail, text).Join(context.Background()); !strings.HasSuffix(fmt.Sprint(err), text) {

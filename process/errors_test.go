@@ -99,8 +99,8 @@ func TestErrorCoding(t *testing.T) {
 			if got.Type != fmt.Sprintf("%T", err) || got.Stack != "the stack" || got.Panic != panicked {
 				t.Errorf("%s: %+v", name, got)
 			}
-			if want := err.Error(); got.Text != want && (len(want) <= process.MaxText || !strings.HasPrefix(want, got.Text[:process.MaxText/2]) ||
-				!strings.HasSuffix(got.Text, "bytes more)") || len(got.Text) > process.MaxText) {
+			if want := err.Error(); got.Text != want && (len(want) <= process.MaxText ||
+				!strings.HasPrefix(want, got.Text[:process.MaxText/2]) || !strings.HasSuffix(got.Text, "bytes more)") || len(got.Text) > process.MaxText) {
 				t.Errorf("%s: text %.100q, want %.100q", name, got.Text, want)
 			}
 			if text := got.Error(); !strings.HasSuffix(text, got.Text) || strings.HasPrefix(text, "panic: ") != panicked {
@@ -132,9 +132,12 @@ func TestExitErrorText(t *testing.T) {
 		want string
 	}{
 		{process.ExitError{Name: "count-1", Pid: 12, Code: 3}, "process count-1 (pid 12): exit code 3"},
-		{process.ExitError{Name: "count-1", Pid: 12, Code: -9, Signal: syscall.SIGKILL}, "process count-1 (pid 12): ended by signal 9 (killed)"},
-		{process.ExitError{Name: "a", Pid: 1, Code: 1, Err: &process.RemoteError{Text: "no"}}, "process a (pid 1): exit code 1: no"},
-		{process.ExitError{Name: "a", Pid: 1, Code: 2, Err: &process.RemoteError{Text: "no", Panic: true}}, "process a (pid 1): exit code 2: panic: no"},
+		{process.ExitError{Name: "count-1", Pid: 12, Code: -9, Signal: syscall.SIGKILL},
+			"process count-1 (pid 12): ended by signal 9 (killed)"},
+		{process.ExitError{Name: "a", Pid: 1, Code: 1, Err: &process.RemoteError{Text: "no"}},
+			"process a (pid 1): exit code 1: no"},
+		{process.ExitError{Name: "a", Pid: 1, Code: 2, Err: &process.RemoteError{Text: "no", Panic: true}},
+			"process a (pid 1): exit code 2: panic: no"},
 	} {
 		if got := c.e.Error(); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)

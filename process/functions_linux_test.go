@@ -296,7 +296,8 @@ func startUnderLimits(ctx context.Context) error {
 
 func run(ctx context.Context) error {
 	var out strings.Builder
-	p, err := process.Start(ctx, printText, "hello", process.Options{Stdin: strings.NewReader(""), Stdout: &out, Stderr: io.Discard})
+	o := process.Options{Stdin: strings.NewReader(""), Stdout: &out, Stderr: io.Discard}
+	p, err := process.Start(ctx, printText, "hello", o)
 	if err != nil {
 		return err
 	}

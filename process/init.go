@@ -15,9 +15,9 @@ import (
 // printing run's error. When run fails its context ends first, and with it the children started under it, so
 // that nobody is joined who waits for what will not come.
 //
-// The first of these signals gives both their usual effect back, so that a second one kills. A SIGINT that the program was told
-// to ignore, as shells tell background jobs, stays ignored. If run succeeds and a child that Main joins fails,
-// that is printed too, and is no reason for another exit code: who wants one joins.
+// The first of these signals gives both their usual effect back, so that a second one kills. A SIGINT that the
+// program was told to ignore, as shells tell background jobs, stays ignored. If run succeeds and a child that Main
+// joins fails, that is printed too, and is no reason for another exit code: who wants one joins.
 func Main(run func(ctx context.Context) error) {
 	Init()
 	os.Exit(runMain(run, os.Stderr))

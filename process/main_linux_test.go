@@ -228,8 +228,10 @@ func TestMarkerGuard(t *testing.T) {
 			cmd := program(t, name, "SHOAL_CHILD="+text)
 			cmd.ExtraFiles = []*os.File{null}
 			code, stdout, stderr := finished(t, cmd)
-			if code != 2 || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "SHOAL_CHILD is not for this process") {
-				t.Errorf("%s with SHOAL_CHILD=%q: exit code %d, stdout %q, stderr %q, want 2 and one line", name, text, code, stdout, stderr)
+			if code != 2 || stdout != "" || strings.Count(stderr, "\n") != 1 ||
+				!strings.Contains(stderr, "SHOAL_CHILD is not for this process") {
+				t.Errorf("%s with SHOAL_CHILD=%q: exit code %d, stdout %q, stderr %q, want 2 and one line",
+					name, text, code, stdout, stderr)
 			}
 		}
 	}

@@ -31,8 +31,8 @@ func (p *pump) finish() {
 	<-p.done
 }
 
-// connectOutput gives cmd its standard output and error and returns the pumps this takes, not yet running, and the files that
-// are the child's alone: to be closed once it was started. On an error nothing is left open.
+// connectOutput gives cmd its standard output and error and returns the pumps this takes, not yet running, and the
+// files that are the child's alone: to be closed once it was started. On an error nothing is left open.
 func connectOutput(cmd *exec.Cmd, name string, o Options) (pumps []*pump, theirs []*os.File, err error) {
 	stdout, stderr := o.Stdout, o.Stderr
 	if stdout == nil {

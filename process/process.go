@@ -180,9 +180,9 @@ func (p *Process) join(ctx context.Context) (ended bool, err error) {
 // process and its parent it never is.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Interrupt sends SIGINT, which ends the context of a child; if the child has not got so far as to have one, it begins with an
-// ended one. It returns at once, as Terminate and Kill do. All three do nothing if the process has ended, and
-// return os.ErrClosed after Close.
+// Interrupt sends SIGINT, which ends the context of a child; to a child that has not got so far as to have one it is
+// sent as soon as it has. Interrupt returns at once, as Terminate and Kill do. All three do nothing if the process
+// has ended, and return os.ErrClosed after Close.
 func (p *Process) Interrupt() error { return p.signal(os.Interrupt) }
 
 // Terminate sends SIGTERM: the process ends at once, no deferred call runs, its own children end with it, and locks it

@@ -59,9 +59,11 @@ func TestJoin(t *testing.T) {
 			t.Errorf("Close: %v", err)
 		}
 	}
-	for _, f := range []func() error{p.Interrupt, p.Terminate, p.Kill, func() error { return p.Join(t.Context()) }, func() error {
-		return process.JoinAll(t.Context(), p)
-	}} {
+	for _, f := range []func() error{
+		p.Interrupt, p.Terminate, p.Kill,
+		func() error { return p.Join(t.Context()) },
+		func() error { return process.JoinAll(t.Context(), p) },
+	} {
 		if err := f(); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("after Close: %v, want ErrClosed", err)
 		}
@@ -301,7 +303,8 @@ func TestPanic(t *testing.T) {
 		err := start(t, panics, how, process.Options{Stderr: &stderr}).Join(context.Background())
 		var e *process.ExitError
 		var r *process.RemoteError
-		if !errors.As(err, &e) || !errors.As(err, &r) || e.Code != 2 || !r.Panic || r.Type != want.typ || !strings.Contains(r.Text, want.text) {
+		if !errors.As(err, &e) || !errors.As(err, &r) || e.Code != 2 || !r.Panic || r.Type != want.typ ||
+			!strings.Contains(r.Text, want.text) {
 			t.Errorf("%s: %v", how, err)
 			continue
 		}
@@ -311,8 +314,10 @@ func TestPanic(t *testing.T) {
 		if want.is != nil && !errors.Is(err, want.is) {
 			t.Errorf("%s: errors.Is does not find %v", how, want.is)
 		}
-		if s := stderr.String(); !strings.Contains(s, want.printed) || !strings.Contains(s, "goroutine 1 [running") || !strings.Contains(s, "functions_linux_test.go") {
-			t.Errorf("%s: stderr %s", how, s)
+		for _, words := range []string{want.printed, "goroutine 1 [running", "functions_linux_test.go"} {
+			if !strings.Contains(stderr.String(), words) {
+				t.Errorf("%s: no %s in stderr:\n%s", how, words, stderr.String())
+			}
 		}
 	}
 }

@@ -330,7 +330,8 @@ func TestManyChildren(t *testing.T) {
 	}
 	for _, p := range ps {
 		var e *process.ExitError
-		if err := p.Join(context.Background()); !errors.As(err, &e) || e.Code != -9 || e.Signal != syscall.SIGKILL || e.Pid != p.Pid() {
+		err := p.Join(context.Background())
+		if !errors.As(err, &e) || e.Code != -9 || e.Signal != syscall.SIGKILL || e.Pid != p.Pid() {
 			t.Errorf("Join: %v", err)
 		}
 	}

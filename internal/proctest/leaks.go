@@ -104,7 +104,8 @@ func used(path string) bool {
 	}
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, l := range links {
-		if target, err := os.Readlink(l); err == nil && target == path && !strings.HasPrefix(l, fmt.Sprintf("/proc/%d/", os.Getpid())) {
+		own := strings.HasPrefix(l, fmt.Sprintf("/proc/%d/", os.Getpid()))
+		if target, err := os.Readlink(l); err == nil && target == path && !own {
 			return true
 		}
 	}
@@ -139,7 +140,10 @@ var goroutineID = regexp.MustCompile(`^goroutine \d+`)
 func goroutines(r resources, keep []string) {
 	for _, stack := range strings.Split(stacks(), "\n\n") {
 		known := func(part string) bool { return strings.Contains(stack, part) }
-		if id := goroutineID.FindString(stack); id != "" && !slices.ContainsFunc(system, known) && !slices.ContainsFunc(keep, known) {
+		if slices.ContainsFunc(system, known) || slices.ContainsFunc(keep, known) {
+			continue
+		}
+		if id := goroutineID.FindString(stack); id != "" {
 			r[id] = strings.ReplaceAll(strings.TrimSpace(stack), "\n", "\n\t\t")
 		}
 	}

@@ -61,7 +61,8 @@ func wakePoller() {
 
 // filtered reports whether flags chose among the tests.
 func filtered() bool {
-	return slices.ContainsFunc([]string{"test.run", "test.skip", "test.list", "test.fuzz", "test.short"}, func(name string) bool {
+	choosing := []string{"test.run", "test.skip", "test.list", "test.fuzz", "test.short"}
+	return slices.ContainsFunc(choosing, func(name string) bool {
 		f := flag.Lookup(name)
 		return f != nil && f.Value.String() != f.DefValue
 	})

@@ -20,7 +20,8 @@ func ControlPair() (ours, theirs *os.File, err error) {
 	}
 	for _, fd := range fds {
 		// The default may have been lowered below the size of a message. The kernel cuts at net.core.wmem_max.
-		if err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, controlBuffer)); err != nil {
+		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, controlBuffer))
+		if err != nil {
 			break
 		}
 	}
