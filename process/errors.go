@@ -12,6 +12,8 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/ring"
 	"github.com/shoal-ipc/shoal/shm"
 )
 
@@ -97,9 +99,15 @@ var known = map[string]error{
 	"io.ErrClosedPipe":         io.ErrClosedPipe,
 	"io.ErrShortWrite":         io.ErrShortWrite,
 	"io.ErrUnexpectedEOF":      io.ErrUnexpectedEOF,
+	"locks.ErrNotLocked":       locks.ErrNotLocked,
+	"locks.ErrNotOwner":        locks.ErrNotOwner,
+	"locks.ErrOwnerDied":       locks.ErrOwnerDied,
 	"os.ErrDeadlineExceeded":   os.ErrDeadlineExceeded,
 	"os.ErrProcessDone":        os.ErrProcessDone,
 	"process.ErrInit":          ErrInit,
+	"ring.ErrBusy":             ring.ErrBusy,
+	"ring.ErrCorrupt":          ring.ErrCorrupt,
+	"ring.ErrKind":             ring.ErrKind,
 	"shm.ErrCorrupt":           shm.ErrCorrupt,
 	"shm.ErrKind":              shm.ErrKind,
 	"shm.ErrNoSpace":           shm.ErrNoSpace,

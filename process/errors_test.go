@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/process"
 	"github.com/shoal-ipc/shoal/shm"
 )
@@ -38,6 +39,7 @@ var returned = map[string]error{
 	"registered": fmt.Errorf("account 3: %w", errOverdrawn),
 	"unknown":    errUnknown,
 	"shm":        fmt.Errorf("queue: %w", shm.ErrNoSpace),
+	"locks":      fmt.Errorf("account 3: %w", locks.ErrOwnerDied),
 	"joined":     errors.Join(io.EOF, errOverdrawn, syscall.EAGAIN, errors.New("and more"), syscall.EPERM),
 	"long":       errors.New(strings.Repeat("long ", process.MaxText)),
 }
@@ -56,6 +58,7 @@ var remote = map[string][]error{
 	"errno":      {syscall.ENOTTY},
 	"registered": {errOverdrawn},
 	"shm":        {shm.ErrNoSpace},
+	"locks":      {locks.ErrOwnerDied},
 	"joined":     {io.EOF, errOverdrawn, syscall.EAGAIN, syscall.EPERM, fs.ErrPermission},
 }
 
