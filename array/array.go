@@ -184,7 +184,8 @@ func (a *Array[T]) Set(ctx context.Context, i int, x T) error {
 
 // Update lets f work on the elements themselves under the lock; xs is dead when f returns. A process killed in f leaves
 // locks.ErrOwnerDied until Mutex().Recover, and so does an f that panics or ends its goroutine. If T has bools, f works on a copy that is
-// written back when it returns. The errors are f's and those of locks.Lock.Acquire.
+// written back when it returns. What f changed stays, also when it returns an error. The errors are f's and those of
+// locks.Lock.Acquire.
 func (a *Array[T]) Update(ctx context.Context, f func(xs []T) error) (err error) {
 	defer runtime.KeepAlive(a)
 	if err := a.g.Lock(ctx, 0); err != nil {
@@ -226,7 +227,8 @@ func (a *Array[T]) apply(f func(xs []T) error) error {
 	return err
 }
 
-// Load reads one element without the lock. It panics with os.ErrClosed after Close.
+// Load reads one element without the lock; an element that is larger than a word may be a mixture if another process stores it
+// meanwhile. It panics with os.ErrClosed after Close.
 func (a *Array[T]) Load(i int) T {
 	defer runtime.KeepAlive(a)
 	a.mustBeOpen()
@@ -274,7 +276,8 @@ func (a *Array[T]) Close() error {
 	return a.g.Close()
 }
 
-// Mutex is the array's lock, nil when Unlocked.
+// Mutex is the array's lock, nil when Unlocked: the handle that was given, or one of its own, which Close of the array does not
+// close. It panics with os.ErrClosed when it is first asked for after the segment's Close.
 func (a *Array[T]) Mutex() locks.Mutex { return a.g.Mutex() }
 
 func (a *Array[T]) mustBeOpen() {

@@ -22,6 +22,8 @@ import (
 // within about a second. That lasts until a Recover has succeeded. TryAcquire does so too once the death was noticed; it
 // looks itself when it first finds the lock held, and every 64th time.
 //
+// A Lock is made by NewLock, OpenLock and OpenOrNewLock, or arrives in an argument; its zero value is for UnmarshalBinary only.
+//
 // In the terms of the Go memory model the n-th Release of a lock is synchronized before the return of every later
 // acquisition, in all processes; so is whatever an owner did before it died.
 type Lock struct {
@@ -114,7 +116,7 @@ func (l *Lock) releaseSlow() error {
 	return l.m.Unlock()
 }
 
-// Recover takes l as Acquire does. If its owner died it first runs repair, which may be nil, holding the lock; if that fails, panics
+// Recover takes l as Acquire does, and returns holding it whether or not its owner had died; release it afterwards. If its owner died it first runs repair, which may be nil, holding the lock; if that fails, panics
 // or ends its goroutine, or the process dies in it, l is not held and still says ErrOwnerDied. The errors are repair's,
 // ctx's, and os.ErrClosed.
 func (l *Lock) Recover(ctx context.Context, repair func() error) error {

@@ -10,8 +10,8 @@ type Mutex interface {
 	TryAcquire() (bool, error)
 	// Release frees the lock and wakes a waiter.
 	Release() error
-	// Recover takes the lock; if its owner died, it first runs repair (nil: nothing to repair). If repair
-	// fails the lock is not held and still says ErrOwnerDied.
+	// Recover takes the lock, as Acquire does, and returns holding it, whether or not its owner had died; if it had, Recover first
+	// runs repair (nil: nothing to repair). If repair fails the lock is not held and still says ErrOwnerDied.
 	Recover(ctx context.Context, repair func() error) error
 	// Locked reports whether anybody holds it; the answer may be old when it arrives.
 	Locked() bool

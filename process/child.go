@@ -33,7 +33,9 @@ func become(text string) {
 	// SIGTERM keeps its effect. So does SIGINT if the function wants that: signal.Reset.
 	ctx, cancel := context.WithCancel(context.Background())
 	interrupts := make(chan os.Signal, 1)
-	signal.Notify(interrupts, os.Interrupt)
+	if !signal.Ignored(os.Interrupt) { // a program told to ignore it (a job in the background) has children that do
+		signal.Notify(interrupts, os.Interrupt)
+	}
 	go func() {
 		for range interrupts {
 			cancel()

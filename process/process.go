@@ -181,7 +181,7 @@ func (p *Process) join(ctx context.Context) (ended bool, err error) {
 func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Interrupt sends SIGINT, which ends the context of a child; to a child that has not got so far as to have one it is
-// sent as soon as it has. Interrupt returns at once, as Terminate and Kill do. All three do nothing if the process
+// sent as soon as it has. (A child of a program that ignores SIGINT, as jobs in the background do, ignores it too.) Interrupt returns at once, as Terminate and Kill do. All three do nothing if the process
 // has ended, and return os.ErrClosed after Close.
 func (p *Process) Interrupt() error { return p.signal(os.Interrupt) }
 

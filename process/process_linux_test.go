@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -184,6 +185,35 @@ func TestInterruptIgnored(t *testing.T) {
 	p.Continue()
 	if !p.Process().Alive() {
 		t.Error("it ended")
+	}
+}
+
+// interruptible says whether its context ended before it was told to go on.
+var interruptible = proctest.NewRole("interruptible", func(ctx context.Context, c *proctest.Child, _ process.None) error {
+	c.Say("ready")
+	c.Hear()
+	c.Say("%v", ctx.Err())
+	return nil
+})
+
+// TestIgnoringProgram: a program that was told to ignore SIGINT, as a job in the background is, has children that ignore
+// it too.
+func TestIgnoringProgram(t *testing.T) {
+	signal.Ignore(os.Interrupt)
+	defer signal.Reset(os.Interrupt)
+	p := interruptible.Start(t, process.None{})
+	p.WaitLine("ready")
+	if err := p.Process().Interrupt(); err != nil {
+		t.Fatal(err)
+	}
+	p.Stop() // after the signal was delivered
+	p.Continue()
+	p.Tell("go on")
+	if got := p.Line(); got != "<nil>" {
+		t.Errorf("its context ended: %s", got)
+	}
+	if err := p.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -50,7 +50,8 @@ const defaultGrace = 5 * time.Second
 
 // Start runs f(a) in a new process. The child's context ends when ctx does; a child that then does not return within the
 // grace is killed. When ctx has ended already nothing is started and its error returned. Shared objects in a
-// arrive usable. Start does not wait for the child to read its argument, of which it has its own copy.
+// arrive usable; other data in a is copied twice on the way, so what is large belongs into a shared array or block. Start does not
+// wait for the child to read its argument, of which it has its own copy.
 //
 // The error is ErrInit in a program that called neither Init nor Main, and errors.ErrUnsupported on systems other than
 // Linux; otherwise it is that of encoding the argument or of the operating system. The child does not exist then.
@@ -59,7 +60,8 @@ func Start[A any](ctx context.Context, f Func[A], a A, opts ...Options) (*Proces
 }
 
 // Run starts one process for each argument and joins them all. When one fails the contexts of the others end; the
-// error is that of the first to fail, or of Start.
+// error is that of the first to fail, or of Start. Without arguments it starts nothing; a function that needs none is run with
+// one None.
 func Run[A any](ctx context.Context, f Func[A], as ...A) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

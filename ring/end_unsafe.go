@@ -1,8 +1,8 @@
 package ring
 
 import (
-	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"unsafe"
 
@@ -55,8 +55,8 @@ type end struct {
 	lentAt uint64 // at the position where they begin
 }
 
-// errNobody is why a process without an owner id cannot take an end.
-var errNobody = errors.New("ring: Peers.Self is 0: this process cannot own an end")
+// errNobody is why a process without an owner id cannot take an end, nor one that has given its id up.
+var errNobody = fmt.Errorf("%w: ring: this process is no participant: its segment was closed, or Peers.Self is 0", os.ErrClosed)
 
 // take claims the end for this handle, if it does not have it already.
 func (e *end) take() error {
@@ -64,11 +64,14 @@ func (e *end) take() error {
 	if err := r.failure(); err != nil {
 		return err
 	}
-	if e.mine != 0 {
+	if e.mine != 0 && e.claim.Load() == e.mine {
 		return nil
 	}
+	// Either the end was never this handle's, or another process has taken it over because this one has left (its segment
+	// was closed), though it goes on to use the ring.
+	e.mine = 0
 	self := r.peers.Self()
-	if self == 0 {
+	if self == 0 || r.peers.Dead(self) {
 		return errNobody
 	}
 	owner := e.claim.Load() // PAIRS WITH take and release: CAS the claim

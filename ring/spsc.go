@@ -17,7 +17,8 @@ import (
 // Each end belongs to one handle in one process, from its first push or pop (or Produce, Consume) until Close
 // or the death of the process; then another may take it over, and goes on where the last one stopped. In
 // between everybody else gets ErrBusy. A handle that is forgotten without Close keeps its ends until its
-// process dies.
+// process dies. To close the segment (a Peers) is to die: another process may take the ends over from then on,
+// and the handle notices only when it next looks at the other end, so close the ring, or stop using it, first.
 //
 // An end is used by one goroutine at a time: the methods of the producer's end (Produce, TryPush, TryPushMany,
 // Reserve, Commit) may run beside those of the consumer's (Consume, TryPop, TryPopMany, Peek, Advance), but not

@@ -2,6 +2,7 @@ package ring_test
 
 import (
 	"errors"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -176,20 +177,32 @@ func TestSPSCTakeOverRace(t *testing.T) {
 	}
 }
 
-// interrupted is a process to which everybody is dead, itself included, and which does something else before it says so.
+// interrupted is a process to which everybody else is dead, and which does something else before it says so.
 type interrupted struct {
 	id    uint32
 	first func()
 }
 
 func (p *interrupted) Self() uint32 { return p.id }
-func (p *interrupted) Dead(uint32) bool {
+func (p *interrupted) Dead(id uint32) bool {
+	if id == p.id {
+		return false
+	}
 	if f := p.first; f != nil {
 		p.first = nil
 		f()
 	}
 	return true
 }
+
+// leaver is a process that can leave.
+type leaver struct {
+	id   uint32
+	left bool
+}
+
+func (p *leaver) Self() uint32        { return p.id }
+func (p *leaver) Dead(id uint32) bool { return p.left || id != p.id }
 
 // TestSPSCTakeOverBetween: while one process asks whether the owner is dead another takes the end over. That stands.
 func TestSPSCTakeOverBetween(t *testing.T) {
@@ -209,11 +222,32 @@ func TestSPSCTakeOverBetween(t *testing.T) {
 	}
 }
 
-// TestSPSCOwnDeath: nobody asks whether he is dead himself, so two handles of a process are never both at an end.
+// TestSPSCOwnDeath: a process that has left (it closed its segment) and goes on to use its handle takes no end, and notices
+// that another has taken over the one it had when it next looks where the consumer is.
 func TestSPSCOwnDeath(t *testing.T) {
 	mem := memory(t, ring.SPSCSize[uint64](8))
-	newSPSC[uint64](t, mem, 8, self(1)).TryPush(1)
-	if err := openSPSC[uint64](t, mem, &interrupted{id: 1}).Produce(); !errors.Is(err, ring.ErrBusy) {
+	me := &leaver{id: 1}
+	r := newSPSC[uint64](t, mem, 8, me)
+	r.TryPush(1)
+	if err := openSPSC[uint64](t, mem, me).Produce(); !errors.Is(err, ring.ErrBusy) {
 		t.Errorf("Produce by the second handle of a process: %v, want ErrBusy", err)
+	}
+	me.left = true
+	if err := r.Consume(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Consume by a process that has left: %v, want os.ErrClosed", err)
+	}
+	next := openSPSC[uint64](t, mem, &interrupted{id: 2})
+	if err := next.Produce(); err != nil {
+		t.Fatal(err)
+	}
+	pushed := 0
+	for r.TryPush(2) {
+		pushed++
+	}
+	if pushed > 7 || !errors.Is(r.Err(), os.ErrClosed) {
+		t.Errorf("a process that has left pushed %d items, Err %v", pushed, r.Err())
+	}
+	if p, _ := ring.Owners(mem); p != 2 {
+		t.Errorf("the end belongs to %d", p)
 	}
 }

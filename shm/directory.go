@@ -22,7 +22,7 @@ const (
 
 func checkName(name string) error {
 	if len(name) > maxName || !utf8.ValidString(name) {
-		return fmt.Errorf("%w: the name of an object is at most %d bytes of UTF-8", fs.ErrInvalid, maxName)
+		return fmt.Errorf("%w: the name of an object is at most %d bytes of UTF-8, this has %d", fs.ErrInvalid, maxName, len(name))
 	}
 	return nil
 }

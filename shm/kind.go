@@ -31,7 +31,7 @@ var robustWord = ownerWords{Count: 1, Class: 1}
 
 const maxTypeName = 500
 
-// New makes an object of size bytes, attaches r to it and returns its memory. init fills the memory, which is zeroed, before anybody
+// New makes an object of size bytes under a name of at most 200 bytes of UTF-8 ("" is none), attaches r to it and returns its memory. init fills the memory, which is zeroed, before anybody
 // else can see it. The errors are fs.ErrExist if the name is taken, ErrNoSpace, ErrCorrupt, os.ErrClosed and init's.
 func (k Kind) New(r *Ref, seg *Segment, name string, size int, init func(mem []byte) error) ([]byte, error) {
 	off, err := uint64(0), r.unused()
@@ -42,7 +42,7 @@ func (k Kind) New(r *Ref, seg *Segment, name string, size int, init func(mem []b
 		err = k.attach(r, seg, off, nil)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("shm: new %s %q: %w", k.Name, name, err)
+		return nil, fmt.Errorf("shm: new %s %q: %w", k.Name, name[:min(len(name), maxName)], err)
 	}
 	return r.mem, nil
 }
@@ -52,7 +52,7 @@ func (k Kind) New(r *Ref, seg *Segment, name string, size int, init func(mem []b
 func (k Kind) Open(r *Ref, seg *Segment, name string) ([]byte, error) {
 	err := k.open(r, seg, name)
 	if err != nil {
-		return nil, fmt.Errorf("shm: open %s %q: %w", k.Name, name, err)
+		return nil, fmt.Errorf("shm: open %s %q: %w", k.Name, name[:min(len(name), maxName)], err)
 	}
 	return r.mem, nil
 }
@@ -144,6 +144,14 @@ func (k Kind) make(seg *Segment, name string, size int, init func(mem []byte) er
 	return off, nil
 }
 
+// describe names a kind and its element type, whose hash tells apart types of one name whose fields differ.
+func describe(kind, typ string, hash uint64) string {
+	if typ == "" {
+		return kind
+	}
+	return fmt.Sprintf("%s of %s (structure %016x)", kind, typ, hash)
+}
+
 // initError tells an error of the caller's init from one of the directory.
 type initError struct{ error }
 
@@ -195,7 +203,7 @@ func (k Kind) attach(r *Ref, seg *Segment, off uint64, gen *uint32) error {
 	}
 	guarded := o.Owners == robustWord && size >= robust.Size
 	if kind := kindName(o.Kind); !(k.AnyGuarded && guarded) && (kind != k.Name || o.Hash != k.Hash) {
-		return fmt.Errorf("%w: it is %s of %q, asked for %s of %q", ErrKind, kind, typ, k.Name, k.Type)
+		return fmt.Errorf("%w: it is %s, asked for %s", ErrKind, describe(kind, string(typ), o.Hash), describe(k.Name, k.Type, k.Hash))
 	}
 	if size < uint64(k.Min) {
 		return fmt.Errorf("%w: %s of %d bytes at %d", ErrCorrupt, k.Name, size, off)

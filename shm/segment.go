@@ -33,6 +33,9 @@ const minSize = heapAt + 64<<10
 
 // Segment is one mapped segment. All methods may be called from any goroutine.
 //
+// A segment has room for 4,096 participants (processes) at a time; one more is ErrNoSpace. Children get a segment by getting an
+// object that lies in it, whose Segment method gives the segment there.
+//
 // The memory stays mapped until the Segment and all handles of objects in it are unreachable, so that a call that Close overtakes
 // finds what it works on.
 type Segment struct {

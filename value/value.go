@@ -181,7 +181,8 @@ func (v *Value[T]) Close() error {
 	return v.g.Close()
 }
 
-// Mutex is the value's lock, nil when Unlocked. While holding it use Load and Store; Get and Set would wait for ever.
+// Mutex is the value's lock, nil when Unlocked: the handle that was given, or one of its own, which Close of the value does not
+// close. It panics with os.ErrClosed when it is first asked for after the segment's Close. While holding it use Load and Store; Get and Set would wait for ever.
 func (v *Value[T]) Mutex() locks.Mutex { return v.g.Mutex() }
 
 func (v *Value[T]) mustBeOpen() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"os"
 	"reflect"
 	"time"
 
@@ -92,6 +93,12 @@ func (c *compiler) fill(s *shape, t reflect.Type, path string) (err error) {
 	if done, err := c.special(s, t, path); done || err != nil {
 		return err
 	}
+	switch t { // what beginners try
+	case reflect.TypeFor[shm.Segment]():
+		return refuse(path, "segment: pass an object that lies in it: its Segment method gives the segment there")
+	case reflect.TypeFor[os.File]():
+		return refuse(path, "open file: pass it in the Files of the process's Options")
+	}
 	switch k := t.Kind(); k {
 	case reflect.Bool:
 		s.class = boolean
@@ -154,7 +161,7 @@ func (c *compiler) fill(s *shape, t reflect.Type, path string) (err error) {
 		}
 		return refuse(path, "interface: the receiver cannot know what is in it: use a concrete type")
 	case reflect.Chan:
-		return refuse(path, "channel: it works within one process only: use a *queue.Queue or *pipe.Conn")
+		return refuse(path, "channel: it works within one process only: use a ring in a shared block")
 	case reflect.Func:
 		return refuse(path, "function: it exists within one process only: send a name for it")
 	case reflect.Uintptr, reflect.UnsafePointer:

@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"net/netip"
 	"net/url"
+	"os"
 	"reflect"
 	"strings"
 	"structs"
@@ -223,6 +224,8 @@ func TestCheckRefuses(t *testing.T) {
 		want string // path and reason begin so
 	}{
 		{reflect.TypeFor[Job](), "Job.Tags[][]: channel"},
+		{reflect.TypeFor[struct{ S *shm.Segment }](), "struct { S *shm.Segment }.S: segment: pass an object"},
+		{reflect.TypeFor[struct{ F *os.File }](), "struct { F *os.File }.F: open file: pass it in the Files"},
 		{reflect.TypeFor[*Job](), "Job.Tags[][]: channel"},
 		{reflect.TypeFor[[]Job](), "[]codec_test.Job[].Tags[][]: channel"},
 		{reflect.TypeFor[Secret](), "Secret.b: unexported"},
