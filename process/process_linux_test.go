@@ -200,7 +200,11 @@ var interruptible = proctest.NewRole("interruptible", func(ctx context.Context, 
 // it too.
 func TestIgnoringProgram(t *testing.T) {
 	signal.Ignore(os.Interrupt)
-	defer signal.Reset(os.Interrupt)
+	defer func() { // signal.Reset alone leaves it ignored in the kernel
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, os.Interrupt)
+		signal.Stop(c)
+	}()
 	p := interruptible.Start(t, process.None{})
 	p.WaitLine("ready")
 	if err := p.Process().Interrupt(); err != nil {
