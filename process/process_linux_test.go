@@ -188,35 +188,29 @@ func TestInterruptIgnored(t *testing.T) {
 	}
 }
 
-// interruptible says whether its context ended before it was told to go on.
-var interruptible = proctest.NewRole("interruptible", func(ctx context.Context, c *proctest.Child, _ process.None) error {
-	c.Say("ready")
-	c.Hear()
-	c.Say("%v", ctx.Err())
-	return nil
-})
+var ignoring, ignored process.Func[process.None]
+
+func init() {
+	ignored = process.Register("ignored", func(ctx context.Context, _ process.None) error {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err != nil {
+			return err
+		}
+		if !signal.Ignored(os.Interrupt) {
+			return errors.New("SIGINT is not ignored")
+		}
+		return ctx.Err()
+	})
+	// In a process of its own, because Go cannot take back that a signal is ignored.
+	ignoring = process.Register("ignoring", func(ctx context.Context, _ process.None) error {
+		signal.Ignore(os.Interrupt)
+		return process.Run(ctx, ignored, process.None{})
+	})
+}
 
 // TestIgnoringProgram: a program that was told to ignore SIGINT, as a job in the background is, has children that ignore
 // it too.
 func TestIgnoringProgram(t *testing.T) {
-	signal.Ignore(os.Interrupt)
-	defer func() { // signal.Reset alone leaves it ignored in the kernel
-		c := make(chan os.Signal, 1)
-		signal.Notify(c, os.Interrupt)
-		signal.Stop(c)
-	}()
-	p := interruptible.Start(t, process.None{})
-	p.WaitLine("ready")
-	if err := p.Process().Interrupt(); err != nil {
-		t.Fatal(err)
-	}
-	p.Stop() // after the signal was delivered
-	p.Continue()
-	p.Tell("go on")
-	if got := p.Line(); got != "<nil>" {
-		t.Errorf("its context ended: %s", got)
-	}
-	if err := p.Wait(); err != nil {
+	if err := process.Run(t.Context(), ignoring, process.None{}); err != nil {
 		t.Error(err)
 	}
 }
