@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
@@ -31,6 +32,10 @@ func run(m *testing.M, keep []string) int {
 	}
 	if _, set := os.LookupEnv("GORACE"); !set {
 		os.Setenv("GORACE", "atexit_sleep_ms=0") // else each child of a -race binary sleeps for a second before it ends
+	}
+	if signal.Ignored(os.Interrupt) {
+		// The tests run as a job in the background, and so would their children ignore it, which some are to mind.
+		signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	}
 	wakePoller()
 	before := take(keep)
