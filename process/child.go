@@ -33,7 +33,10 @@ func become(text string) {
 	// SIGTERM keeps its effect. So does SIGINT if the function wants that: signal.Reset.
 	ctx, cancel := context.WithCancel(context.Background())
 	interrupts := make(chan os.Signal, 1)
-	if !signal.Ignored(os.Interrupt) { // a program told to ignore it (a job in the background) has children that do
+	var ignored []byte
+	if signal.Ignored(os.Interrupt) {
+		ignored = []byte{1} // and stays so; Process.Interrupt then comes as kindCancel
+	} else {
 		signal.Notify(interrupts, os.Interrupt)
 	}
 	go func() {
@@ -44,7 +47,7 @@ func become(text string) {
 
 	calls := make(chan call, 1)
 	go listen(control, calls, cancel)
-	send(control, kindReady, nil) // an error means that the parent has ended, which listen sees
+	send(control, kindReady, ignored) // an error means that the parent has ended, which listen sees
 	run(ctx, cancel, <-calls, control)
 }
 

@@ -12,7 +12,7 @@
 //	it panics                          exit code 2, the panic is printed as Go does, and is Join's error
 //	it calls os.Exit(n)                exit code n
 //	signal n                           exit code -n
-//	its parent ends before it does     at once, wherever its function is, exit code 129 (as for a hang-up)
+//	its parent ends before it does     at once, wherever its function is, exit code 129 (as for a hang-up); if it is stopped, when it goes on
 //	it was not started by Start        exit code 2, with a message: SHOAL_CHILD is set to what cannot be used
 //
 // A parent that ends without joining its children thus takes them with it; Main, or Finish, joins them.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"syscall"
 
@@ -132,7 +133,7 @@ func encodeError(value any, panicked bool, stack string) []byte {
 	if panicked {
 		b[0] = 1
 	}
-	for _, s := range []string{fmt.Sprintf("%T", value), fmt.Sprint(value), stack} {
+	for _, s := range []string{fmt.Sprintf("%T", value), text(value), stack} {
 		b = appendString(b, cut(s))
 	}
 	err, _ := value.(error)
@@ -146,6 +147,29 @@ func encodeError(value any, panicked bool, stack string) []byte {
 		b = binary.AppendUvarint(b, uint64(number))
 	}
 	return b
+}
+
+// text is what value says of itself. Like Go's own report of a panic it does not look into values that say nothing: they
+// may contain themselves.
+func text(value any) (s string) {
+	defer func() {
+		if recover() != nil {
+			s = fmt.Sprintf("(%T, which does not say what)", value)
+		}
+	}()
+	switch v := value.(type) {
+	case error:
+		return v.Error()
+	case fmt.Stringer:
+		return v.String()
+	}
+	switch k := reflect.ValueOf(value).Kind(); {
+	case reflect.Bool <= k && k <= reflect.Complex128, k == reflect.String:
+		return fmt.Sprint(value)
+	case k == reflect.Invalid:
+		return "nil"
+	}
+	return fmt.Sprintf("(%T)", value)
 }
 
 // cut shortens s to maxText and says so.
@@ -162,6 +186,7 @@ func causes(err error) (names []string, numbers []syscall.Errno) {
 	if err == nil {
 		return nil, nil
 	}
+	defer func() { recover() }() // from err's own methods; what was found so far crosses
 	registry.Lock()
 	sentinels := maps.Clone(registry.sentinels) // err's methods are the user's: not under the lock
 	registry.Unlock()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -49,11 +50,16 @@ func cancelOnSignal(cancel func()) {
 	if !signal.Ignored(os.Interrupt) {
 		signals = append(signals, os.Interrupt)
 	}
-	arrived := make(chan os.Signal, 1)
+	arrived := make(chan os.Signal, len(signals))
 	signal.Notify(arrived, signals...)
 	go func() {
 		<-arrived
 		signal.Stop(arrived)
+		select {
+		case sig := <-arrived: // came with the first
+			signalSelf(sig)
+		default:
+		}
 		cancel()
 	}()
 }
@@ -76,18 +82,30 @@ func Init() {
 // Finish joins the children that still run, those included that are started meanwhile, and returns the failure of
 // the first of them that failed, or ctx's error if some still run when it ends.
 func Finish(ctx context.Context) error {
-	var first error
+	f := new(failure)
+	family.Lock()
+	family.watching = append(family.watching, f)
+	family.Unlock()
+	defer func() {
+		family.Lock()
+		defer family.Unlock()
+		family.watching = slices.DeleteFunc(family.watching, func(g *failure) bool { return g == f })
+	}()
 	for {
 		children := Children()
 		if len(children) == 0 {
-			return first
+			family.Lock()
+			defer family.Unlock()
+			return f.err
 		}
-		err := JoinAll(ctx, children...)
-		if first == nil {
-			first = err
-		}
-		if err := ctx.Err(); err != nil && len(Children()) > 0 {
-			return err
+		for _, p := range children {
+			select {
+			case <-p.done: // not Join: its owner may Close it meanwhile
+			case <-ctx.Done():
+				if len(Children()) > 0 {
+					return ctx.Err()
+				}
+			}
 		}
 	}
 }

@@ -82,7 +82,9 @@ func closePipes(pumps []*pump, theirs []*os.File) {
 }
 
 // same reports whether a and b are one writer.
-func same(a, b io.Writer) bool { return reflect.TypeOf(a).Comparable() && a == b }
+func same(a, b io.Writer) bool {
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
+}
 
 // prefixer puts a prefix before each line and hands on whole lines only, so that the lines of several processes do
 // not mix in a file.

@@ -42,7 +42,11 @@ var family struct {
 	parent   *Process
 	children []*Process // in the order of their starts
 	ended    uint64     // children so far
+	watching []*failure // of the calls of Finish
 }
+
+// failure is the first since a Finish began.
+type failure struct{ err error }
 
 // begin records that Init was called and reports whether this was the first time.
 func begin() bool {
@@ -108,6 +112,11 @@ func (p *Process) leave(code int, err error) {
 	defer family.Unlock()
 	family.ended++
 	p.code, p.err, p.order = code, err, family.ended
+	for _, f := range family.watching {
+		if f.err == nil {
+			f.err = err
+		}
+	}
 	family.children = slices.DeleteFunc(family.children, func(q *Process) bool { return q == p })
 	close(p.done)
 }
@@ -180,9 +189,10 @@ func (p *Process) join(ctx context.Context) (ended bool, err error) {
 // process and its parent it never is.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Interrupt sends SIGINT, which ends the context of a child; to a child that has not got so far as to have one it is
-// sent as soon as it has. (A child of a program that ignores SIGINT, as jobs in the background do, ignores it too.) Interrupt returns at once, as Terminate and Kill do. All three do nothing if the process
-// has ended, and return os.ErrClosed after Close.
+// Interrupt sends SIGINT, which ends the context of a child. A child that has not got so far as to have one is told to
+// end it when it has, and so is one that ignores the signal because this program does, as jobs in the background do.
+// Interrupt returns at once, as Terminate and Kill do. All three do nothing if the process has ended, and return
+// os.ErrClosed after Close.
 func (p *Process) Interrupt() error { return p.signal(os.Interrupt) }
 
 // Terminate sends SIGTERM: the process ends at once, no deferred call runs, its own children end with it, and locks it

@@ -48,8 +48,8 @@ type Options struct {
 // defaultGrace is what Grace 0 means.
 const defaultGrace = 5 * time.Second
 
-// Start runs f(a) in a new process. The child's context ends when ctx does; a child that then does not return within the
-// grace is killed. When ctx has ended already nothing is started and its error returned. Shared objects in a
+// Start runs f(a) in a new process. The child's context ends when ctx does; a child that has not ended within the grace
+// after that (its own children included) is killed. When ctx has ended already nothing is started and its error returned. Shared objects in a
 // arrive usable; other data in a is copied twice on the way, so what is large belongs into a shared array or block. Start does not
 // wait for the child to read its argument, of which it has its own copy.
 //
@@ -200,6 +200,7 @@ func launch(ctx context.Context, f *function, name string, argument any, o Optio
 		control: tail{file: ours},
 		pumps:   pumps,
 		exited:  make(chan struct{}),
+		cancel:  make(chan struct{}, 1),
 	}
 	c.send = c.signal
 	c.enter()
@@ -275,11 +276,12 @@ type attended struct {
 	control tail
 	pumps   []*pump
 	exited  chan struct{} // closed when the process has been waited for
+	cancel  chan struct{} // an Interrupt that SIGINT cannot bring
 
-	mu          sync.Mutex
-	ready       bool // the child handles SIGINT
-	interrupted bool // before that
-	failure     error
+	mu      sync.Mutex
+	ready   bool // the child has begun, and handles SIGINT
+	ignores bool // unless this program was told to ignore it
+	failure error
 }
 
 // attend starts the goroutines of a child: all end when the child does. None of them holds a thread.
@@ -317,14 +319,28 @@ func (c *attended) attend(ctx context.Context, grace time.Duration, message []by
 
 // tell sends the call, and the cancellation when ctx ends. An error means that the child has ended, or is about to.
 func (c *attended) tell(ctx context.Context, message []byte) {
-	if send(c.control.file, kindCall, message) != nil {
+	var err error
+	defer func() {
+		if err == nil || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+		c.mu.Lock()
+		if c.failure == nil {
+			c.failure = err
+		}
+		c.mu.Unlock()
+		c.cmd.Process.Kill() // it would wait for ever
+	}()
+	if err = send(c.control.file, kindCall, message); err != nil {
 		return
 	}
 	select {
 	case <-ctx.Done():
-		send(c.control.file, kindCancel, nil)
+	case <-c.cancel:
 	case <-c.exited:
+		return
 	}
+	err = send(c.control.file, kindCancel, nil)
 }
 
 // stopTelling frees tell from a Write that nobody will read: should a descendant of the child have its end.
@@ -337,10 +353,7 @@ func (c *attended) listen() {
 		defer c.mu.Unlock()
 		switch {
 		case kind == kindReady && !c.ready:
-			c.ready = true
-			if c.interrupted {
-				c.cmd.Process.Signal(os.Interrupt)
-			}
+			c.ready, c.ignores = true, len(body) > 0
 		case kind == kindError && c.failure == nil:
 			e, err := decodeError(body)
 			if err != nil {
@@ -367,8 +380,11 @@ func (c *attended) signal(sig os.Signal) error {
 	if sig == os.Interrupt {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if !c.ready {
-			c.interrupted = true
+		if !c.ready || c.ignores {
+			select {
+			case c.cancel <- struct{}{}:
+			default:
+			}
 			return nil
 		}
 	}

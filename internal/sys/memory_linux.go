@@ -22,6 +22,10 @@ func MemoryFile(name string, size int64) (*os.File, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
+	if fd, err = aboveStreams(fd); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
 	f := os.NewFile(uintptr(fd), "memfd:"+name)
 	if err := unix.Ftruncate(fd, size); err != nil {
 		f.Close()
@@ -69,7 +73,26 @@ func Reopen(f *os.File) (*os.File, error) {
 		}
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
+	if fd, err = aboveStreams(fd); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
 	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// aboveStreams moves a new descriptor that has the number of a standard stream, because the program has closed that, to
+// another number: what is written to the stream (a panic's text) must not go there, and os.File takes EPIPE on it for a
+// reason to die. After an error fd is what it was.
+func aboveStreams(fd int) (int, error) {
+	if fd > 2 {
+		return fd, nil
+	}
+	up, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return fd, os.NewSyscallError("fcntl(F_DUPFD_CLOEXEC)", err)
+	}
+	unix.Close(fd)
+	return up, nil
 }
 
 // LockByte takes the write lock of one byte of f for f's open file description (F_OFD_SETLK, Linux 3.15). It reports

@@ -18,7 +18,11 @@ func ControlPair() (ours, theirs *os.File, err error) {
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
-	for _, fd := range fds {
+	for i, fd := range fds {
+		if fd, err = aboveStreams(fd); err != nil {
+			break
+		}
+		fds[i] = fd
 		// The default may have been lowered below the size of a message. The kernel cuts at net.core.wmem_max.
 		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, controlBuffer))
 		if err != nil {
