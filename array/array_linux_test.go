@@ -17,21 +17,6 @@ import (
 	"github.com/shoal-ipc/shoal/shm"
 )
 
-func segment(t testing.TB) *shm.Segment {
-	t.Helper()
-	seg, err := shm.Anonymous(0)
-	must(t, err)
-	t.Cleanup(func() { seg.Close() })
-	return seg
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func panics(t *testing.T, what string, f func()) {
 	t.Helper()
 	defer func() {
@@ -50,15 +35,15 @@ func values[T any](a *array.Array[T]) []T {
 
 func TestArray(t *testing.T) {
 	ctx := t.Context()
-	seg := segment(t)
+	seg := proctest.Segment(t, 0)
 	a, err := array.From(seg, "a", []int{1, 2, 3, 4})
-	must(t, err)
+	proctest.Must(t, err)
 	b, err := array.Open[int](seg, "a")
-	must(t, err)
+	proctest.Must(t, err)
 	if got := values(b); !slices.Equal(got, []int{1, 2, 3, 4}) || b.Len() != 4 {
 		t.Errorf("read %v", got)
 	}
-	must(t, a.Set(ctx, 1, 20))
+	proctest.Must(t, a.Set(ctx, 1, 20))
 	b.Store(2, 30)
 	if x, err := b.Get(ctx, 1); x != 20 || err != nil || a.Load(2) != 30 {
 		t.Errorf("read %d, %v", x, err)
@@ -70,8 +55,8 @@ func TestArray(t *testing.T) {
 	if n := b.ReadAt(dst, 3); n != 1 || dst[0] != 8 {
 		t.Errorf("read %d elements: %v", n, dst)
 	}
-	must(t, b.Update(ctx, func(xs []int) error { xs[0]++; return nil }))
-	must(t, a.View(func(xs []int) error {
+	proctest.Must(t, b.Update(ctx, func(xs []int) error { xs[0]++; return nil }))
+	proctest.Must(t, a.View(func(xs []int) error {
 		if len(xs) != 4 || cap(xs) != 4 || xs[0] != 2 {
 			t.Errorf("View of %v", xs)
 		}
@@ -107,7 +92,7 @@ func TestArray(t *testing.T) {
 	if o, err := array.OpenOrNew[int](seg, "b", 9); err != nil || o.Len() != 9 {
 		t.Errorf("OpenOrNew: %v", err)
 	}
-	must(t, a.Close())
+	proctest.Must(t, a.Close())
 	if err := a.View(func([]int) error { return nil }); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("View after Close: %v", err)
 	}
@@ -118,7 +103,7 @@ func TestArray(t *testing.T) {
 }
 
 func TestSizes(t *testing.T) {
-	seg := segment(t)
+	seg := proctest.Segment(t, 0)
 	for _, c := range []struct {
 		n    int
 		want error
@@ -142,16 +127,16 @@ func TestSizes(t *testing.T) {
 }
 
 func TestBools(t *testing.T) {
-	seg := segment(t)
+	seg := proctest.Segment(t, 0)
 	type flag struct {
 		N  uint16
 		OK bool
 	}
 	a, err := array.New[flag](seg, "", 3)
-	must(t, err)
+	proctest.Must(t, err)
 	raw := shm.Kind{Name: "array", Hash: layout.Hash(reflect.TypeFor[flag]())}
 	mem, err := raw.OpenHandle(new(shm.Ref), a.Handle())
-	must(t, err)
+	proctest.Must(t, err)
 	for i := range 3 {
 		mem[128+4*i+2] = byte(100 * i)
 	}
@@ -168,8 +153,8 @@ func TestBools(t *testing.T) {
 	}
 	check("ReadAt", values(a))
 	check("Load", []flag{a.Load(0), a.Load(1), a.Load(2)})
-	must(t, a.View(func(xs []flag) error { check("View", xs); xs[1].N = 5; return nil }))
-	must(t, a.Update(t.Context(), func(xs []flag) error { check("Update", xs); xs[2].N = 6; return nil }))
+	proctest.Must(t, a.View(func(xs []flag) error { check("View", xs); xs[1].N = 5; return nil }))
+	proctest.Must(t, a.Update(t.Context(), func(xs []flag) error { check("Update", xs); xs[2].N = 6; return nil }))
 	if a.Load(1).N != 5 || a.Load(2).N != 6 {
 		t.Errorf("%v", values(a))
 	}
@@ -191,8 +176,8 @@ var half = proctest.NewRole("half", func(ctx context.Context, c *proctest.Child,
 })
 
 func TestKilledInUpdate(t *testing.T) {
-	a, err := array.From(segment(t), "", []int64{100, 100})
-	must(t, err)
+	a, err := array.From(proctest.Segment(t, 0), "", []int64{100, 100})
+	proctest.Must(t, err)
 	p := half.Start(t, args{a})
 	p.WaitLine("half")
 	p.Kill()
@@ -200,11 +185,11 @@ func TestKilledInUpdate(t *testing.T) {
 	if _, err := a.Get(t.Context(), 0); !errors.Is(err, locks.ErrOwnerDied) {
 		t.Errorf("Get: %v", err)
 	}
-	must(t, a.Mutex().Recover(t.Context(), func() error {
+	proctest.Must(t, a.Mutex().Recover(t.Context(), func() error {
 		a.Store(1, 200-a.Load(0))
 		return nil
 	}))
-	must(t, a.Mutex().Release())
+	proctest.Must(t, a.Mutex().Release())
 	if got := values(a); !slices.Equal(got, []int64{50, 150}) {
 		t.Errorf("read %v", got)
 	}
@@ -227,8 +212,8 @@ var prefixSums = process.Register("prefix-sums", func(ctx context.Context, a arg
 // prefixSumsByChild is Python's test of shared arrays.
 func prefixSumsByChild(t *testing.T, opts ...array.Options) {
 	want := []int64{680, 626, 934, 821, 150, 233, 548, 982, 714, 831}
-	a, err := array.From(segment(t), "", want, opts...)
-	must(t, err)
+	a, err := array.From(proctest.Segment(t, 0), "", want, opts...)
+	proctest.Must(t, err)
 	if a.Len() != len(want) || a.Load(3) != want[3] || !slices.Equal(values(a), want) {
 		t.Errorf("read %v", values(a))
 	}
@@ -237,7 +222,7 @@ func prefixSumsByChild(t *testing.T, opts ...array.Options) {
 	if got := values(a)[4:8]; !slices.Equal(got, want[4:8]) {
 		t.Errorf("read %v", got)
 	}
-	must(t, process.Run(t.Context(), prefixSums, args{a}))
+	proctest.Must(t, process.Run(t.Context(), prefixSums, args{a}))
 	for i := 1; i < len(want); i++ {
 		want[i] += want[i-1]
 	}

@@ -26,7 +26,7 @@ var attach = proctest.NewRole("attach", func(ctx context.Context, c *proctest.Ch
 // attached is a lock that a second process has open too, until the end of the test.
 func attached(tb testing.TB) *locks.Lock {
 	tb.Helper()
-	l, err := locks.NewLock(segment(tb), "")
+	l, err := locks.NewLock(proctest.Segment(tb, 0), "")
 	if err != nil {
 		tb.Fatal(err)
 	}

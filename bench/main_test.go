@@ -1,7 +1,6 @@
 package bench_test
 
 import (
-	"errors"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -11,24 +10,9 @@ import (
 	"github.com/shoal-ipc/shoal/bench"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/sys"
-	"github.com/shoal-ipc/shoal/shm"
 )
 
 func TestMain(m *testing.M) { proctest.Main(m) }
-
-// segment is a segment for the length of a test or benchmark.
-func segment(tb testing.TB) *shm.Segment {
-	tb.Helper()
-	seg, err := shm.Anonymous(0)
-	if errors.Is(err, errors.ErrUnsupported) {
-		tb.Skip("no shared memory on this system")
-	}
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { seg.Close() })
-	return seg
-}
 
 // needTwoCPUs skips where two processes cannot spin beside each other.
 func needTwoCPUs(tb testing.TB) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/shoal-ipc/shoal/array"
 	"github.com/shoal-ipc/shoal/bench"
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/sys"
 	"github.com/shoal-ipc/shoal/process"
 	"github.com/shoal-ipc/shoal/ring"
@@ -99,7 +100,7 @@ const spscSlots = 1024
 
 // spscGo measures two processes with ring.SPSC once.
 func spscGo(tb testing.TB, turns bool, items int) (float64, error) {
-	seg := segment(tb)
+	seg := proctest.Segment(tb, 0)
 	defer seg.Close()
 	a := spscArgs{Items: items, Turns: turns}
 	var err error

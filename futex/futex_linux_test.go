@@ -17,12 +17,7 @@ import (
 
 func sharedBlock(t testing.TB) *shm.Block {
 	t.Helper()
-	seg, err := shm.Anonymous(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { seg.Close() })
-	b, err := shm.NewBlock(seg, "", 4096)
+	b, err := shm.NewBlock(proctest.Segment(t, 1), "", 4096)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,19 +18,9 @@ import (
 	"github.com/shoal-ipc/shoal/shm"
 )
 
-func segment(t testing.TB) *shm.Segment {
-	t.Helper()
-	seg, err := shm.Anonymous(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { seg.Close() })
-	return seg
-}
-
 func newLock(t testing.TB) *locks.Lock {
 	t.Helper()
-	l, err := locks.NewLock(segment(t), "lock")
+	l, err := locks.NewLock(proctest.Segment(t, 0), "lock")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,13 +31,6 @@ func want(t testing.TB, what string, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) || (err == nil) != (want == nil) {
 		t.Errorf("%s: %v, want %v", what, err, want)
-	}
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -62,9 +45,9 @@ func TestLock(t *testing.T) {
 	ctx := t.Context()
 	l := newLock(t)
 	m, err := locks.OpenLock(l.Segment(), "lock")
-	must(t, err)
+	proctest.Must(t, err)
 	want(t, "Release of a free lock", l.Release(), locks.ErrNotLocked)
-	must(t, l.Acquire(over())) // need not wait
+	proctest.Must(t, l.Acquire(over())) // need not wait
 	if !l.Locked() || !m.Locked() {
 		t.Error("a lock that is held is not locked")
 	}
@@ -77,18 +60,18 @@ func TestLock(t *testing.T) {
 	if err := m.Acquire(soon); err != context.DeadlineExceeded {
 		t.Errorf("Acquire until a deadline: %v, want DeadlineExceeded itself", err)
 	}
-	must(t, m.Release()) // any handle, any goroutine of the process
+	proctest.Must(t, m.Release()) // any handle, any goroutine of the process
 	if ok, err := l.TryAcquire(); !ok || err != nil {
 		t.Errorf("TryAcquire of a free lock: %v, %v", ok, err)
 	}
-	must(t, l.Recover(over(), nil2(t, l)))
-	must(t, l.Release())
+	proctest.Must(t, l.Recover(over(), nil2(t, l)))
+	proctest.Must(t, l.Release())
 	want(t, "Release of a free lock", m.Release(), locks.ErrNotLocked)
 }
 
 // nil2 frees l, so that a Recover after it need not wait, and returns a repair that must not run.
 func nil2(t *testing.T, l *locks.Lock) func() error {
-	must(t, l.Release())
+	proctest.Must(t, l.Release())
 	return func() error {
 		t.Error("a repair ran where nobody had died")
 		return nil
@@ -100,10 +83,10 @@ func TestWaiters(t *testing.T) {
 	l := newLock(t)
 	open := func() *locks.Lock {
 		m, err := locks.OpenLock(l.Segment(), "lock")
-		must(t, err)
+		proctest.Must(t, err)
 		return m
 	}
-	must(t, l.Acquire(t.Context()))
+	proctest.Must(t, l.Acquire(t.Context()))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancelled, closed, patient := make(chan error), make(chan error), make(chan error)
 	m, n := open(), open()
@@ -121,21 +104,21 @@ func TestWaiters(t *testing.T) {
 	}
 	cancel()
 	want(t, "cancelled", <-cancelled, context.Canceled)
-	must(t, m.Close())
+	proctest.Must(t, m.Close())
 	want(t, "closed", <-closed, os.ErrClosed)
-	must(t, l.Release())
-	must(t, <-patient)
+	proctest.Must(t, l.Release())
+	proctest.Must(t, <-patient)
 	want(t, "closed handle", m.Acquire(t.Context()), os.ErrClosed)
 	want(t, "closed handle", m.Release(), os.ErrClosed)
 	_, err := m.TryAcquire()
 	want(t, "closed handle", err, os.ErrClosed)
 	want(t, "closed handle", m.Recover(t.Context(), nil), os.ErrClosed)
-	must(t, n.Release())
+	proctest.Must(t, n.Release())
 
-	must(t, l.Acquire(t.Context()))
+	proctest.Must(t, l.Acquire(t.Context()))
 	go func() { patient <- n.Acquire(context.Background()) }()
 	time.Sleep(10 * time.Millisecond)
-	must(t, l.Segment().Close())
+	proctest.Must(t, l.Segment().Close())
 	want(t, "closed segment", <-patient, os.ErrClosed)
 	want(t, "closed segment", l.Release(), os.ErrClosed)
 }
@@ -175,9 +158,9 @@ func TestOtherProcess(t *testing.T) {
 	}
 	p.Continue()
 	p.Tell("release")
-	must(t, <-got)
-	must(t, p.Wait())
-	must(t, l.Release())
+	proctest.Must(t, <-got)
+	proctest.Must(t, p.Wait())
+	proctest.Must(t, l.Release())
 }
 
 // However the owner goes, the next to want the lock learns of it, everybody does until it is recovered, and nobody
@@ -216,7 +199,7 @@ func TestOwnerDied(t *testing.T) {
 			}()
 			want(t, "Acquire after a panic in the repair", l.Acquire(ctx), locks.ErrOwnerDied)
 
-			must(t, l.Recover(ctx, func() error {
+			proctest.Must(t, l.Recover(ctx, func() error {
 				want(t, "Acquire during the repair", l.Acquire(ctx), locks.ErrOwnerDied)
 				want(t, "Release during the repair", l.Release(), locks.ErrNotLocked)
 				return nil
@@ -224,9 +207,9 @@ func TestOwnerDied(t *testing.T) {
 			if ok, err := l.TryAcquire(); ok || err != nil {
 				t.Errorf("TryAcquire of a recovered lock that is held: %v, %v", ok, err)
 			}
-			must(t, l.Release())
-			must(t, l.Acquire(ctx))
-			must(t, l.Release())
+			proctest.Must(t, l.Release())
+			proctest.Must(t, l.Acquire(ctx))
+			proctest.Must(t, l.Release())
 		})
 	}
 }
@@ -260,8 +243,8 @@ func TestOwnerDiesWhileOthersWait(t *testing.T) {
 	time.Sleep(20 * time.Millisecond) // so that most of them sleep; nothing depends on it
 	p.Kill()
 	for range n {
-		must(t, <-recovered)
-		must(t, <-acquired)
+		proctest.Must(t, <-recovered)
+		proctest.Must(t, <-acquired)
 	}
 	if repairs.Load() != 1 {
 		t.Errorf("%d repairs", repairs.Load())
@@ -291,11 +274,11 @@ func TestRepairerDies(t *testing.T) {
 		q.Wait()
 	}
 	repaired := false
-	must(t, l.Recover(t.Context(), func() error { repaired = true; return nil }))
+	proctest.Must(t, l.Recover(t.Context(), func() error { repaired = true; return nil }))
 	if !repaired {
 		t.Error("the repair of one that was killed counts")
 	}
-	must(t, l.Release())
+	proctest.Must(t, l.Release())
 }
 
 func TestWith(t *testing.T) {
@@ -322,8 +305,8 @@ func TestWith(t *testing.T) {
 		locks.With(ctx, l, func() error { panic("in f") })
 	}()
 	want(t, "With after a panic", locks.With(ctx, l, func() error { t.Error("runs"); return nil }), locks.ErrOwnerDied)
-	must(t, l.Recover(ctx, nil))
-	must(t, l.Release())
+	proctest.Must(t, l.Recover(ctx, nil))
+	proctest.Must(t, l.Release())
 
 	done := make(chan struct{})
 	go func() {
@@ -384,14 +367,14 @@ func TestHammer(t *testing.T) {
 	}
 	l := newLock(t)
 	b, err := shm.NewBlock(l.Segment(), "", 8)
-	must(t, err)
+	proctest.Must(t, err)
 	var ps []*proctest.Proc
 	for range 3 {
 		ps = append(ps, count.Start(t, countArgs{l, b, n}))
 	}
-	must(t, increment(t.Context(), countArgs{l, b, n}))
+	proctest.Must(t, increment(t.Context(), countArgs{l, b, n}))
 	for _, p := range ps {
-		must(t, p.Wait())
+		proctest.Must(t, p.Wait())
 	}
 	if got := b.Uint32(0).Load(); got != uint32(10*n) {
 		t.Errorf("counted %d of %d", got, 10*n)
@@ -427,7 +410,7 @@ func TestTryAcquireNotices(t *testing.T) {
 // Waiters that are killed asleep cost nobody anything: the next release finds the others.
 func TestWaitersKilled(t *testing.T) {
 	l := newLock(t)
-	must(t, l.Acquire(t.Context()))
+	proctest.Must(t, l.Acquire(t.Context()))
 	var doomed []*proctest.Proc
 	for range 3 {
 		doomed = append(doomed, hold.Start(t, holdArgs{l}))
@@ -438,12 +421,12 @@ func TestWaitersKilled(t *testing.T) {
 		p.Kill()
 		p.Wait()
 	}
-	must(t, l.Release())
+	proctest.Must(t, l.Release())
 	survivor.WaitLine("held")
 	survivor.Tell("release")
-	must(t, survivor.Wait())
-	must(t, l.Acquire(t.Context()))
-	must(t, l.Release())
+	proctest.Must(t, survivor.Wait())
+	proctest.Must(t, l.Acquire(t.Context()))
+	proctest.Must(t, l.Release())
 }
 
 // Cancellation against wake: whoever wins, nobody sleeps for ever and nobody holds what it was told it does not.
@@ -455,7 +438,7 @@ func TestCancelAgainstRelease(t *testing.T) {
 	l := newLock(t)
 	taken := 0
 	for i := range n {
-		must(t, l.Acquire(t.Context()))
+		proctest.Must(t, l.Acquire(t.Context()))
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		var held atomic.Int32
@@ -479,7 +462,7 @@ func TestCancelAgainstRelease(t *testing.T) {
 			runtime.Gosched()
 		}
 		wg.Go(cancel)
-		must(t, l.Release())
+		proctest.Must(t, l.Release())
 		wg.Wait()
 		if l.Locked() {
 			t.Fatal("held by nobody")

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/race"
 	"github.com/shoal-ipc/shoal/locks"
 )
@@ -15,7 +16,7 @@ import (
 func handOver(t *testing.T, locked bool) {
 	l := newLock(t)
 	m, err := locks.OpenLock(l.Segment(), "lock")
-	must(t, err)
+	proctest.Must(t, err)
 	x := new(int)
 	var wg sync.WaitGroup
 	for _, h := range []*locks.Lock{l, m} {

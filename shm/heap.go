@@ -155,6 +155,22 @@ func (h heap) block(off uint64) (*object, uint64, error) {
 	return o, end - off - objectHead, nil
 }
 
+// blocks calls f with each block, its offset and the size of what follows its header, in the order of their memory, until f
+// returns false or something contradicts itself.
+func (h heap) blocks(f func(off uint64, o *object, room uint64) bool) {
+	top, err := h.top()
+	if err != nil {
+		return
+	}
+	for off := uint64(heapAt); off < top; {
+		o, room, err := h.block(off)
+		if err != nil || !f(off, o, room) {
+			return
+		}
+		off += objectHead + room
+	}
+}
+
 // publish makes a whole object live.
 func (o *object) publish() (generation uint32) {
 	s := o.State.Load()

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/sys"
 	"github.com/shoal-ipc/shoal/shm"
 )
@@ -25,7 +26,7 @@ func dup(t *testing.T, f *os.File) *os.File {
 // A parent that is stopped between starting a child and closing its copy of the child's descriptor does not keep the child
 // alive once that has begun to run.
 func TestParentStoppedBeforeSent(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	gift, err := seg.Prepare()
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +48,7 @@ func TestParentStoppedBeforeSent(t *testing.T) {
 
 // Between the two bytes there is no moment without a lock: the second is locked before the first is unlocked.
 func TestTakeOverTaken(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	gift, err := seg.Prepare()
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +73,7 @@ func TestTakeOverTaken(t *testing.T) {
 
 // Somebody who locks all the bytes there are is an error, not an endless search.
 func TestBytesTaken(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	gift, err := seg.Prepare()
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +96,7 @@ func TestBytesTaken(t *testing.T) {
 
 // A segment that is closed while a child is started does not take the child's memory away.
 func TestCloseBetweenPrepareAndStart(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	gift, err := seg.Prepare()
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +112,7 @@ func TestCloseBetweenPrepareAndStart(t *testing.T) {
 
 // An error of init is returned as it is, also one that looks like the directory's.
 func TestInitSaysExist(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	n := 0
 	var r shm.Ref
 	_, err := shm.Kind{Name: "test"}.OpenOrNew(&r, seg, "x", 8, func([]byte) error {
@@ -125,7 +126,7 @@ func TestInitSaysExist(t *testing.T) {
 
 // A handle in use makes no object.
 func TestNewOnUsedRef(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	var r shm.Ref
 	k := shm.Kind{Name: "test"}
 	if _, err := k.New(&r, seg, "a", 8, nil); err != nil {

@@ -49,7 +49,7 @@ func twoIn(t *testing.T, seg *shm.Segment) twoBlocks {
 
 // A killed process is dead to those who ask, a stopped one is not, and one that left is.
 func TestDeath(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	b := twoIn(t, seg)
 	killed, kid := startVisit(t, b)
 	stopped, sid := startVisit(t, b)
@@ -137,7 +137,7 @@ var makeNames = proctest.NewRole("make-names", func(ctx context.Context, c *proc
 // Processes that make the same names find the same objects.
 func TestNameRaceBetweenProcesses(t *testing.T) {
 	const n, procs = 200, 3
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	a := nameArgs{block(t, seg, "", 64), n}
 	var ps []*proctest.Proc
 	for range procs {
@@ -182,7 +182,7 @@ func init() {
 
 // Objects go on from a child to its children.
 func TestGrandchildren(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	b := block(t, seg, "", 64)
 	if err := process.Run(t.Context(), pass, passArgs{b}); err != nil {
 		t.Fatal(err)
@@ -194,7 +194,7 @@ func TestGrandchildren(t *testing.T) {
 
 // Children that are killed at any moment of their start leave participants that are dead, and no more.
 func TestKilledWhileStarting(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	b := twoIn(t, seg)
 	n := 40
 	if testing.Short() {

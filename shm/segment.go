@@ -241,20 +241,12 @@ func (s *Segment) Close() error {
 // expose makes sure that what this process holds now, and may still be writing when others take it for dead, is not
 // passed over as whole. Who takes an owner word with WHOLE looks at its handle again, which was closed before.
 func (s *Segment) expose() {
-	top, err := s.top()
-	if err != nil {
-		return
-	}
-	for off := uint64(heapAt); off < top; {
-		o, room, err := s.block(off)
-		if err != nil {
-			return
-		}
+	s.blocks(func(off uint64, o *object, room uint64) bool {
 		if o.Owners == robustWord && room >= robust.Size {
 			robust.Expose(s.memory[off+objectHead:], s.self)
 		}
-		off += objectHead + room
-	}
+		return true
+	})
 }
 
 // Prepare readies a participant of s for a child that is about to be started: see package inherit. It is for package
@@ -388,29 +380,17 @@ func (s *Segment) Participants() []Participant {
 func (s *Segment) Objects() iter.Seq[ObjectInfo] {
 	return func(yield func(ObjectInfo) bool) {
 		defer runtime.KeepAlive(s)
-		top, err := s.top()
-		if err != nil {
-			return
-		}
-		for off := uint64(heapAt); off < top; {
-			o, room, err := s.block(off)
-			if err != nil {
-				return
+		s.blocks(func(off uint64, o *object, room uint64) bool {
+			st := o.State.Load()
+			if st&stateMask != stateLive {
+				return true
 			}
-			if st := o.State.Load(); st&stateMask == stateLive {
-				size, name, typ, err := s.texts(off, o, room)
-				if err != nil {
-					return
-				}
-				if !yield(ObjectInfo{
-					Name: string(name), Kind: kindName(o.Kind), Type: string(typ), Size: int(size),
-					Creator: Participant{Pid: int(o.CreatorPid), Since: time.Unix(0, o.Created), Alive: !s.Dead(o.Creator)},
-					Handle:  Handle{s.uuid, off, generationOf(st)},
-				}) {
-					return
-				}
-			}
-			off += objectHead + room
-		}
+			size, name, typ, err := s.texts(off, o, room)
+			return err == nil && yield(ObjectInfo{
+				Name: string(name), Kind: kindName(o.Kind), Type: string(typ), Size: int(size),
+				Creator: Participant{Pid: int(o.CreatorPid), Since: time.Unix(0, o.Created), Alive: !s.Dead(o.Creator)},
+				Handle:  Handle{s.uuid, off, generationOf(st)},
+			})
+		})
 	}
 }

@@ -14,18 +14,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/shm"
 )
-
-func anonymous(t testing.TB, size int) *shm.Segment {
-	t.Helper()
-	seg, err := shm.Anonymous(size)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { seg.Close() })
-	return seg
-}
 
 func block(t testing.TB, seg *shm.Segment, name string, size int) *shm.Block {
 	t.Helper()
@@ -69,7 +60,7 @@ func TestSparse(t *testing.T) {
 		t.Skip("needs 64-bit addresses")
 	}
 	size := int64(1) << 40
-	seg := anonymous(t, int(size))
+	seg := proctest.Segment(t, int(size))
 	b := block(t, seg, "", 1<<20)
 	b.Bytes()[1<<20-1] = 1
 	if used := seg.Info().Used; used > 4<<20 {
@@ -79,7 +70,7 @@ func TestSparse(t *testing.T) {
 }
 
 func TestNoSpace(t *testing.T) {
-	seg := anonymous(t, 1)
+	seg := proctest.Segment(t, 1)
 	if _, err := shm.NewBlock(seg, "", 10<<20); !errors.Is(err, shm.ErrNoSpace) {
 		t.Errorf("too large a block: %v", err)
 	}
@@ -129,7 +120,7 @@ func TestFileLimit(t *testing.T) {
 }
 
 func TestBlock(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	b := block(t, seg, "grid", 1000)
 	m := b.Bytes()
 	if len(m) != 1000 || cap(m) != 1000 || !bytes.Equal(m, make([]byte, 1000)) {
@@ -160,7 +151,7 @@ func TestBlock(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	block(t, seg, "a", 1)
 	block(t, seg, "", 1)
 	block(t, seg, "", 1)
@@ -195,7 +186,7 @@ func TestNames(t *testing.T) {
 
 // Of many that make a name at once exactly one does, and all find that one.
 func TestNameRace(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	kind := shm.Kind{Name: "test"}
 	for round := range 200 {
 		name := fmt.Sprint(round)
@@ -237,7 +228,7 @@ func TestNameRace(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	var a, b, c, d shm.Ref
 	k := shm.Kind{Name: "pair", Hash: 1, Type: "T", Min: 16}
 	if _, err := k.New(&a, seg, "x", 16, nil); err != nil {
@@ -268,7 +259,7 @@ func TestKinds(t *testing.T) {
 }
 
 func TestHandles(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	b := block(t, seg, "", 8)
 	text, err := b.Handle().MarshalText()
 	if err != nil {
@@ -324,7 +315,7 @@ func TestHandles(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	b, c := block(t, seg, "b", 8), block(t, seg, "c", 8)
 	data, err := c.MarshalBinary()
 	if err != nil {
@@ -374,7 +365,7 @@ func TestForgotten(t *testing.T) {
 		}
 		block(t, seg, "x", 8)
 	}
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	b := block(t, seg, "kept", 8)
 	for range 1000 {
 		if _, err := shm.OpenBlock(seg, "kept"); err != nil {
@@ -389,7 +380,7 @@ func TestForgotten(t *testing.T) {
 }
 
 func TestParticipants(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	self := seg.Self()
 	if self == 0 || seg.Dead(self) || seg.KnownDead(self) {
 		t.Errorf("self is %#x, dead %v", self, seg.Dead(self))
@@ -428,7 +419,7 @@ func TestParticipants(t *testing.T) {
 
 // More participants than slots, one after the other: slots are used again, and no owner id is.
 func TestSlotsReused(t *testing.T) {
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	seen := map[uint32]bool{seg.Self(): true}
 	for i := range 4096 + 500 {
 		gift, err := seg.Prepare()
@@ -456,7 +447,7 @@ func TestAllSlotsTaken(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs 4,096 descriptors and some seconds")
 	}
-	seg := anonymous(t, 0)
+	seg := proctest.Segment(t, 0)
 	var lim syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
 		t.Fatal(err)

@@ -3,12 +3,13 @@ package value_test
 import (
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/value"
 )
 
 func BenchmarkValue(b *testing.B) {
-	v, err := value.New(segment(b), "", 0)
-	must(b, err)
+	v, err := value.New(proctest.Segment(b, 0), "", 0)
+	proctest.Must(b, err)
 	b.Run("op=update", func(b *testing.B) {
 		for b.Loop() {
 			if err := v.Update(b.Context(), func(x *int) error { *x++; return nil }); err != nil {
@@ -24,8 +25,8 @@ func BenchmarkValue(b *testing.B) {
 			}
 		}
 	})
-	a, err := value.NewAtomic(segment(b), "", 0)
-	must(b, err)
+	a, err := value.NewAtomic(proctest.Segment(b, 0), "", 0)
+	proctest.Must(b, err)
 	b.Run("op=add", func(b *testing.B) {
 		for b.Loop() {
 			a.Add(1)

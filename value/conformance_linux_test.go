@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/process"
 	"github.com/shoal-ipc/shoal/value"
 )
@@ -30,23 +31,23 @@ var changeNumbers = process.Register("change-numbers", func(ctx context.Context,
 
 // changedByChild makes five values, has a child change them, and compares.
 func changedByChild(t *testing.T, opts ...value.Options) {
-	seg := segment(t)
+	seg := proctest.Segment(t, 0)
 	var n numbers
 	var err error
 	n.I, err = value.New(seg, "", int32(7), opts...)
-	must(t, err)
+	proctest.Must(t, err)
 	n.D, err = value.New(seg, "", 1.25, opts...)
-	must(t, err)
+	proctest.Must(t, err)
 	n.H, err = value.New(seg, "", int16(-232), opts...)
-	must(t, err)
+	proctest.Must(t, err)
 	n.Q, err = value.New(seg, "", int64(1<<33), opts...)
-	must(t, err)
+	proctest.Must(t, err)
 	n.C, err = value.New(seg, "", byte('x'), opts...)
-	must(t, err)
+	proctest.Must(t, err)
 	if get(t, n.I) != 7 || get(t, n.D) != 1.25 || get(t, n.H) != -232 || get(t, n.Q) != 1<<33 || get(t, n.C) != 'x' {
 		t.Error("the first values")
 	}
-	must(t, process.Run(t.Context(), changeNumbers, n))
+	proctest.Must(t, process.Run(t.Context(), changeNumbers, n))
 	if get(t, n.I) != 14 || get(t, n.D) != 2.5 || get(t, n.H) != -464 || get(t, n.Q) != 1<<34 || get(t, n.C) != 'y' {
 		t.Error("the values after the child")
 	}
@@ -85,20 +86,20 @@ var double = process.Register("double", func(ctx context.Context, p points) erro
 })
 
 func doubledByChild(t *testing.T, opts ...value.Options) {
-	seg := segment(t)
+	seg := proctest.Segment(t, 0)
 	var p points
 	var err error
 	p.I, err = value.New(seg, "", int32(7), opts...)
-	must(t, err)
+	proctest.Must(t, err)
 	p.P, err = value.New(seg, "", point{3, 2, [8]byte{'a', 'b', 'c', 'd'}}, opts...)
-	must(t, err)
+	proctest.Must(t, err)
 	a := [10]float64{}
 	for i := range a {
 		a[i] = float64(i)
 	}
 	p.A, err = value.New(seg, "", a, opts...)
-	must(t, err)
-	must(t, process.Run(t.Context(), double, p))
+	proctest.Must(t, err)
+	proctest.Must(t, process.Run(t.Context(), double, p))
 	for i := range a {
 		a[i] *= 2
 	}
@@ -114,10 +115,10 @@ func TestConformance(t *testing.T) {
 	t.Run("SCT-01", func(t *testing.T) { doubledByChild(t, value.Options{Unlocked: true}) })
 	t.Run("SCT-02", func(t *testing.T) { doubledByChild(t) })
 	t.Run("SCT-03", func(t *testing.T) {
-		v, err := value.New(segment(t), "", point{X: 2})
-		must(t, err)
+		v, err := value.New(proctest.Segment(t, 0), "", point{X: 2})
+		proctest.Must(t, err)
 		copied := get(t, v)
-		must(t, v.Set(t.Context(), point{X: 5}))
+		proctest.Must(t, v.Set(t.Context(), point{X: 5}))
 		if copied.X != 2 {
 			t.Error("a copy changed with the original")
 		}

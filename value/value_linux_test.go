@@ -20,25 +20,10 @@ import (
 	"github.com/shoal-ipc/shoal/value"
 )
 
-func segment(t testing.TB) *shm.Segment {
-	t.Helper()
-	seg, err := shm.Anonymous(0)
-	must(t, err)
-	t.Cleanup(func() { seg.Close() })
-	return seg
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func get[T any](t testing.TB, v *value.Value[T]) T {
 	t.Helper()
 	x, err := v.Get(t.Context())
-	must(t, err)
+	proctest.Must(t, err)
 	return x
 }
 
@@ -46,19 +31,19 @@ type pair struct{ A, B uint64 }
 
 func TestValue(t *testing.T) {
 	ctx := t.Context()
-	seg := segment(t)
+	seg := proctest.Segment(t, 0)
 	v, err := value.New(seg, "pair", pair{1, 2})
-	must(t, err)
+	proctest.Must(t, err)
 	w, err := value.Open[pair](seg, "pair")
-	must(t, err)
+	proctest.Must(t, err)
 	if got := get(t, w); got != (pair{1, 2}) {
 		t.Errorf("the first value is %v", got)
 	}
-	must(t, v.Set(ctx, pair{3, 4}))
+	proctest.Must(t, v.Set(ctx, pair{3, 4}))
 	if got := w.Load(); got != (pair{3, 4}) {
 		t.Errorf("read %v", got)
 	}
-	must(t, w.Update(ctx, func(p *pair) error { p.A += 10; return nil }))
+	proctest.Must(t, w.Update(ctx, func(p *pair) error { p.A += 10; return nil }))
 	broken := errors.New("broken")
 	if err := w.Update(ctx, func(p *pair) error { p.A = 0; return broken }); err != broken {
 		t.Errorf("Update whose function fails: %v", err)
@@ -93,7 +78,7 @@ func TestValue(t *testing.T) {
 		t.Errorf("OpenOrNew: %v", err)
 	}
 
-	must(t, v.Close())
+	proctest.Must(t, v.Close())
 	if _, err := v.Get(ctx); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Get after Close: %v", err)
 	}
@@ -111,22 +96,22 @@ func TestValue(t *testing.T) {
 // Which lock guards a value, and that it does.
 func TestGuards(t *testing.T) {
 	ctx := t.Context()
-	seg := segment(t)
+	seg := proctest.Segment(t, 0)
 	l, err := locks.NewLock(seg, "")
-	must(t, err)
+	proctest.Must(t, err)
 	given, err := value.New(seg, "given", 1, value.Options{Lock: l})
-	must(t, err)
+	proctest.Must(t, err)
 	if given.Mutex() != l {
 		t.Error("Mutex is not the lock that was given")
 	}
 	own, err := value.New(seg, "own", 1)
-	must(t, err)
+	proctest.Must(t, err)
 	none, err := value.New(seg, "none", 1, value.Options{Unlocked: true})
-	must(t, err)
+	proctest.Must(t, err)
 	if none.Mutex() != nil {
 		t.Error("an unlocked value has a lock")
 	}
-	must(t, none.Set(ctx, 2))
+	proctest.Must(t, none.Set(ctx, 2))
 	if get(t, none) != 2 {
 		t.Error("an unlocked value")
 	}
@@ -135,12 +120,12 @@ func TestGuards(t *testing.T) {
 	cancel()
 	for _, v := range []*value.Value[int]{given, own} {
 		m := v.Mutex()
-		must(t, m.Acquire(ctx))
+		proctest.Must(t, m.Acquire(ctx))
 		if _, err := v.Get(over); !errors.Is(err, context.Canceled) {
 			t.Errorf("Get while the lock is held: %v", err)
 		}
 		opened, err := value.Open[int](seg, v.Name())
-		must(t, err)
+		proctest.Must(t, err)
 		if err := opened.Set(over, 5); !errors.Is(err, context.Canceled) {
 			t.Errorf("Set through another handle while the lock is held: %v", err)
 		}
@@ -148,7 +133,7 @@ func TestGuards(t *testing.T) {
 			t.Error("another handle has another lock")
 		}
 		v.Store(v.Load() + 1)
-		must(t, opened.Mutex().Release())
+		proctest.Must(t, opened.Mutex().Release())
 		if got := get(t, opened); got != 2 {
 			t.Errorf("read %d", got)
 		}
@@ -157,22 +142,22 @@ func TestGuards(t *testing.T) {
 	// Close lets go who waits for the lock, also for a lock that was given.
 	for _, name := range []string{"own", "given"} {
 		v, err := value.Open[int](seg, name)
-		must(t, err)
+		proctest.Must(t, err)
 		m := v.Mutex()
-		must(t, m.Acquire(ctx))
+		proctest.Must(t, m.Acquire(ctx))
 		done := make(chan error)
 		go func() { done <- v.Set(context.Background(), 1) }()
 		time.Sleep(10 * time.Millisecond) // so that it sleeps; nothing depends on it
-		must(t, v.Close())
+		proctest.Must(t, v.Close())
 		if err := <-done; !errors.Is(err, os.ErrClosed) {
 			t.Errorf("Set of a value %q that is closed: %v", name, err)
 		}
-		must(t, m.Release())
+		proctest.Must(t, m.Release())
 	}
 
-	other := segment(t)
+	other := proctest.Segment(t, 0)
 	far, err := locks.NewLock(other, "")
-	must(t, err)
+	proctest.Must(t, err)
 	if _, err := value.New(seg, "", 1, value.Options{Lock: far}); !errors.Is(err, os.ErrInvalid) {
 		t.Errorf("a lock in another segment: %v", err)
 	}
@@ -183,11 +168,11 @@ func TestGuards(t *testing.T) {
 
 // Of two that make one value with different locks, the one that comes second has the first one's lock.
 func TestOpenOrNewWithLocks(t *testing.T) {
-	seg := segment(t)
+	seg := proctest.Segment(t, 0)
 	var given [2]*locks.Lock
 	for i := range given {
 		l, err := locks.NewLock(seg, "")
-		must(t, err)
+		proctest.Must(t, err)
 		given[i] = l
 	}
 	for round := range 300 {
@@ -224,7 +209,7 @@ func TestSegmentClosedInUpdate(t *testing.T) {
 	p := updateOnce.Start(t, a)
 	p.WaitLine("ready")
 	err := a.Pair.Update(t.Context(), func(x *pair) error {
-		must(t, a.Pair.Segment().Close())
+		proctest.Must(t, a.Pair.Segment().Close())
 		p.Tell("go")
 		if err := p.Wait(); err == nil {
 			t.Error("another process was let in beside one that still updates")
@@ -238,16 +223,16 @@ func TestSegmentClosedInUpdate(t *testing.T) {
 
 // A bool that another process wrote as 200 is true, and nothing worse.
 func TestBools(t *testing.T) {
-	seg := segment(t)
+	seg := proctest.Segment(t, 0)
 	type flags struct {
 		N  int32
 		OK bool
 	}
 	v, err := value.New(seg, "", flags{N: 1})
-	must(t, err)
+	proctest.Must(t, err)
 	raw := shm.Kind{Name: "value", Hash: layout.Hash(reflect.TypeFor[flags]())}
 	mem, err := raw.OpenHandle(new(shm.Ref), v.Handle())
-	must(t, err)
+	proctest.Must(t, err)
 	for i := 32; i < len(mem); i++ {
 		if i%8 == 4 {
 			mem[i] = 200
@@ -303,13 +288,13 @@ var worker = proctest.NewRole("work", func(ctx context.Context, c *proctest.Chil
 })
 
 func newWork(t *testing.T, n int) workArgs {
-	seg := segment(t)
+	seg := proctest.Segment(t, 0)
 	p, err := value.New(seg, "", pair{})
-	must(t, err)
+	proctest.Must(t, err)
 	h, err := value.NewAtomic(seg, "", 0)
-	must(t, err)
+	proctest.Must(t, err)
 	s, err := value.NewAtomic[int32](seg, "", 0)
-	must(t, err)
+	proctest.Must(t, err)
 	return workArgs{p, h, s, n}
 }
 
@@ -323,9 +308,9 @@ func TestHammer(t *testing.T) {
 	for range 3 {
 		ps = append(ps, worker.Start(t, a))
 	}
-	must(t, work(t.Context(), a))
+	proctest.Must(t, work(t.Context(), a))
 	for _, p := range ps {
-		must(t, p.Wait())
+		proctest.Must(t, p.Wait())
 	}
 	if got := get(t, a.Pair); got != (pair{uint64(4 * n), uint64(4 * n)}) {
 		t.Errorf("counted %v of %d", got, 4*n)
@@ -355,7 +340,7 @@ func TestKilledInUpdate(t *testing.T) {
 		if x.A != x.B || x.A < last.A {
 			t.Fatalf("read %v after %v", x, last)
 		}
-		must(t, a.Pair.Update(t.Context(), func(p *pair) error { return nil }))
+		proctest.Must(t, a.Pair.Update(t.Context(), func(p *pair) error { return nil }))
 		last = x
 	}
 }
@@ -386,7 +371,7 @@ func TestOwnerOfMutexDied(t *testing.T) {
 		t.Errorf("Set: %v", err)
 	}
 	m := a.Pair.Mutex()
-	must(t, m.Recover(t.Context(), func() error {
+	proctest.Must(t, m.Recover(t.Context(), func() error {
 		x := a.Pair.Load()
 		if x != (pair{1, 0}) {
 			t.Errorf("read %v", x)
@@ -394,7 +379,7 @@ func TestOwnerOfMutexDied(t *testing.T) {
 		a.Pair.Store(pair{1, 1})
 		return nil
 	}))
-	must(t, m.Release())
+	proctest.Must(t, m.Release())
 	if got := get(t, a.Pair); got != (pair{1, 1}) {
 		t.Errorf("read %v", got)
 	}
@@ -403,11 +388,11 @@ func TestOwnerOfMutexDied(t *testing.T) {
 type myInt int64
 
 func TestAtomic(t *testing.T) {
-	seg := segment(t)
+	seg := proctest.Segment(t, 0)
 	a, err := value.NewAtomic[myInt](seg, "a", -5)
-	must(t, err)
+	proctest.Must(t, err)
 	b, err := value.OpenAtomic[myInt](seg, "a")
-	must(t, err)
+	proctest.Must(t, err)
 	if got := a.Add(-2); got != -7 || b.Load() != -7 {
 		t.Errorf("Add gave %d", got)
 	}
@@ -422,7 +407,7 @@ func TestAtomic(t *testing.T) {
 		t.Error("Store")
 	}
 	u, err := value.NewAtomic[uint32](seg, "u", math.MaxUint32)
-	must(t, err)
+	proctest.Must(t, err)
 	if u.Add(2) != 1 {
 		t.Error("an uint32 does not wrap")
 	}
@@ -432,7 +417,7 @@ func TestAtomic(t *testing.T) {
 	if o, err := value.OpenOrNewAtomic[uint32](seg, "u", 7); err != nil || o.Load() != 1 {
 		t.Errorf("OpenOrNewAtomic: %v", err)
 	}
-	must(t, a.Close())
+	proctest.Must(t, a.Close())
 	defer func() {
 		if recover() != os.ErrClosed {
 			t.Error("Load after Close")
@@ -443,11 +428,11 @@ func TestAtomic(t *testing.T) {
 
 // The race detector sees what is handed over by an atomic and under a value's lock.
 func TestRaceDetector(t *testing.T) {
-	seg := segment(t)
+	seg := proctest.Segment(t, 0)
 	ready, err := value.NewAtomic(seg, "ready", 0)
-	must(t, err)
+	proctest.Must(t, err)
 	v, err := value.New(seg, "", 0)
-	must(t, err)
+	proctest.Must(t, err)
 	x, y := 0, 0
 	var wg sync.WaitGroup
 	for range 2 {
@@ -464,7 +449,7 @@ func TestRaceDetector(t *testing.T) {
 		ready.Store(1)
 	})
 	other, err := value.OpenAtomic[int](seg, "ready")
-	must(t, err)
+	proctest.Must(t, err)
 	for other.Load() == 0 {
 		runtime.Gosched()
 	}

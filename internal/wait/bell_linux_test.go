@@ -14,12 +14,7 @@ import (
 
 func newBlock(t testing.TB) *shm.Block {
 	t.Helper()
-	seg, err := shm.Anonymous(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { seg.Close() })
-	b, err := shm.NewBlock(seg, "", 512)
+	b, err := shm.NewBlock(proctest.Segment(t, 1), "", 512)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,3 +1,5 @@
+//go:build amd64 || 386
+
 #include "textflag.h"
 
 // func Pause(n uint32)
