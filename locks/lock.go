@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync/atomic"
 
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/race"
 	"github.com/shoal-ipc/shoal/internal/robust"
 	"github.com/shoal-ipc/shoal/shm"
@@ -80,7 +81,7 @@ func (l *Lock) use(mem []byte, err error) (*Lock, error) {
 // Acquire takes l, waiting until it is free or ctx is done. The errors are ErrOwnerDied, ctx's, and os.ErrClosed; with an error the
 // caller does not hold l.
 func (l *Lock) Acquire(ctx context.Context) error {
-	if !race.Enabled && atomic.CompareAndSwapUint64(l.word, uint64(atomic.LoadUint32(l.shut)), l.mine) {
+	if !race.Enabled && !crashpoint.Enabled && atomic.CompareAndSwapUint64(l.word, uint64(atomic.LoadUint32(l.shut)), l.mine) {
 		runtime.KeepAlive(l)
 		return nil
 	}
@@ -101,7 +102,7 @@ func (l *Lock) TryAcquire() (bool, error) {
 
 // Release frees l and wakes a waiter. The errors are ErrNotLocked, ErrNotOwner and os.ErrClosed.
 func (l *Lock) Release() error {
-	if !race.Enabled && atomic.CompareAndSwapUint64(l.word, l.mine|uint64(atomic.LoadUint32(l.shut)), 0) {
+	if !race.Enabled && !crashpoint.Enabled && atomic.CompareAndSwapUint64(l.word, l.mine|uint64(atomic.LoadUint32(l.shut)), 0) {
 		runtime.KeepAlive(l)
 		return nil
 	}

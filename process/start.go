@@ -281,6 +281,7 @@ type attended struct {
 	mu      sync.Mutex
 	ready   bool // the child has begun, and handles SIGINT
 	ignores bool // unless this program was told to ignore it
+	early   bool // Interrupt was called before that
 	failure error
 }
 
@@ -343,6 +344,18 @@ func (c *attended) tell(ctx context.Context, message []byte) {
 	err = send(c.control.file, kindCancel, nil)
 }
 
+// interrupt sends SIGINT, or what has the same effect on a child that ignores it. The child is ready, and c.mu held.
+func (c *attended) interrupt() error {
+	if !c.ignores {
+		return c.cmd.Process.Signal(os.Interrupt)
+	}
+	select {
+	case c.cancel <- struct{}{}:
+	default: // it has been told to
+	}
+	return nil
+}
+
 // stopTelling frees tell from a Write that nobody will read: should a descendant of the child have its end.
 func (c *attended) stopTelling() { c.control.file.SetWriteDeadline(time.Unix(1, 0)) }
 
@@ -354,6 +367,9 @@ func (c *attended) listen() {
 		switch {
 		case kind == kindReady && !c.ready:
 			c.ready, c.ignores = true, len(body) > 0
+			if c.early {
+				c.interrupt()
+			}
 		case kind == kindError && c.failure == nil:
 			e, err := decodeError(body)
 			if err != nil {
@@ -380,13 +396,11 @@ func (c *attended) signal(sig os.Signal) error {
 	if sig == os.Interrupt {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if !c.ready || c.ignores {
-			select {
-			case c.cancel <- struct{}{}:
-			default:
-			}
+		if !c.ready {
+			c.early = true
 			return nil
 		}
+		return c.interrupt()
 	}
 	return c.cmd.Process.Signal(sig)
 }

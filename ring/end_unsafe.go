@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/shoal-ipc/shoal/internal/atomics"
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/layout"
 	"github.com/shoal-ipc/shoal/internal/race"
 )
@@ -82,6 +83,7 @@ func (e *end) take() error {
 	if !e.claim.CompareAndSwap(owner, self) {
 		return ErrBusy
 	}
+	crashpoint.Hit("ring/take/taken")
 	e.mine = self
 	e.refused.Store(nil)
 	e.publish.Acquire() // the order after the last owner, which may be another handle in this process
@@ -105,6 +107,7 @@ func (e *end) join() error {
 func (e *end) release() {
 	if e.mine != 0 {
 		e.publish.Release()
+		crashpoint.Hit("ring/release/stopping")
 		e.claim.CompareAndSwap(e.mine, 0) // PAIRS WITH take: load and CAS the claim
 		e.mine = 0
 	}
@@ -184,7 +187,9 @@ func (e *end) pass(n int) {
 	}
 	e.at += uint64(n)
 	e.publish.Release()
+	crashpoint.Hit("ring/pass/done")
 	e.own.Publish(e.at) // PAIRS WITH update: load the other position; take: load its own
+	crashpoint.Hit("ring/pass/published")
 }
 
 // index is the slot at e's position.

@@ -3,6 +3,7 @@ package ring
 import (
 	"unsafe"
 
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/race"
 )
 
@@ -14,6 +15,9 @@ func (r *SPSC[T]) TryPush(v T) bool {
 		return false
 	}
 	*(*T)(unsafe.Add(e.slots, uintptr(e.at&e.mask)*unsafe.Sizeof(v))) = v
+	if crashpoint.Enabled {
+		crashpoint.Hit("ring/push/written")
+	}
 	e.at++
 	e.publish.Release()
 	e.own.Publish(e.at) // PAIRS WITH update: load the other position; take: load its own
@@ -28,6 +32,9 @@ func (r *SPSC[T]) TryPop() (v T, ok bool) {
 		return v, false
 	}
 	v = *(*T)(unsafe.Add(e.slots, uintptr(e.at&e.mask)*unsafe.Sizeof(v)))
+	if crashpoint.Enabled {
+		crashpoint.Hit("ring/pop/copied")
+	}
 	e.at++
 	e.publish.Release()
 	e.own.Publish(e.at) // PAIRS WITH update: load the other position; take: load its own

@@ -5,6 +5,8 @@ import (
 	"hash/fnv"
 	"io/fs"
 	"unicode/utf8"
+
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 )
 
 // The directory finds objects by name: buckets, each the head of a chain of objects, newest first.
@@ -73,7 +75,9 @@ func (h heap) link(off uint64, name string) (other uint64, err error) {
 			return other, err
 		}
 		h.object(off).Next.Store((head & offsetMask) * unit)
+		crashpoint.Hit("shm/link/next")
 		if b.CompareAndSwap(head, head&^offsetMask+1<<offsetBits|off/unit) {
+			crashpoint.Hit("shm/link/linked")
 			return 0, nil
 		}
 	}

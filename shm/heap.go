@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/layout"
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
@@ -78,6 +79,7 @@ func (h heap) commitTo(end uint64) error {
 				return err
 			}
 		}
+		crashpoint.Hit("shm/commit/reserved")
 		word.CompareAndSwap(c, to) // a lower value would only be reserved again
 	}
 }
@@ -119,7 +121,9 @@ func (h heap) lay(payload uint64) (uint64, error) {
 			continue
 		}
 		if o.Claim.CompareAndSwap(0, uint64(h.self)<<32|need/unit) {
+			crashpoint.Hit("shm/lay/claimed")
 			h.header().Top.CompareAndSwap(t, t+need)
+			crashpoint.Hit("shm/lay/advanced")
 			return t, nil
 		}
 	}

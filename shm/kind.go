@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
@@ -128,12 +129,14 @@ func (k Kind) make(seg *Segment, name string, size int, init func(mem []byte) er
 	text := seg.memory[at+uint64(size):]
 	copy(text, name)
 	copy(text[len(name):], typ)
+	crashpoint.Hit("shm/new/described")
 	if init != nil {
 		if err := init(seg.memory[at : at+uint64(size) : at+uint64(size)]); err != nil {
 			o.giveUp()
 			return 0, initError{err}
 		}
 	}
+	crashpoint.Hit("shm/new/filled")
 	if name != "" {
 		if other, err := seg.link(off, name); other != 0 || err != nil {
 			o.giveUp()
@@ -141,6 +144,7 @@ func (k Kind) make(seg *Segment, name string, size int, init func(mem []byte) er
 		}
 	}
 	o.publish()
+	crashpoint.Hit("shm/new/published")
 	return off, nil
 }
 

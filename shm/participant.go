@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/shoal-ipc/shoal/futex"
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
@@ -92,14 +93,18 @@ func (m memory) claim(file, alive *os.File) (uint32, error) {
 		if !s.Word.CompareAndSwap(word, g|slotClaimed) {
 			continue
 		}
+		crashpoint.Hit("shm/claim/claimed")
 		m.header().SlotsUsed.CompareAndSwap(i, i+1)
+		crashpoint.Hit("shm/claim/counted")
 		id := ownerID(i, g)
 		locked, err := sys.LockByte(alive, lockAt(id))
 		if err != nil {
 			s.Word.CompareAndSwap(g|slotClaimed, g|slotDead)
 			return 0, err
 		}
+		crashpoint.Hit("shm/claim/locked")
 		if locked && s.Word.CompareAndSwap(g|slotClaimed, g|slotLive) {
+			crashpoint.Hit("shm/claim/live")
 			return id, nil
 		}
 		if !locked { // by somebody who does not keep the protocol
@@ -117,7 +122,9 @@ func (m memory) claim(file, alive *os.File) (uint32, error) {
 func (m memory) introduce(id uint32, pid int, space uint64) {
 	s := m.slot(id & slotMask)
 	s.PidSpace.Store(space)
+	crashpoint.Hit("shm/introduce/space")
 	s.Since.Store(time.Now().UnixNano())
+	crashpoint.Hit("shm/introduce/since")
 	s.Who.Store(uint64(id)<<32 | uint64(uint32(pid)))
 }
 
@@ -127,7 +134,9 @@ func takeOver(id uint32, file, inherited *os.File) (*os.File, error) {
 	if err != nil {
 		return inherited, nil // no /proc: the parent's description serves, once it has closed its copy
 	}
+	crashpoint.Hit("shm/takeover/opened")
 	locked, err := sys.LockByte(own, lockAt(id)+1)
+	crashpoint.Hit("shm/takeover/both")
 	if err == nil && !locked {
 		err = fmt.Errorf("%w: the byte of participant %#x is somebody else's", ErrCorrupt, id)
 	}
@@ -214,15 +223,20 @@ func (m memory) bury(s *slot, w uint32) bool {
 	if !s.Word.CompareAndSwap(w, w&^slotMask|slotDead) {
 		return false
 	}
+	crashpoint.Hit("shm/bury/dead")
 	h := m.header()
 	h.DeathEpoch.Add(1)
+	crashpoint.Hit("shm/bury/counted")
 	futex.Wake(&h.DeathEpoch, 1<<31-1)
 	return true
 }
 
 // free makes a dead slot available. The stamp is written first, so that a free slot always has one.
 func (m memory) free(s *slot, w uint32) {
-	s.Freed.Store(m.header().Freed.Add(1))
+	stamp := m.header().Freed.Add(1)
+	crashpoint.Hit("shm/free/clock")
+	s.Freed.Store(stamp)
+	crashpoint.Hit("shm/free/stamped")
 	s.Word.CompareAndSwap(w, w&^slotMask|slotFree)
 }
 
@@ -233,6 +247,7 @@ func (m memory) leave(id uint32, alive *os.File) error {
 	if m.bury(s, w) {
 		m.free(s, id&^slotMask|slotDead)
 	}
+	crashpoint.Hit("shm/leave/left")
 	return sys.UnlockBytes(alive, lockAt(id), lockBytes)
 }
 

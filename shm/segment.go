@@ -119,9 +119,9 @@ func create(f *os.File, size int) (*Segment, error) {
 	if err := commit(f, 0, slotsAt+unit*slotsPerPage); err != nil {
 		return nil, err
 	}
-	mem, err := mmap.MapRegion(f, size, mmap.RDWR, 0, 0)
+	mem, err := mapFile(f, size)
 	if err != nil {
-		return nil, os.NewSyscallError("mmap", err)
+		return nil, err
 	}
 	h := memory(mem).header()
 	h.Magic, h.Version, h.HeapAt = magic, formatVersion, heapAt
@@ -149,6 +149,22 @@ func create(f *os.File, size int) (*Segment, error) {
 	return enter(&resources{mem: mem, memory: f, alive: alive, id: id}, h.UUID), nil
 }
 
+// mapFile maps size bytes of f. Mappings of closed segments go when the garbage collector finds that nobody uses them; if there is no
+// address space left it is asked to look now.
+func mapFile(f *os.File, size int) (mmap.MMap, error) {
+	for pause := time.Millisecond; ; pause *= 2 {
+		mem, err := mmap.MapRegion(f, size, mmap.RDWR, 0, 0)
+		if err == nil {
+			return mem, nil
+		}
+		if !errors.Is(err, syscall.ENOMEM) || pause > 100*time.Millisecond {
+			return nil, os.NewSyscallError("mmap", err)
+		}
+		runtime.GC()
+		time.Sleep(pause) // the cleanups run in a goroutine of their own
+	}
+}
+
 // adopt maps a segment that the parent handed over.
 func adopt(in inherit.Segment) (*Segment, error) {
 	s, err := adoptMapped(in)
@@ -172,9 +188,9 @@ func adoptMapped(in inherit.Segment) (*Segment, error) {
 	if size > math.MaxInt {
 		return nil, fmt.Errorf("%w: %d bytes do not fit into this process", ErrNoSpace, size)
 	}
-	mem, err := mmap.MapRegion(in.Memory, int(size), mmap.RDWR, 0, 0)
+	mem, err := mapFile(in.Memory, int(size))
 	if err != nil {
-		return nil, os.NewSyscallError("mmap", err)
+		return nil, err
 	}
 	if err := checkHeader(memory(mem), in); err != nil {
 		mem.Unmap()

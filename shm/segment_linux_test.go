@@ -69,6 +69,23 @@ func TestSparse(t *testing.T) {
 	runtime.KeepAlive(b)
 }
 
+// Segments that are closed give their address space back when it is needed.
+func TestAddressSpace(t *testing.T) {
+	size, n := int64(16)<<40, 64 // of 128 TiB
+	if math.MaxInt == math.MaxInt32 {
+		size = 512 << 20
+	}
+	for range n {
+		seg, err := shm.Anonymous(int(size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := seg.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestNoSpace(t *testing.T) {
 	seg := proctest.Segment(t, 1)
 	if _, err := shm.NewBlock(seg, "", 10<<20); !errors.Is(err, shm.ErrNoSpace) {

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/layout"
 )
 
@@ -38,7 +39,9 @@ func (c *cells[T]) load() T {
 func (c *cells[T]) store(x T) {
 	n := c.count.Load()
 	*c.cell[(n+1)&1] = x
+	crashpoint.Hit("value/store/written")
 	c.count.Store(n + 1) // PAIRS WITH load: the count is read
+	crashpoint.Hit("value/store/counted")
 }
 
 func normalise[T any](b *layout.Bools, x *T) { b.Normalise(unsafe.Pointer(x)) }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/atomics"
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/race"
 )
 
@@ -63,13 +64,18 @@ func (m *Mutex) Take(flags uint64) bool {
 		return false
 	}
 	m.race.Acquire()
+	crashpoint.Hit("robust/take/taken")
 	return true
 }
 
 // Free frees a word that this process took with flags and nobody waits for: the fast path of Unlock.
 func (m *Mutex) Free(flags uint64) bool {
 	m.race.Release()
-	return m.word.CompareAndSwap(m.mine|flags, 0) // PAIRS WITH Take, lock: the word is taken
+	if !m.word.CompareAndSwap(m.mine|flags, 0) { // PAIRS WITH Take, lock: the word is taken
+		return false
+	}
+	crashpoint.Hit("robust/free/freed")
+	return true
 }
 
 // Lock takes the word, waiting until it is free or ctx is done; flags is 0 or Whole. The errors are ErrOwnerDied, ctx's,
@@ -100,6 +106,7 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 		if w&Locked == 0 {
 			if m.word.CompareAndSwap(w, m.mine|flags|w&(Waiters|Died)|queued) { // PAIRS WITH unlock
 				m.race.Acquire()
+				crashpoint.Hit("robust/lock/taken")
 				return nil
 			}
 			continue
@@ -121,6 +128,7 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 				continue
 			}
 			w |= Waiters
+			crashpoint.Hit("robust/lock/queued")
 		}
 		queued = Waiters
 		if err := futex.WaitUnless(ctx, m.low, uint32(w), m.handle.Closed); err != nil {
@@ -128,6 +136,7 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 			// them wake somebody else.
 			return m.last(ctx, err, flags, refuse)
 		}
+		crashpoint.Hit("robust/lock/woken")
 	}
 }
 
@@ -186,6 +195,7 @@ func (m *Mutex) Recover(ctx context.Context, repair func() error) (err error) {
 	if m.word.Load()&Died == 0 {
 		return nil
 	}
+	crashpoint.Hit("robust/recover/taken")
 	repaired := false
 	defer func() {
 		if !repaired {
@@ -197,6 +207,7 @@ func (m *Mutex) Recover(ctx context.Context, repair func() error) (err error) {
 			return err
 		}
 	}
+	crashpoint.Hit("robust/recover/repaired")
 	for {
 		w := m.word.Load()
 		if err := m.held(w); err != nil {
@@ -204,6 +215,7 @@ func (m *Mutex) Recover(ctx context.Context, repair func() error) (err error) {
 		}
 		if m.word.CompareAndSwap(w, w&^Died) {
 			repaired = true
+			crashpoint.Hit("robust/recover/whole")
 			return nil
 		}
 	}
@@ -236,14 +248,17 @@ func (m *Mutex) unlock(mark uint64) error {
 		if !m.word.CompareAndSwap(w, free) { // PAIRS WITH Take, lock, TryLock
 			continue
 		}
+		crashpoint.Hit("robust/unlock/freed")
 		switch {
 		case free&Died != 0:
 			futex.Wake(m.low, everybody)
 		case free != 0:
 			if futex.Wake(m.low, 1) == 0 {
+				crashpoint.Hit("robust/unlock/nobody")
 				m.word.CompareAndSwap(free, 0)
 			}
 		}
+		crashpoint.Hit("robust/unlock/woken")
 		return nil
 	}
 }
@@ -265,8 +280,11 @@ func (m *Mutex) bury(w uint64) {
 	if w&(Whole|Died) == Whole {
 		free = w & Waiters
 	}
-	if m.word.CompareAndSwap(w, free) && free != 0 {
-		futex.Wake(m.low, everybody)
+	if m.word.CompareAndSwap(w, free) {
+		crashpoint.Hit("robust/bury/marked")
+		if free != 0 {
+			futex.Wake(m.low, everybody)
+		}
 	}
 }
 

@@ -113,6 +113,11 @@ func StopProcess(pid int) error {
 	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 		return os.NewSyscallError("kill", err)
 	}
+	return AwaitStopped(pid)
+}
+
+// AwaitStopped waits until all threads of child pid of this process have stopped. It is an error if the child has ended.
+func AwaitStopped(pid int) error {
 	for {
 		var info unix.Siginfo
 		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
@@ -133,3 +138,13 @@ const cldStopped = 5
 
 // ContinueProcess sends SIGCONT to process pid.
 func ContinueProcess(pid int) error { return os.NewSyscallError("kill", unix.Kill(pid, unix.SIGCONT)) }
+
+// SignalSelf kills (SIGKILL) or stops (SIGSTOP) this process, at once: the signal is sent to the calling thread, which
+// does not come back from the call before it is dead, or continued.
+func SignalSelf(kill bool) {
+	sig := unix.SIGSTOP
+	if kill {
+		sig = unix.SIGKILL
+	}
+	unix.Tgkill(unix.Getpid(), unix.Gettid(), sig)
+}

@@ -27,3 +27,9 @@ func StopProcess(pid int) error { return errors.ErrUnsupported }
 
 // ContinueProcess is not supported here.
 func ContinueProcess(pid int) error { return errors.ErrUnsupported }
+
+// SignalSelf does nothing here.
+func SignalSelf(kill bool) {}
+
+// AwaitStopped is not supported here.
+func AwaitStopped(pid int) error { return errors.ErrUnsupported }

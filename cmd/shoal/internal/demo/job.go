@@ -16,6 +16,10 @@ import (
 	"github.com/shoal-ipc/shoal/value"
 )
 
+// segmentSize bounds what is in flight, a word of a file that is one long word among it. It is address space, which 32-bit
+// processes have enough of too for so much.
+const segmentSize = max(shm.DefaultSize, 512<<20)
+
 const (
 	windowMost  = shm.DefaultSize / 4
 	windowLeast = 2 << 20   // bytes: judging a large file takes 1 MiB
@@ -58,7 +62,7 @@ type member struct {
 
 // countTogether counts files with so many workers. Whatever happens, all of them have ended when it returns.
 func countTogether(ctx context.Context, files []words.File, workers int, progress func(int64)) (*answer, []Process, error) {
-	seg, err := shm.Anonymous(0)
+	seg, err := shm.Anonymous(segmentSize)
 	if err != nil {
 		return nil, nil, err
 	}

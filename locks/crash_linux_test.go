@@ -1,0 +1,169 @@
+//go:build crashpoint
+
+package locks_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/locks"
+)
+
+func crashLock(t testing.TB) holdArgs {
+	l, err := locks.NewLock(proctest.Segment(t, 1), "")
+	proctest.Must(t, err)
+	return holdArgs{l}
+}
+
+// diedLock is a lock whose owner died.
+func diedLock(t testing.TB) holdArgs {
+	a := crashLock(t)
+	p := hold.Start(t, a)
+	p.WaitLine("held")
+	p.Kill()
+	p.Wait()
+	want(t, "Acquire", a.Lock.Acquire(over()), locks.ErrOwnerDied)
+	return a
+}
+
+// usable takes the lock, recovering it if need be, and frees it, and reports whether its owner had died.
+func usable(t testing.TB, l *locks.Lock) (died bool) {
+	t.Helper()
+	err := l.Acquire(t.Context())
+	if died = errors.Is(err, locks.ErrOwnerDied); died {
+		repaired := false
+		proctest.Must(t, l.Recover(t.Context(), func() error { repaired = true; return nil }))
+		if !repaired {
+			t.Error("ErrOwnerDied, but Recover repairs nothing")
+		}
+	} else {
+		proctest.Must(t, err)
+	}
+	proctest.Must(t, l.Release())
+	for range 2 { // as good as new
+		proctest.Must(t, l.Acquire(over()))
+		proctest.Must(t, l.Release())
+	}
+	if l.Locked() {
+		t.Error("locked by nobody")
+	}
+	return died
+}
+
+func acquire(ctx context.Context, a holdArgs) error { return a.Lock.Acquire(ctx) }
+
+func release(ctx context.Context, a holdArgs) error { return a.Lock.Release() }
+
+var (
+	opAcquire = proctest.NewOp("lock/acquire", nil, acquire)
+	opRelease = proctest.NewOp("lock/release", acquire, release)
+	// The lock is held with WAITERS set, as if somebody had slept.
+	opReleaseWaited = proctest.NewOp("lock/release-waited", func(ctx context.Context, a holdArgs) error {
+		if err := a.Lock.Acquire(ctx); err != nil {
+			return err
+		}
+		if err := a.Lock.Acquire(over()); !errors.Is(err, context.Canceled) {
+			return errors.New("acquired twice")
+		}
+		return nil
+	}, release)
+	opRecover = proctest.NewOp("lock/recover", nil, func(ctx context.Context, a holdArgs) error {
+		return a.Lock.Recover(ctx, func() error { return nil })
+	})
+	opBury = proctest.NewOp("lock/bury", nil, func(ctx context.Context, a holdArgs) error {
+		if err := a.Lock.Acquire(ctx); !errors.Is(err, locks.ErrOwnerDied) {
+			return errors.New("the owner did not die")
+		}
+		return nil
+	})
+)
+
+// A process killed while it acquires has the lock or has not; the next one gets it either way.
+func TestCrashAcquire(t *testing.T) {
+	proctest.Crash(t, opAcquire, crashLock, nil, func(t testing.TB, a holdArgs, survived bool) {
+		if survived {
+			if !a.Lock.Locked() {
+				t.Error("the survivor does not hold it")
+			}
+			return // it does until it ends
+		}
+		usable(t, a.Lock)
+	})
+}
+
+// A process killed while it releases has released, or died as the owner.
+func TestCrashRelease(t *testing.T) {
+	for _, op := range []*proctest.Op[holdArgs]{opRelease, opReleaseWaited} {
+		proctest.Crash(t, op, crashLock, func(t testing.TB, a holdArgs) {
+			// All steps come after the word was freed: a stop there holds nobody up.
+			usable(t, a.Lock)
+		}, func(t testing.TB, a holdArgs, survived bool) {
+			if usable(t, a.Lock) {
+				t.Error("the owner died after it had freed the lock")
+			}
+		})
+	}
+}
+
+// A process killed in a recovery leaves the lock to be recovered, or recovered and itself dead as its owner.
+func TestCrashRecover(t *testing.T) {
+	proctest.Crash(t, opRecover, diedLock, func(t testing.TB, a holdArgs) {
+		if ok, err := a.Lock.TryAcquire(); ok || err != nil && !errors.Is(err, locks.ErrOwnerDied) {
+			t.Errorf("TryAcquire of a lock that a stopped process holds: %v, %v", ok, err)
+		}
+	}, func(t testing.TB, a holdArgs, survived bool) {
+		if survived {
+			return
+		}
+		if !usable(t, a.Lock) {
+			t.Error("the repair of one that was killed counts")
+		}
+	})
+}
+
+// A process killed, or stopped, while it marks the death of another leaves that mark or none; others go on.
+func TestCrashBury(t *testing.T) {
+	dead := func(t testing.TB) holdArgs {
+		a := crashLock(t)
+		p := hold.Start(t, a)
+		p.WaitLine("held")
+		p.Kill()
+		p.Wait()
+		return a
+	}
+	recovered := func(t testing.TB, a holdArgs) {
+		if !usable(t, a.Lock) {
+			t.Error("a death was forgotten")
+		}
+	}
+	proctest.Crash(t, opBury, dead, nil, func(t testing.TB, a holdArgs, survived bool) { recovered(t, a) })
+}
+
+// opContended queues for a lock that is held, and gives up.
+var opContended = proctest.NewOp("lock/acquire-contended", nil, func(ctx context.Context, a holdArgs) error {
+	soon, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := a.Lock.Acquire(soon); !errors.Is(err, context.Canceled) {
+		return errors.New("not contended")
+	}
+	return nil
+})
+
+// A waiter killed or stopped at any step costs the owner and the next ones nothing.
+func TestCrashWaiter(t *testing.T) {
+	held := func(t testing.TB) holdArgs {
+		a := crashLock(t)
+		proctest.Must(t, a.Lock.Acquire(t.Context()))
+		return a
+	}
+	goOn := func(t testing.TB, a holdArgs) {
+		proctest.Must(t, a.Lock.Release())
+		if usable(t, a.Lock) {
+			t.Error("a waiter's end is an owner's death")
+		}
+		proctest.Must(t, a.Lock.Acquire(t.Context()))
+	}
+	proctest.Crash(t, opContended, held, nil, func(t testing.TB, a holdArgs, survived bool) { goOn(t, a) })
+}

@@ -1,0 +1,153 @@
+//go:build crashpoint
+
+package shm_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"runtime"
+	"testing"
+
+	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+type crashArgs struct{ B *shm.Block }
+
+func crashSegment(t testing.TB) crashArgs {
+	return crashArgs{block(t, proctest.Segment(t, 1), "first", 64)}
+}
+
+var wholeKind = shm.Kind{Name: "whole", Min: 64}
+
+func fillWhole(mem []byte) error {
+	for i := range mem {
+		mem[i] = 7
+	}
+	return nil
+}
+
+// open finds the object name, which is whole if it is there.
+func openWhole(t testing.TB, seg *shm.Segment, name string) bool {
+	t.Helper()
+	var r shm.Ref
+	mem, err := wholeKind.Open(&r, seg, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	proctest.Must(t, err)
+	for i, b := range mem {
+		if b != 7 {
+			t.Fatalf("byte %d of an object that is half made can be seen", i)
+		}
+	}
+	runtime.KeepAlive(&r)
+	return true
+}
+
+var (
+	opNew = proctest.NewOp("shm/new", nil, func(ctx context.Context, a crashArgs) error {
+		_, err := wholeKind.New(new(shm.Ref), a.B.Segment(), "whole", 300, fillWhole)
+		return err
+	})
+	opPrepare = proctest.NewOp("shm/prepare", nil, func(ctx context.Context, a crashArgs) error {
+		gift, err := a.B.Segment().Prepare()
+		if err != nil {
+			return err
+		}
+		gift.Sent()
+		return nil
+	})
+	opLeave = proctest.NewOp("shm/leave", nil, func(ctx context.Context, a crashArgs) error { return a.B.Segment().Close() })
+	opMake  = proctest.NewOp("shm/anonymous", nil, func(ctx context.Context, a crashArgs) error {
+		seg, err := shm.Anonymous(1)
+		if err != nil {
+			return err
+		}
+		return seg.Close()
+	})
+)
+
+// others do what the package promises that all can do whatever one that was killed or stopped left.
+func others(t testing.TB, a crashArgs) {
+	t.Helper()
+	seg := a.B.Segment()
+	for range 3 {
+		block(t, seg, "", 200)
+		gift, err := seg.Prepare()
+		proctest.Must(t, err)
+		if seg.Dead(gift.Owner) {
+			t.Error("a new participant is dead")
+		}
+		gift.Abandon()
+	}
+	if _, err := shm.OpenBlock(seg, "first"); err != nil {
+		t.Error(err)
+	}
+	openWhole(t, seg, "whole") // there or not, but never half
+	if n := seg.Info().Living; n < 1 {
+		t.Errorf("%d living participants", n)
+	}
+}
+
+func alive(t testing.TB, seg *shm.Segment, most int) {
+	t.Helper()
+	living := 0
+	for _, p := range seg.Participants() {
+		if p.Alive {
+			living++
+		}
+	}
+	if living < 1 || living > most {
+		t.Errorf("%d living participants, want this process and at most %d", living, most-1)
+	}
+	if seg.Dead(seg.Self()) {
+		t.Error("this process is dead")
+	}
+}
+
+// A process killed or stopped while it makes an object leaves all of it or nothing that can be seen, and others go on.
+func TestCrashNew(t *testing.T) {
+	proctest.Crash(t, opNew, crashSegment, others, func(t testing.TB, a crashArgs, survived bool) {
+		if survived && !openWhole(t, a.B.Segment(), "whole") {
+			t.Error("an object that was made is not there")
+		}
+		others(t, a)
+		_, err := wholeKind.OpenOrNew(new(shm.Ref), a.B.Segment(), "whole", 300, fillWhole)
+		proctest.Must(t, err)
+		if !openWhole(t, a.B.Segment(), "whole") {
+			t.Error("the name cannot be used after a kill")
+		}
+		if !survived {
+			alive(t, a.B.Segment(), 1)
+		}
+	})
+}
+
+// A process killed while it prepares a child leaves no participant that lives.
+func TestCrashPrepare(t *testing.T) {
+	proctest.Crash(t, opPrepare, crashSegment, others, func(t testing.TB, a crashArgs, survived bool) {
+		others(t, a)
+		most := 1
+		if survived {
+			most = 2
+		}
+		alive(t, a.B.Segment(), most)
+	})
+}
+
+// A process killed while it leaves has left, or died.
+func TestCrashLeave(t *testing.T) {
+	proctest.Crash(t, opLeave, crashSegment, others, func(t testing.TB, a crashArgs, survived bool) {
+		others(t, a)
+		alive(t, a.B.Segment(), 1)
+	})
+}
+
+// A process killed while it makes a segment leaves nothing: the segment had no other user.
+func TestCrashAnonymous(t *testing.T) {
+	proctest.Crash(t, opMake, crashSegment, others, func(t testing.TB, a crashArgs, survived bool) {
+		others(t, a)
+	})
+}

@@ -1,0 +1,55 @@
+//go:build crashpoint
+
+package value_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/value"
+)
+
+type crashArgs struct{ V *value.Value[pair] }
+
+func crashValue(t testing.TB) crashArgs {
+	v, err := value.New(proctest.Segment(t, 1), "", pair{1, 1})
+	proctest.Must(t, err)
+	return crashArgs{v}
+}
+
+var (
+	opSet    = proctest.NewOp("value/set", nil, func(ctx context.Context, a crashArgs) error { return a.V.Set(ctx, pair{2, 2}) })
+	opUpdate = proctest.NewOp("value/update", nil, func(ctx context.Context, a crashArgs) error {
+		return a.V.Update(ctx, func(p *pair) error {
+			p.A++
+			p.B++
+			return nil
+		})
+	})
+)
+
+// A process killed at any step of a change leaves the old value or the new one, and others go on without noticing; one that
+// survives has made the change.
+func TestCrashChange(t *testing.T) {
+	for _, op := range []*proctest.Op[crashArgs]{opSet, opUpdate} {
+		proctest.Crash(t, op, crashValue, func(t testing.TB, a crashArgs) {
+			if x := a.V.Load(); x.A != x.B {
+				t.Errorf("half a value while its writer is stopped: %v", x)
+			}
+		}, func(t testing.TB, a crashArgs, survived bool) {
+			x := get(t, a.V)
+			if x != (pair{2, 2}) && (survived || x != (pair{1, 1})) {
+				t.Errorf("read %v, survived %v", x, survived)
+			}
+			for range 3 {
+				x.A++
+				x.B++
+				proctest.Must(t, a.V.Set(t.Context(), x))
+				if got := get(t, a.V); got != x {
+					t.Errorf("read %v after setting %v", got, x)
+				}
+			}
+		})
+	}
+}
