@@ -69,6 +69,33 @@ var (
 	})
 )
 
+// openOrNew finds or makes the object "one" and writes down where it is, in the n-th word of the block.
+func openOrNew(a crashArgs, n int) error {
+	var r shm.Ref
+	if _, err := wholeKind.OpenOrNew(&r, a.B.Segment(), "one", 300, fillWhole); err != nil {
+		return err
+	}
+	a.B.Uint32(4 * n).Store(uint32(r.Handle().Offset))
+	runtime.KeepAlive(a.B)
+	return nil
+}
+
+var opOpenOrNew = proctest.NewOp("shm/open-or-new", nil, func(ctx context.Context, a crashArgs) error { return openOrNew(a, 0) })
+
+// While one that makes an object is stopped, another makes or finds it; both have the same one, and so has who comes later.
+func TestCrashOpenOrNew(t *testing.T) {
+	stopped := func(t testing.TB, a crashArgs) { proctest.Must(t, openOrNew(a, 1)) }
+	proctest.Crash(t, opOpenOrNew, crashSegment, stopped, func(t testing.TB, a crashArgs, survived bool) {
+		proctest.Must(t, openOrNew(a, 2))
+		late := a.B.Uint32(8).Load()
+		for n := range 2 {
+			if at := a.B.Uint32(4 * n).Load(); at != 0 && at != late {
+				t.Errorf("one name, two objects: at %d and %d", at, late)
+			}
+		}
+	})
+}
+
 // others do what the package promises that all can do whatever one that was killed or stopped left.
 func others(t testing.TB, a crashArgs) {
 	t.Helper()
