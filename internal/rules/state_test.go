@@ -13,18 +13,19 @@ import (
 // stateExceptions are the package variables that may change, and the init functions, of library packages, each
 // with its reason. All else lives in a struct that somebody made. A row that matches nothing is an error.
 var stateExceptions = map[string]string{
-	"futex.noWaitv":          "tests force the fallback with it",
-	"futex.pool":             "spares an allocation for each wait; what it holds means nothing",
-	"futex.probe":            "what the kernel can do does not change while we run",
-	"futex.waiters":          "Kick must find every wait of this process; empty when nobody waits",
-	"internal/codec.decMode": "options of the decoder, compiled once and never changed",
-	"internal/codec.encMode": "options of the encoder, compiled once and never changed",
-	"internal/codec.shapes":  "a cache; as large as the number of types that the program sends",
-	"internal/inherit.table": "what the parent handed over arrives before anybody could hold it; Reset empties it",
-	"internal/race.words":    "all handles of an object must find one word; with -race only, by weak pointers",
-	"process.family":         "this process has one parent and one set of children, until Finish",
-	"process.registry":       "parent and child find a function by its name; filled while packages are initialised",
-	"shm.table":              "an arriving handle must find its mapped segment; an entry goes with the segment",
+	"futex.noWaitv":             "tests force the fallback with it",
+	"futex.pool":                "spares an allocation for each wait; what it holds means nothing",
+	"futex.probe":               "what the kernel can do does not change while we run",
+	"futex.waiters":             "Kick must find every wait of this process; empty when nobody waits",
+	"internal/codec.decMode":    "options of the decoder, compiled once and never changed",
+	"internal/codec.encMode":    "options of the encoder, compiled once and never changed",
+	"internal/codec.shapes":     "a cache; as large as the number of types that the program sends",
+	"internal/crashpoint.state": "where a test is to kill this process; only with -tags crashpoint, and Disarm ends it",
+	"internal/inherit.table":    "what the parent handed over arrives before anybody could hold it; Reset empties it",
+	"internal/race.words":       "all handles of an object must find one word; with -race only, by weak pointers",
+	"process.family":            "this process has one parent and one set of children, until Finish",
+	"process.registry":          "parent and child find a function by its name; filled while packages are initialised",
+	"shm.table":                 "an arriving handle must find its mapped segment; an entry goes with the segment",
 }
 
 // checkState wants library packages without variables that change and without init functions: such state is
