@@ -118,6 +118,7 @@ func (h heap) lay(payload uint64) (uint64, error) {
 				return 0, err
 			}
 			h.header().Top.CompareAndSwap(t, next)
+			crashpoint.Hit("shm/lay/helped")
 			continue
 		}
 		if o.Claim.CompareAndSwap(0, uint64(h.self)<<32|need/unit) {

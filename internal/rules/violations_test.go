@@ -196,6 +196,17 @@ var violations = []struct {
 		"go.mod": "module m // replace nothing\n\n// replace x => y\nrequire example.com/replace v1.0.0\n",
 	}, "", nil},
 
+	{"a crash point between two writes", "none between", source{
+		"ring/ring.go": "package ring\nfunc (e *end) pass() {\n\te.own.Publish(1)\n\te.claim.Store(2)\n}",
+	}, "ring/ring.go:4: pass writes to shared memory here and in line 3", crashOfRing},
+	{"a crash point between two writes", "no such function", source{
+		"ring/ring.go": "package ring",
+	}, "ring: no function pass", crashOfRing},
+	{"a crash point between two writes", "right", source{
+		"ring/ring.go": "package ring\nfunc (e *end) pass() {\n\te.own.Publish(1)\n\tcrashpoint.Hit(\"x\")\n" +
+			"\te.refused.Store(nil)\n\te.claim.Store(2)\n}",
+	}, "", crashOfRing},
+
 	{"documents tell the truth", "package in the map", documented(source{
 		"README.md": "# M\n\n## Packages\n\n| `shm` | maps |\n| `pool` | works |\n",
 	}), "README.md: the map of packages has pool, which does not exist", nil},
@@ -224,6 +235,11 @@ var violations = []struct {
 			"## Packages\n\n| `shm` | maps |\n| `examples` | to read |\n\n## Planned\n\n| `pool` | later |\n",
 		"examples/a/main.go": "package main\n\nfunc main() {}\n",
 	}), "", nil},
+}
+
+// crashOfRing is the rule of crash points for one function.
+func crashOfRing(t *tree) []string {
+	return checkCrashPoints(t, map[string][]string{"ring": {"pass"}})
 }
 
 // noExceptions is the rule of hidden state without the exceptions of this module.
