@@ -2,6 +2,7 @@ package locks
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -90,14 +91,22 @@ func (l *Lock) Acquire(ctx context.Context) error {
 
 func (l *Lock) acquireSlow(ctx context.Context) error {
 	defer runtime.KeepAlive(l)
-	return l.m.Lock(ctx, 0)
+	return l.named(l.m.Lock(ctx, 0))
+}
+
+// named adds the lock's name to an error that says that it was closed, which may come far from where that happened.
+func (l *Lock) named(err error) error {
+	if err == os.ErrClosed {
+		return fmt.Errorf("locks: lock %q: %w", l.Name(), err)
+	}
+	return err
 }
 
 // TryAcquire takes l if it is free. The errors are ErrOwnerDied and os.ErrClosed.
 func (l *Lock) TryAcquire() (bool, error) {
 	ok, err := l.m.TryLock(0)
 	runtime.KeepAlive(l)
-	return ok, err
+	return ok, l.named(err)
 }
 
 // Release frees l and wakes a waiter. The errors are ErrNotLocked, ErrNotOwner and os.ErrClosed.
@@ -112,7 +121,7 @@ func (l *Lock) Release() error {
 func (l *Lock) releaseSlow() error {
 	defer runtime.KeepAlive(l)
 	if l.Closed() {
-		return os.ErrClosed
+		return l.named(os.ErrClosed)
 	}
 	return l.m.Unlock()
 }
@@ -122,7 +131,7 @@ func (l *Lock) releaseSlow() error {
 // ctx's, and os.ErrClosed.
 func (l *Lock) Recover(ctx context.Context, repair func() error) error {
 	defer runtime.KeepAlive(l)
-	return l.m.Recover(ctx, repair)
+	return l.named(l.m.Recover(ctx, repair))
 }
 
 // Locked reports whether anybody holds l; the answer may be old when it arrives.

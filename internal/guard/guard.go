@@ -125,13 +125,15 @@ func (g *Guard) Close() error {
 // Lock takes the lock; flags are package robust's.
 func (g *Guard) Lock(ctx context.Context, flags uint64) error {
 	if g.owner.Closed() {
-		return os.ErrClosed
+		return g.errClosed()
 	}
 	if g.mode == modeNone {
 		return nil
 	}
 	if !g.m.Take(flags) {
-		if err := g.m.Lock(ctx, flags); err != nil {
+		if err := g.m.Lock(ctx, flags); err == os.ErrClosed {
+			return g.errClosed()
+		} else if err != nil {
 			return err
 		}
 	}
@@ -139,10 +141,13 @@ func (g *Guard) Lock(ctx context.Context, flags uint64) error {
 	// too late for that sees that the handle is closed.
 	if flags&robust.Whole != 0 && g.owner.Closed() {
 		g.m.Unlock()
-		return os.ErrClosed
+		return g.errClosed()
 	}
 	return nil
 }
+
+// errClosed names the object, because the error may come far from where it was closed.
+func (g *Guard) errClosed() error { return fmt.Errorf("object %q: %w", g.owner.Name(), os.ErrClosed) }
 
 // Unlock frees what Lock took with the same flags.
 func (g *Guard) Unlock(flags uint64) error {
