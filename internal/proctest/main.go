@@ -99,6 +99,12 @@ func stress() (time.Duration, error) {
 	return d, nil
 }
 
+// Stress is how long a test that stresses shall run: least, or as long as SHOAL_STRESS says if that is longer ("10m").
+func Stress(least time.Duration) time.Duration {
+	d, _ := stress() // Main has looked at the error
+	return max(least, d)
+}
+
 // NeedLinux skips a test that another system cannot pass, for the reason given.
 func NeedLinux(t testing.TB, why string) {
 	t.Helper()
