@@ -23,7 +23,8 @@ type Options struct {
 	Unlocked bool        // no lock: Get, Set and Update are as unsynchronised as View
 }
 
-// Array is n values of T, which has a fixed size and no pointers. An index out of range panics, as a slice's does.
+// Array is n values of T, which has a fixed size and no pointers. An index out of range panics, as a slice's
+// does.
 //
 // All methods may be called from any goroutine of any process. Get, Set and Update have the progress and the
 // happens-before edges of locks.Lock; they must not be called while holding Mutex(), or from Update's function.
@@ -42,7 +43,8 @@ const (
 	elementsAt = 128
 )
 
-// New makes an array of n zeros. The errors are those of shm.Kind.New, and shm.ErrType if T has pointers or no size.
+// New makes an array of n zeros. The errors are those of shm.Kind.New, and shm.ErrType if T has pointers or
+// no size.
 func New[T any](seg *shm.Segment, name string, n int, opts ...Options) (*Array[T], error) {
 	return create[T](seg, name, n, nil, opts)
 }
@@ -182,10 +184,10 @@ func (a *Array[T]) Set(ctx context.Context, i int, x T) error {
 	return a.g.Unlock(a.set)
 }
 
-// Update lets f work on the elements themselves under the lock; xs is dead when f returns. A process killed in f leaves
-// locks.ErrOwnerDied until Mutex().Recover, and so does an f that panics or ends its goroutine. If T has bools, f works on a copy that is
-// written back when it returns. What f changed stays, also when it returns an error. The errors are f's and those of
-// locks.Lock.Acquire.
+// Update lets f work on the elements themselves under the lock; xs is dead when f returns. A process killed
+// in f leaves locks.ErrOwnerDied until Mutex().Recover, and so does an f that panics or ends its goroutine.
+// If T has bools, f works on a copy that is written back when it returns. What f changed stays, also when it
+// returns an error. The errors are f's and those of locks.Lock.Acquire.
 func (a *Array[T]) Update(ctx context.Context, f func(xs []T) error) (err error) {
 	defer runtime.KeepAlive(a)
 	if err := a.g.Lock(ctx, 0); err != nil {
@@ -204,8 +206,9 @@ func (a *Array[T]) Update(ctx context.Context, f func(xs []T) error) (err error)
 	return err
 }
 
-// View lets f work on the elements themselves without the lock; xs is dead when f returns. If T has bools, f gets a
-// copy that is written back when it returns, so others must not write meanwhile. The errors are f's and os.ErrClosed.
+// View lets f work on the elements themselves without the lock; xs is dead when f returns. If T has bools, f
+// gets a copy that is written back when it returns, so others must not write meanwhile. The errors are f's
+// and os.ErrClosed.
 func (a *Array[T]) View(f func(xs []T) error) error {
 	defer runtime.KeepAlive(a)
 	if a.Closed() {
@@ -214,8 +217,8 @@ func (a *Array[T]) View(f func(xs []T) error) error {
 	return a.apply(f)
 }
 
-// apply runs f on the elements, or on a copy that is fit for Go: a bool byte that is neither 0 nor 1, which another
-// process may write at any time, would break the compiler's assumptions.
+// apply runs f on the elements, or on a copy that is fit for Go: a bool byte that is neither 0 nor 1, which
+// another process may write at any time, would break the compiler's assumptions.
 func (a *Array[T]) apply(f func(xs []T) error) error {
 	if a.bools == nil {
 		return f(a.elems[:len(a.elems):len(a.elems)])
@@ -227,8 +230,8 @@ func (a *Array[T]) apply(f func(xs []T) error) error {
 	return err
 }
 
-// Load reads one element without the lock; an element that is larger than a word may be a mixture if another process stores it
-// meanwhile. It panics with os.ErrClosed after Close.
+// Load reads one element without the lock; an element that is larger than a word may be a mixture if another
+// process stores it meanwhile. It panics with os.ErrClosed after Close.
 func (a *Array[T]) Load(i int) T {
 	defer runtime.KeepAlive(a)
 	a.mustBeOpen()
@@ -242,16 +245,16 @@ func (a *Array[T]) Store(i int, x T) {
 	a.elems[i] = x
 }
 
-// ReadAt copies elements from index i on into dst, without the lock, and returns how many. It panics with os.ErrClosed
-// after Close.
+// ReadAt copies elements from index i on into dst, without the lock, and returns how many. It panics with
+// os.ErrClosed after Close.
 func (a *Array[T]) ReadAt(dst []T, i int) int {
 	defer runtime.KeepAlive(a)
 	a.mustBeOpen()
 	return a.copyOut(dst, a.elems[i:])
 }
 
-// WriteAt copies src to the elements from index i on, without the lock, and returns how many fitted. It panics with
-// os.ErrClosed after Close.
+// WriteAt copies src to the elements from index i on, without the lock, and returns how many fitted. It
+// panics with os.ErrClosed after Close.
 func (a *Array[T]) WriteAt(src []T, i int) int {
 	defer runtime.KeepAlive(a)
 	a.mustBeOpen()
@@ -269,15 +272,15 @@ func (a *Array[T]) All() iter.Seq2[int, T] {
 	}
 }
 
-// Close detaches this handle: its waiting calls return os.ErrClosed, so do later ones. The object, its lock and other handles are
-// not affected. It may be called again.
+// Close detaches this handle: its waiting calls return os.ErrClosed, so do later ones. The object, its lock
+// and other handles are not affected. It may be called again.
 func (a *Array[T]) Close() error {
 	defer runtime.KeepAlive(a)
 	return a.g.Close()
 }
 
-// Mutex is the array's lock, nil when Unlocked: the handle that was given, or one of its own, which Close of the array does not
-// close. It panics with os.ErrClosed when it is first asked for after the segment's Close.
+// Mutex is the array's lock, nil when Unlocked: the handle that was given, or one of its own, which Close of
+// the array does not close. It panics with os.ErrClosed when it is first asked for after the segment's Close.
 func (a *Array[T]) Mutex() locks.Mutex { return a.g.Mutex() }
 
 func (a *Array[T]) mustBeOpen() {

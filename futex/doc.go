@@ -1,7 +1,8 @@
 // Package futex waits and wakes on 32-bit words in shared memory.
 //
-// A word may be anywhere in memory that processes share; whoever waits on it says which value it expects, so that a
-// change between looking and sleeping is never missed. The words carry all the state: a wake says only "look again".
+// A word may be anywhere in memory that processes share; whoever waits on it says which value it expects, so
+// that a change between looking and sleeping is never missed. The words carry all the state: a wake says only
+// "look again".
 //
 // # Rules
 //

@@ -14,8 +14,8 @@ import (
 const (
 	// waitCap is the longest time in one sleep; see the package documentation.
 	waitCap = time.Second
-	// waitCapBlind is the same where futex_waitv is missing: a cancellation or Kick that arrives between a waiter's
-	// last look and its sleep is then noticed only at the end of the sleep.
+	// waitCapBlind is the same where futex_waitv is missing: a cancellation or Kick that arrives between a
+	// waiter's last look and its sleep is then noticed only at the end of the sleep.
 	waitCapBlind = 50 * time.Millisecond
 )
 
@@ -46,15 +46,16 @@ var waiters struct {
 
 var pool = sync.Pool{New: func() any { return new(waiter) }}
 
-// Wait sleeps while *w is old, until a wake, ctx is done, or about a second has passed; nil says nothing about *w: look
-// again. A call that finds *w different returns nil, also when ctx is done. The errors are ctx's, context.DeadlineExceeded
-// itself when the context's deadline ended the sleep.
+// Wait sleeps while *w is old, until a wake, ctx is done, or about a second has passed; nil says nothing
+// about *w: look again. A call that finds *w different returns nil, also when ctx is done. The errors are
+// ctx's, context.DeadlineExceeded itself when the context's deadline ended the sleep.
 func Wait(ctx context.Context, w *atomic.Uint32, old uint32) error {
 	return WaitUnless(ctx, w, old, nil)
 }
 
-// WaitUnless is Wait, but returns nil without sleeping if over (when it is not nil) is true. over is asked when Kick can see the wait
-// already: who makes it true and then kicks lets everybody go, those included who were about to sleep. It must not block.
+// WaitUnless is Wait, but returns nil without sleeping if over (when it is not nil) is true. over is asked
+// when Kick can see the wait already: who makes it true and then kicks lets everybody go, those included who
+// were about to sleep. It must not block.
 func WaitUnless(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) error {
 	if w.Load() != old {
 		return nil
@@ -133,7 +134,8 @@ func WaitUnless(ctx context.Context, w *atomic.Uint32, old uint32, over func() b
 	}
 }
 
-// Wake wakes at most n sleepers of any process on w and returns how many kernel waiters that were; it never blocks.
+// Wake wakes at most n sleepers of any process on w and returns how many kernel waiters that were; it never
+// blocks.
 func Wake(w *atomic.Uint32, n int) int {
 	if n <= 0 {
 		return 0

@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// Kick makes every wait of this process on a word in mem return, as if woken, and returns how many. Package shm uses it when
-// handles are closed and when a process was found dead.
+// Kick makes every wait of this process on a word in mem return, as if woken, and returns how many. Package
+// shm uses it when handles are closed and when a process was found dead.
 func Kick(mem []byte) int {
 	from := uintptr(unsafe.Pointer(unsafe.SliceData(mem)))
 	to := from + uintptr(len(mem))

@@ -17,7 +17,8 @@ import (
 	"github.com/shoal-ipc/shoal/value"
 )
 
-// bank is what the processes of the chaos test share: accounts whose sum never changes while nobody holds the lock.
+// bank is what the processes of the chaos test share: accounts whose sum never changes while nobody holds the
+// lock.
 type bank struct {
 	Lock     *locks.Lock
 	Accounts *array.Array[int64] // guarded by Lock
@@ -95,8 +96,8 @@ var busy = proctest.NewRole("chaos", func(ctx context.Context, c *proctest.Child
 	}
 })
 
-// TestChaos kills and stops processes at random while they use a lock, values, an array and the heap of one segment. Nobody
-// hangs, no transfer is lost or done by half, and the work goes on after each death.
+// TestChaos kills and stops processes at random while they use a lock, values, an array and the heap of one
+// segment. Nobody hangs, no transfer is lost or done by half, and the work goes on after each death.
 func TestChaos(t *testing.T) {
 	kills, stop := 30, time.Now().Add(proctest.Stress(0))
 	if testing.Short() {

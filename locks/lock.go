@@ -13,18 +13,21 @@ import (
 	"github.com/shoal-ipc/shoal/shm"
 )
 
-// Lock is a mutual exclusion lock. It is not recursive: a goroutine that acquires what its own process holds waits. Any goroutine of
-// the process that took it may release it; from another process Release is ErrNotOwner.
+// Lock is a mutual exclusion lock. It is not recursive: a goroutine that acquires what its own process holds
+// waits. Any goroutine of the process that took it may release it; from another process Release is
+// ErrNotOwner.
 //
-// All methods may be called from any goroutine of any process. An acquisition that need not wait succeeds also when ctx
-// is done. The lock is not fair, but nobody who waits is forgotten. Its progress is blocking: a holder that is stopped
-// holds up those who want the lock, and nobody else does.
+// All methods may be called from any goroutine of any process. An acquisition that need not wait succeeds
+// also when ctx is done. The lock is not fair, but nobody who waits is forgotten. Its progress is blocking: a
+// holder that is stopped holds up those who want the lock, and nobody else does.
 //
-// When a process dies holding the lock, however it dies, every Acquire returns ErrOwnerDied: at once if the call comes after the death, else
-// within about a second. That lasts until a Recover has succeeded. TryAcquire does so too once the death was noticed; it
-// looks itself when it first finds the lock held, and every 64th time.
+// When a process dies holding the lock, however it dies, every Acquire returns ErrOwnerDied: at once if the
+// call comes after the death, else within about a second. That lasts until a Recover has succeeded.
+// TryAcquire does so too once the death was noticed; it looks itself when it first finds the lock held, and
+// every 64th time.
 //
-// A Lock is made by NewLock, OpenLock and OpenOrNewLock, or arrives in an argument; its zero value is for UnmarshalBinary only.
+// A Lock is made by NewLock, OpenLock and OpenOrNewLock, or arrives in an argument; its zero value is for
+// UnmarshalBinary only.
 //
 // In the terms of the Go memory model the n-th Release of a lock is synchronized before the return of every later
 // acquisition, in all processes; so is whatever an owner did before it died.
@@ -47,8 +50,8 @@ func NewLock(seg *shm.Segment, name string) (*Lock, error) {
 	return l.use(mem, err)
 }
 
-// OpenLock finds a lock; the name of a value or array that has a lock of its own finds that. The errors are those of
-// shm.Kind.Open.
+// OpenLock finds a lock; the name of a value or array that has a lock of its own finds that. The errors are
+// those of shm.Kind.Open.
 func OpenLock(seg *shm.Segment, name string) (*Lock, error) {
 	l := new(Lock)
 	mem, err := lockKind.Open(&l.Ref, seg, name)
@@ -79,8 +82,8 @@ func (l *Lock) use(mem []byte, err error) (*Lock, error) {
 	return l, nil
 }
 
-// Acquire takes l, waiting until it is free or ctx is done. The errors are ErrOwnerDied, ctx's, and os.ErrClosed; with an error the
-// caller does not hold l.
+// Acquire takes l, waiting until it is free or ctx is done. The errors are ErrOwnerDied, ctx's, and
+// os.ErrClosed; with an error the caller does not hold l.
 func (l *Lock) Acquire(ctx context.Context) error {
 	if !race.Enabled && !crashpoint.Enabled && atomic.CompareAndSwapUint64(l.word, uint64(atomic.LoadUint32(l.shut)), l.mine) {
 		runtime.KeepAlive(l)
@@ -94,7 +97,8 @@ func (l *Lock) acquireSlow(ctx context.Context) error {
 	return l.named(l.m.Lock(ctx, 0))
 }
 
-// named adds the lock's name to an error that says that it was closed, which may come far from where that happened.
+// named adds the lock's name to an error that says that it was closed, which may come far from where that
+// happened.
 func (l *Lock) named(err error) error {
 	if err == os.ErrClosed {
 		return fmt.Errorf("locks: lock %q: %w", l.Name(), err)
@@ -126,9 +130,10 @@ func (l *Lock) releaseSlow() error {
 	return l.m.Unlock()
 }
 
-// Recover takes l as Acquire does, and returns holding it whether or not its owner had died; release it afterwards. If its owner died it first runs repair, which may be nil, holding the lock; if that fails, panics
-// or ends its goroutine, or the process dies in it, l is not held and still says ErrOwnerDied. The errors are repair's,
-// ctx's, and os.ErrClosed.
+// Recover takes l as Acquire does, and returns holding it whether or not its owner had died; release it
+// afterwards. If its owner died it first runs repair, which may be nil, holding the lock; if that fails,
+// panics or ends its goroutine, or the process dies in it, l is not held and still says ErrOwnerDied. The
+// errors are repair's, ctx's, and os.ErrClosed.
 func (l *Lock) Recover(ctx context.Context, repair func() error) error {
 	defer runtime.KeepAlive(l)
 	return l.named(l.m.Recover(ctx, repair))

@@ -163,8 +163,8 @@ func TestOtherProcess(t *testing.T) {
 	proctest.Must(t, l.Release())
 }
 
-// However the owner goes, the next to want the lock learns of it, everybody does until it is recovered, and nobody
-// after that.
+// However the owner goes, the next to want the lock learns of it, everybody does until it is recovered, and
+// nobody after that.
 func TestOwnerDied(t *testing.T) {
 	for _, c := range []struct {
 		name string

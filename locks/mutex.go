@@ -10,8 +10,9 @@ type Mutex interface {
 	TryAcquire() (bool, error)
 	// Release frees the lock and wakes a waiter.
 	Release() error
-	// Recover takes the lock, as Acquire does, and returns holding it, whether or not its owner had died; if it had, Recover first
-	// runs repair (nil: nothing to repair). If repair fails the lock is not held and still says ErrOwnerDied.
+	// Recover takes the lock, as Acquire does, and returns holding it, whether or not its owner had died; if
+	// it had, Recover first runs repair (nil: nothing to repair). If repair fails the lock is not held and
+	// still says ErrOwnerDied.
 	Recover(ctx context.Context, repair func() error) error
 	// Locked reports whether anybody holds it; the answer may be old when it arrives.
 	Locked() bool
@@ -27,9 +28,9 @@ type Acquirer interface {
 // abandoner is an Acquirer that can be left as if its owner had died.
 type abandoner interface{ abandon() error }
 
-// With runs f holding a, and returns the error of Acquire, or of f, or else of Release. If f panics or ends its goroutine, a
-// Lock is left as if its owner had died, because what it guards may be half changed; any other Acquirer is released. The panic
-// goes on.
+// With runs f holding a, and returns the error of Acquire, or of f, or else of Release. If f panics or ends
+// its goroutine, a Lock is left as if its owner had died, because what it guards may be half changed; any
+// other Acquirer is released. The panic goes on.
 func With(ctx context.Context, a Acquirer, f func() error) (err error) {
 	if err := a.Acquire(ctx); err != nil {
 		return err

@@ -42,8 +42,8 @@ func handOver(t *testing.T, locked bool) {
 	}
 }
 
-// The race detector is quiet about what a lock guards, and loud about the same without the lock: the second half runs this
-// test in a process of its own, which must fail.
+// The race detector is quiet about what a lock guards, and loud about the same without the lock: the second
+// half runs this test in a process of its own, which must fail.
 func TestRaceDetector(t *testing.T) {
 	if os.Getenv("SHOAL_TEST_UNLOCKED") != "" {
 		handOver(t, false)

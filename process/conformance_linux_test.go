@@ -17,8 +17,9 @@ import (
 	"github.com/shoal-ipc/shoal/process"
 )
 
-// TestConformance holds what Python's multiprocessing promises of a Process, by the numbers of the conformance list.
-// A start cannot be separated from the making of a Process here, so nothing is said of one that was not started.
+// TestConformance holds what Python's multiprocessing promises of a Process, by the numbers of the
+// conformance list. A start cannot be separated from the making of a Process here, so nothing is said of one
+// that was not started.
 func TestConformance(t *testing.T) {
 	// The main process object is alive, has the OS pid, and no exit code.
 	t.Run("PROC-01", func(t *testing.T) {
@@ -57,8 +58,8 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// A grandchild sees its parent alive until that is terminated. Python's grandchild then sees it dead and goes on as an
-	// orphan; here it ends with its parent, so that nothing outlives a program that was killed.
+	// A grandchild sees its parent alive until that is terminated. Python's grandchild then sees it dead and
+	// goes on as an orphan; here it ends with its parent, so that nothing outlives a program that was killed.
 	t.Run("PROC-06", func(t *testing.T) {
 		p := founds.Start(t, true)
 		var pid int
@@ -75,7 +76,8 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// After the start: alive, listed, no exit code; the child has its arguments and its name, and the pid matches.
+	// After the start: alive, listed, no exit code; the child has its arguments and its name, and the pid
+	// matches.
 	t.Run("PROC-08", func(t *testing.T) {
 		p := introduces.Start(t, process.None{}, process.Options{Name: "given"})
 		if _, ok := p.Process().ExitCode(); !p.Process().Alive() || ok || !slices.Contains(process.Children(), p.Process()) {
@@ -109,11 +111,12 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// An interrupt ends a function that leaves it to the language: there by KeyboardInterrupt, here by its context.
+	// An interrupt ends a function that leaves it to the language: there by KeyboardInterrupt, here by its
+	// context.
 	t.Run("PROC-12", func(t *testing.T) { signalled(t, waits, (*process.Process).Interrupt, 1) })
 
-	// An interrupt of one with the default disposition, a terminate and a kill are the signal's number, negative. Joining
-	// again is harmless.
+	// An interrupt of one with the default disposition, a terminate and a kill are the signal's number,
+	// negative. Joining again is harmless.
 	t.Run("PROC-13", func(t *testing.T) { signalled(t, resets, (*process.Process).Interrupt, -int(syscall.SIGINT)) })
 	t.Run("PROC-14", func(t *testing.T) { signalled(t, waits, (*process.Process).Terminate, -int(syscall.SIGTERM)) })
 	t.Run("PROC-15", func(t *testing.T) { signalled(t, waits, (*process.Process).Kill, -int(syscall.SIGKILL)) })
@@ -190,8 +193,8 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// A child waits for its own children before it ends. Python says it of threads; goroutines end with their process, as
-	// Python's daemon threads do.
+	// A child waits for its own children before it ends. Python says it of threads; goroutines end with their
+	// process, as Python's daemon threads do.
 	t.Run("PROC-25", func(t *testing.T) {
 		var out bytes.Buffer
 		join(t, start(t, leavesChild, process.None{}, process.Options{Stdout: &out}))
@@ -200,7 +203,8 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// Two ends of a conversation that the child was given when it was made: upper-case service, stop message, join.
+	// Two ends of a conversation that the child was given when it was made: upper-case service, stop message,
+	// join.
 	t.Run("PROC-29", func(t *testing.T) {
 		p := shouts.Start(t, "stop")
 		for _, text := range []string{"hello", "you", "there"} {

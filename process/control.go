@@ -15,8 +15,8 @@ import (
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
-// Messages on the control socket. A packet is the message's kind, a byte that is 1 while more packets of the message
-// follow, and a part of its body. Packets of another message may come between.
+// Messages on the control socket. A packet is the message's kind, a byte that is 1 while more packets of the
+// message follow, and a part of its body. Packets of another message may come between.
 const (
 	kindCall   = 'c' // parent to child, once: what to run (type call)
 	kindCancel = 'x' // parent to child: the context has ended; no body
@@ -59,8 +59,9 @@ func send(w io.Writer, kind byte, body []byte) error {
 	return nil
 }
 
-// receive calls handle with each message that comes from r, in the order of their ends. It returns nil at the end of
-// the file, errProtocol if the packets make no sense or a message is larger than limit, or what handle returned.
+// receive calls handle with each message that comes from r, in the order of their ends. It returns nil at the
+// end of the file, errProtocol if the packets make no sense or a message is larger than limit, or what handle
+// returned.
 func receive(r io.Reader, limit int, handle func(kind byte, body []byte) error) error {
 	buf := make([]byte, packetSize+1)
 	parts := make(map[byte]*bytes.Buffer)
@@ -68,8 +69,8 @@ func receive(r io.Reader, limit int, handle func(kind byte, body []byte) error) 
 		n, err := r.Read(buf)
 		switch {
 		case errors.Is(err, syscall.ECONNRESET) && resets == 0:
-			// The other end was closed with something unread in it. The kernel says so before it hands out what that
-			// end had written.
+			// The other end was closed with something unread in it. The kernel says so before it hands out
+			// what that end had written.
 			resets++
 			continue
 		case errors.Is(err, io.EOF):
@@ -103,8 +104,8 @@ func receive(r io.Reader, limit int, handle func(kind byte, body []byte) error) 
 	}
 }
 
-// tail reads a pipe or socket to its end or, once finish was called, to the end of what it held then. So nothing that
-// the child wrote is lost, and nobody waits for a descendant that keeps the other end open.
+// tail reads a pipe or socket to its end or, once finish was called, to the end of what it held then. So
+// nothing that the child wrote is lost, and nobody waits for a descendant that keeps the other end open.
 type tail struct {
 	file     *os.File
 	finished bool

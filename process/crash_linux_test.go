@@ -24,8 +24,8 @@ var opStart = proctest.NewOp("process/start", nil, func(ctx context.Context, a c
 	return process.Run(ctx, addOne, a)
 })
 
-// A process that is killed while it starts another, which gets a segment, leaves neither of them behind, and at most what the
-// other did; the segment is as good as before.
+// A process that is killed while it starts another, which gets a segment, leaves neither of them behind, and
+// at most what the other did; the segment is as good as before.
 func TestCrashStart(t *testing.T) {
 	setup := func(t testing.TB) crashArgs {
 		b, err := shm.NewBlock(proctest.Segment(t, 1), "", 64)

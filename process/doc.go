@@ -1,9 +1,9 @@
 // Package process runs registered functions in new processes of the same program.
 //
-// A child is the same executable started again: package variables are initialised and init functions run in it,
-// then Init or Main takes over and main's own code is never reached. It sees its parent's command line and
-// environment, and of its descriptors only the standard streams, Options.Files, and what its arguments need (and what
-// the program's own starter left open for all to inherit, as with os/exec).
+// A child is the same executable started again: package variables are initialised and init functions run in
+// it, then Init or Main takes over and main's own code is never reached. It sees its parent's command line
+// and environment, and of its descriptors only the standard streams, Options.Files, and what its arguments
+// need (and what the program's own starter left open for all to inherit, as with os/exec).
 //
 // # How a child ends
 //
@@ -20,5 +20,6 @@
 // SIGINT, which Ctrl-C sends to parent and children alike, ends the child's context. SIGTERM and SIGKILL end the
 // child as they end any Go program: no deferred call runs. What waits must therefore look at the context.
 //
-// Linux alone is supported; elsewhere Start returns errors.ErrUnsupported, and Main runs programs that start nothing.
+// Linux alone is supported; elsewhere Start returns errors.ErrUnsupported, and Main runs programs that start
+// nothing.
 package process

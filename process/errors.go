@@ -42,9 +42,9 @@ func (e *ExitError) Error() string {
 // Unwrap gives Err.
 func (e *ExitError) Unwrap() error { return e.Err }
 
-// RemoteError is an error of a function that ran in another process. errors.Is and errors.As see through it to the
-// standard library's sentinels and syscall.Errno, to those of package shm, and to what RegisterError named.
-// Type, Text and Stack longer than 64 KiB are cut.
+// RemoteError is an error of a function that ran in another process. errors.Is and errors.As see through it
+// to the standard library's sentinels and syscall.Errno, to those of package shm, and to what RegisterError
+// named. Type, Text and Stack longer than 64 KiB are cut.
 type RemoteError struct {
 	Type  string // of the error, or of the panic value
 	Text  string
@@ -64,8 +64,9 @@ func (e *RemoteError) Error() string {
 // Unwrap gives Err.
 func (e *RemoteError) Unwrap() error { return e.Err }
 
-// RegisterError lets errors.Is find a sentinel that comes back from another process. Like Register it is for the
-// initialisation of packages, with a name (of at most 256 bytes) that is unique in the program; it panics otherwise.
+// RegisterError lets errors.Is find a sentinel that comes back from another process. Like Register it is for
+// the initialisation of packages, with a name (of at most 256 bytes) that is unique in the program; it panics
+// otherwise.
 //
 //	var _ = process.RegisterError("bank: overdrawn", ErrOverdrawn)
 func RegisterError(name string, target error) struct{} {
@@ -118,8 +119,8 @@ var known = map[string]error{
 	"shm.ErrVersion":           shm.ErrVersion,
 }
 
-// maxText bounds each text of an error that crosses, so that the whole fits into the socket's buffer: a child does not
-// wait for a parent that is stopped before it can end.
+// maxText bounds each text of an error that crosses, so that the whole fits into the socket's buffer: a child
+// does not wait for a parent that is stopped before it can end.
 const (
 	maxText  = 64 << 10
 	maxName  = 256                   // of a sentinel
@@ -149,8 +150,8 @@ func encodeError(value any, panicked bool, stack string) []byte {
 	return b
 }
 
-// text is what value says of itself. Like Go's own report of a panic it does not look into values that say nothing: they
-// may contain themselves.
+// text is what value says of itself. Like Go's own report of a panic it does not look into values that say
+// nothing: they may contain themselves.
 func text(value any) (s string) {
 	defer func() {
 		if recover() != nil {

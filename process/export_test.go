@@ -44,7 +44,8 @@ func NewPrefixer(w io.Writer, prefix string) (io.Writer, func()) {
 	return p, p.flush
 }
 
-// WithoutPidfd makes parents wait for children as on kernels without pidfds, until the returned function is called.
+// WithoutPidfd makes parents wait for children as on kernels without pidfds, until the returned function is
+// called.
 func WithoutPidfd() (restore func()) {
 	old := awaitExit
 	awaitExit = func(int) error { return errors.ErrUnsupported }

@@ -47,10 +47,11 @@ var registry struct {
 	build     string // of buildID, once it is known
 }
 
-// Register makes f startable under a name that is unique in the program. Call it while packages are initialised, in
-// a variable or (for a function that starts itself) in func init; later calls panic, and so does an A that would not
-// cross whole: a field that is unexported, a channel, a function, an interface without methods to encode it, or an
-// embedded shared object. That panic is an error that errors.Is knows as shm.ErrType, with the path of the field.
+// Register makes f startable under a name that is unique in the program. Call it while packages are
+// initialised, in a variable or (for a function that starts itself) in func init; later calls panic, and so
+// does an A that would not cross whole: a field that is unexported, a channel, a function, an interface
+// without methods to encode it, or an embedded shared object. That panic is an error that errors.Is knows as
+// shm.ErrType, with the path of the field.
 func Register[A any](name string, f func(ctx context.Context, a A) error) Func[A] {
 	argument := reflect.TypeFor[A]()
 	switch {
@@ -109,9 +110,9 @@ func seal() {
 	registry.sealed = true
 }
 
-// buildID differs between programs whose registered functions, modules, build settings or Go versions differ: these do not
-// understand each other. /proc/self/exe makes parent and child the same file, so this guards against a marker
-// that came from elsewhere. It is called after registration has ended.
+// buildID differs between programs whose registered functions, modules, build settings or Go versions differ:
+// these do not understand each other. /proc/self/exe makes parent and child the same file, so this guards
+// against a marker that came from elsewhere. It is called after registration has ended.
 func buildID() string {
 	registry.Lock()
 	defer registry.Unlock()

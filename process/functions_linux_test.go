@@ -251,8 +251,8 @@ var (
 	})
 )
 
-// startUnderLimits starts a child under each limit of descriptors from too few for anything to enough, and wants no
-// descriptor or child to stay behind.
+// startUnderLimits starts a child under each limit of descriptors from too few for anything to enough, and
+// wants no descriptor or child to stay behind.
 func startUnderLimits(ctx context.Context) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

@@ -11,14 +11,14 @@ import (
 	"syscall"
 )
 
-// Main is the body of func main: in a child it runs the child's function and exits; in the program itself it runs run
-// with a context that SIGINT and SIGTERM end, then does what Finish does, and exits with 0, or with 1 after
-// printing run's error. When run fails its context ends first, and with it the children started under it, so
-// that nobody is joined who waits for what will not come.
+// Main is the body of func main: in a child it runs the child's function and exits; in the program itself it
+// runs run with a context that SIGINT and SIGTERM end, then does what Finish does, and exits with 0, or with
+// 1 after printing run's error. When run fails its context ends first, and with it the children started under
+// it, so that nobody is joined who waits for what will not come.
 //
-// The first of these signals gives both their usual effect back, so that a second one kills. A SIGINT that the
-// program was told to ignore, as shells tell background jobs, stays ignored. If run succeeds and a child that Main
-// joins fails, that is printed too, and is no reason for another exit code: who wants one joins.
+// The first of these signals gives both their usual effect back, so that a second one kills. A SIGINT that
+// the program was told to ignore, as shells tell background jobs, stays ignored. If run succeeds and a child
+// that Main joins fails, that is printed too, and is no reason for another exit code: who wants one joins.
 func Main(run func(ctx context.Context) error) {
 	Init()
 	os.Exit(runMain(run, os.Stderr))
@@ -64,8 +64,8 @@ func cancelOnSignal(cancel func()) {
 	}()
 }
 
-// Init is for programs that keep their own main, and for TestMain: first statement, it does not return in a child.
-// Such a program calls Finish before it ends. Calling Init again does nothing.
+// Init is for programs that keep their own main, and for TestMain: first statement, it does not return in a
+// child. Such a program calls Finish before it ends. Calling Init again does nothing.
 func Init() {
 	if !begin() {
 		return

@@ -12,8 +12,8 @@ import (
 	"github.com/shoal-ipc/shoal/process"
 )
 
-// finishing lets Finish run while children are held; it has its list of them when finishing returns, or a little later, which makes
-// these tests weaker but not wrong.
+// finishing lets Finish run while children are held; it has its list of them when finishing returns, or a
+// little later, which makes these tests weaker but not wrong.
 func finishing() chan error {
 	result := make(chan error, 1)
 	go func() { result <- process.Finish(context.Background()) }()

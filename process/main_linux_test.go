@@ -202,7 +202,8 @@ func TestMainSignals(t *testing.T) {
 	}
 }
 
-// TestMarkerGuard sets SHOAL_CHILD for a program that nobody started as a child: it ends at once, and starts nothing.
+// TestMarkerGuard sets SHOAL_CHILD for a program that nobody started as a child: it ends at once, and starts
+// nothing.
 func TestMarkerGuard(t *testing.T) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {

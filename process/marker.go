@@ -10,9 +10,10 @@ import (
 	"github.com/shoal-ipc/shoal/internal/inherit"
 )
 
-// A child is told by its environment which of its descriptors are what; everything else comes on the control socket.
-// Fields are separated by one space: the version, the build, the number of the control socket, and for each segment
-// its UUID, the numbers of memory and liveness descriptor, and the owner id, joined by colons:
+// A child is told by its environment which of its descriptors are what; everything else comes on the control
+// socket. Fields are separated by one space: the version, the build, the number of the control socket, and
+// for each segment its UUID, the numbers of memory and liveness descriptor, and the owner id, joined by
+// colons:
 //
 //	SHOAL_CHILD=1 5f2c9a0d11e8b374 4 000102030405060708090a0b0c0d0e0f:5:6:4097
 const (

@@ -15,7 +15,8 @@ type pump struct {
 	done chan struct{}
 }
 
-// run copies until the pipe's end. If the writer fails the pipe is closed, and the child's next write finds it broken.
+// run copies until the pipe's end. If the writer fails the pipe is closed, and the child's next write finds
+// it broken.
 func (p *pump) run() {
 	defer close(p.done)
 	defer p.from.file.Close()
@@ -31,8 +32,9 @@ func (p *pump) finish() {
 	<-p.done
 }
 
-// connectOutput gives cmd its standard output and error and returns the pumps this takes, not yet running, and the
-// files that are the child's alone: to be closed once it was started. On an error nothing is left open.
+// connectOutput gives cmd its standard output and error and returns the pumps this takes, not yet running,
+// and the files that are the child's alone: to be closed once it was started. On an error nothing is left
+// open.
 func connectOutput(cmd *exec.Cmd, name string, o Options) (pumps []*pump, theirs []*os.File, err error) {
 	stdout, stderr := o.Stdout, o.Stderr
 	if stdout == nil {
@@ -86,8 +88,8 @@ func same(a, b io.Writer) bool {
 	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
-// prefixer puts a prefix before each line and hands on whole lines only, so that the lines of several processes do
-// not mix in a file.
+// prefixer puts a prefix before each line and hands on whole lines only, so that the lines of several
+// processes do not mix in a file.
 type prefixer struct {
 	to     io.Writer
 	prefix string

@@ -92,7 +92,8 @@ func Parent() *Process {
 	return family.parent
 }
 
-// Children are the living children of this process, in the order in which they were started. The slice is the caller's.
+// Children are the living children of this process, in the order in which they were started. The slice is the
+// caller's.
 func Children() []*Process {
 	family.Lock()
 	defer family.Unlock()
@@ -121,7 +122,8 @@ func (p *Process) leave(code int, err error) {
 	close(p.done)
 }
 
-// Name is what Options.Name said, or the function's name and a number; "main" for the process that the user started.
+// Name is what Options.Name said, or the function's name and a number; "main" for the process that the user
+// started.
 func (p *Process) Name() string { return p.name }
 
 // Pid is the process's number in the operating system. It may be another's once the process has ended.
@@ -157,10 +159,10 @@ func (p *Process) ended() bool {
 	}
 }
 
-// Join waits for the end: nil after exit code 0, *ExitError after any other, ctx's error if the process still runs. It
-// may be called again, from any goroutine; of a process that has ended it tells the same whatever ctx is. After
-// Close it returns os.ErrClosed. A process cannot join itself: that is an error at once. Nor will a child ever
-// see its parent's end, with which it ends itself: such a Join waits for ctx.
+// Join waits for the end: nil after exit code 0, *ExitError after any other, ctx's error if the process still
+// runs. It may be called again, from any goroutine; of a process that has ended it tells the same whatever
+// ctx is. After Close it returns os.ErrClosed. A process cannot join itself: that is an error at once. Nor
+// will a child ever see its parent's end, with which it ends itself: such a Join waits for ctx.
 func (p *Process) Join(ctx context.Context) error {
 	_, err := p.join(ctx)
 	return err
@@ -189,15 +191,15 @@ func (p *Process) join(ctx context.Context) (ended bool, err error) {
 // process and its parent it never is.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Interrupt sends SIGINT, which ends the context of a child. A child that has not got so far as to have one is told to
-// end it when it has, and so is one that ignores the signal because this program does, as jobs in the background do.
-// Interrupt returns at once, as Terminate and Kill do. All three do nothing if the process has ended, and return
-// os.ErrClosed after Close.
+// Interrupt sends SIGINT, which ends the context of a child. A child that has not got so far as to have one
+// is told to end it when it has, and so is one that ignores the signal because this program does, as jobs in
+// the background do. Interrupt returns at once, as Terminate and Kill do. All three do nothing if the process
+// has ended, and return os.ErrClosed after Close.
 func (p *Process) Interrupt() error { return p.signal(os.Interrupt) }
 
-// Terminate sends SIGTERM: the process ends at once, no deferred call runs, its own children end with it, and locks it
-// held say locks.ErrOwnerDied. (A process that was not started by Start, and a function that asks for the signal, may
-// do as they like.)
+// Terminate sends SIGTERM: the process ends at once, no deferred call runs, its own children end with it, and
+// locks it held say locks.ErrOwnerDied. (A process that was not started by Start, and a function that asks
+// for the signal, may do as they like.)
 func (p *Process) Terminate() error { return p.signal(syscall.SIGTERM) }
 
 // Kill sends SIGKILL: as Terminate, and nothing can be done against it.
@@ -223,8 +225,8 @@ func signalSelf(sig os.Signal) error {
 	return p.Signal(sig)
 }
 
-// signalParent sends a signal to the parent, and to nobody who got its number later: the process that was found is the
-// parent if this process is still its child.
+// signalParent sends a signal to the parent, and to nobody who got its number later: the process that was
+// found is the parent if this process is still its child.
 func signalParent(pid int, sig os.Signal) error {
 	p, err := os.FindProcess(pid)
 	if err != nil {
@@ -237,8 +239,8 @@ func signalParent(pid int, sig os.Signal) error {
 	return p.Signal(sig)
 }
 
-// Close forgets a process that has ended; it is an error while it runs. A process that has ended holds no resources
-// but memory, so Close may be left out. It may be called again.
+// Close forgets a process that has ended; it is an error while it runs. A process that has ended holds no
+// resources but memory, so Close may be left out. It may be called again.
 func (p *Process) Close() error {
 	if !p.ended() {
 		return fmt.Errorf("process: close %s (pid %d): it still runs", p.name, p.pid)
@@ -247,8 +249,8 @@ func (p *Process) Close() error {
 	return nil
 }
 
-// JoinAll joins all of ps and returns the failure of the one that ended first among those that failed. If one still
-// runs when ctx ends, or cannot be joined, the error is what Join says of that one.
+// JoinAll joins all of ps and returns the failure of the one that ended first among those that failed. If one
+// still runs when ctx ends, or cannot be joined, the error is what Join says of that one.
 func JoinAll(ctx context.Context, ps ...*Process) error {
 	var first error
 	var order uint64

@@ -207,8 +207,8 @@ func init() {
 	})
 }
 
-// TestIgnoringProgram: a program that was told to ignore SIGINT, as a job in the background is, has children that ignore
-// it too.
+// TestIgnoringProgram: a program that was told to ignore SIGINT, as a job in the background is, has children
+// that ignore it too.
 func TestIgnoringProgram(t *testing.T) {
 	if err := process.Run(t.Context(), ignoring, process.None{}); err != nil {
 		t.Error(err)
@@ -418,8 +418,8 @@ var babbles = process.Register("babbles", func(ctx context.Context, what string)
 	return nil
 })
 
-// TestFullSizeErrorNeedsNoReader: the largest message of a child fits into the socket, so a parent that is stopped does
-// not keep it from ending.
+// TestFullSizeErrorNeedsNoReader: the largest message of a child fits into the socket, so a parent that is
+// stopped does not keep it from ending.
 func TestFullSizeErrorNeedsNoReader(t *testing.T) {
 	ours, theirs, err := sys.ControlPair()
 	if err != nil {

@@ -126,7 +126,8 @@ func TestObjects(t *testing.T) {
 	}
 }
 
-// TestCloseOnExec: what a child inherited (files, control socket, two descriptors for each segment) goes no further.
+// TestCloseOnExec: what a child inherited (files, control socket, two descriptors for each segment) goes no
+// further.
 func TestCloseOnExec(t *testing.T) {
 	s, segments := newShared(t)
 	null, err := os.Open(os.DevNull)

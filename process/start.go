@@ -32,13 +32,13 @@ type Options struct {
 	// Stdin nil means /dev/null. A goroutine copies from a reader that is no *os.File; it may stay in a Read
 	// after the process has ended.
 	Stdin io.Reader
-	// Stdout and Stderr nil mean this process's (not /dev/null as in os/exec). To a writer that is no *os.File a
-	// goroutine copies until the process ends (what processes that it leaves behind write later is lost); Done waits
-	// for that. One writer for several processes must bear calls from several goroutines. A writer that returns
-	// an error is not called again, and the process finds its pipe broken.
+	// Stdout and Stderr nil mean this process's (not /dev/null as in os/exec). To a writer that is no
+	// *os.File a goroutine copies until the process ends (what processes that it leaves behind write later is
+	// lost); Done waits for that. One writer for several processes must bear calls from several goroutines. A
+	// writer that returns an error is not called again, and the process finds its pipe broken.
 	Stdout, Stderr io.Writer
-	// Prefix puts the name and a colon before each line of output. Lines are written whole, those longer than 64 KiB in
-	// parts.
+	// Prefix puts the name and a colon before each line of output. Lines are written whole, those longer than
+	// 64 KiB in parts.
 	Prefix bool
 	// Files are inherited as descriptors 3, 4, …; otherwise only what the argument needs is inherited.
 	// They remain the caller's, to close when Start has returned.
@@ -48,20 +48,22 @@ type Options struct {
 // defaultGrace is what Grace 0 means.
 const defaultGrace = 5 * time.Second
 
-// Start runs f(a) in a new process. The child's context ends when ctx does; a child that has not ended within the grace
-// after that (its own children included) is killed. When ctx has ended already nothing is started and its error returned. Shared objects in a
-// arrive usable; other data in a is copied twice on the way, so what is large belongs into a shared array or block. Start does not
-// wait for the child to read its argument, of which it has its own copy.
+// Start runs f(a) in a new process. The child's context ends when ctx does; a child that has not ended within
+// the grace after that (its own children included) is killed. When ctx has ended already nothing is started
+// and its error returned. Shared objects in a arrive usable; other data in a is copied twice on the way, so
+// what is large belongs into a shared array or block. Start does not wait for the child to read its argument,
+// of which it has its own copy.
 //
-// The error is ErrInit in a program that called neither Init nor Main, and errors.ErrUnsupported on systems other than
-// Linux; otherwise it is that of encoding the argument or of the operating system. The child does not exist then.
+// The error is ErrInit in a program that called neither Init nor Main, and errors.ErrUnsupported on systems
+// other than Linux; otherwise it is that of encoding the argument or of the operating system. The child does
+// not exist then.
 func Start[A any](ctx context.Context, f Func[A], a A, opts ...Options) (*Process, error) {
 	return start(ctx, f.function, &a, one(opts))
 }
 
-// Run starts one process for each argument and joins them all. When one fails the contexts of the others end; the
-// error is that of the first to fail, or of Start. Without arguments it starts nothing; a function that needs none is run with
-// one None.
+// Run starts one process for each argument and joins them all. When one fails the contexts of the others end;
+// the error is that of the first to fail, or of Start. Without arguments it starts nothing; a function that
+// needs none is run with one None.
 func Run[A any](ctx context.Context, f Func[A], as ...A) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -318,7 +320,8 @@ func (c *attended) attend(ctx context.Context, grace time.Duration, message []by
 	}()
 }
 
-// tell sends the call, and the cancellation when ctx ends. An error means that the child has ended, or is about to.
+// tell sends the call, and the cancellation when ctx ends. An error means that the child has ended, or is
+// about to.
 func (c *attended) tell(ctx context.Context, message []byte) {
 	var err error
 	defer func() {
@@ -344,7 +347,8 @@ func (c *attended) tell(ctx context.Context, message []byte) {
 	err = send(c.control.file, kindCancel, nil)
 }
 
-// interrupt sends SIGINT, or what has the same effect on a child that ignores it. The child is ready, and c.mu held.
+// interrupt sends SIGINT, or what has the same effect on a child that ignores it. The child is ready, and
+// c.mu held.
 func (c *attended) interrupt() error {
 	if !c.ignores {
 		return c.cmd.Process.Signal(os.Interrupt)

@@ -195,7 +195,8 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestOutputComplete: what the child wrote is there when it is done, though the writer is slower than the child's end.
+// TestOutputComplete: what the child wrote is there when it is done, though the writer is slower than the
+// child's end.
 func TestOutputComplete(t *testing.T) {
 	for _, size := range []int{50 << 10, 1 << 20} { // less and more than a pipe holds
 		text := strings.Repeat("0123456789abcdef", size/16)
@@ -232,8 +233,8 @@ func TestOutputComplete(t *testing.T) {
 	}
 }
 
-// TestOutputHeldOpen: a process that the child leaves behind keeps the pipe open; nobody waits for it, and what the
-// child itself wrote is there.
+// TestOutputHeldOpen: a process that the child leaves behind keeps the pipe open; nobody waits for it, and
+// what the child itself wrote is there.
 func TestOutputHeldOpen(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -300,7 +301,8 @@ func TestDescriptorLimit(t *testing.T) {
 	}
 }
 
-// TestManyChildren wants nothing to be left of children that ended in whatever way, and no thread for one that runs.
+// TestManyChildren wants nothing to be left of children that ended in whatever way, and no thread for one
+// that runs.
 func TestManyChildren(t *testing.T) {
 	join(t, start(t, nothing, process.None{})) // what is opened once is open now
 	before := openFiles()
@@ -429,7 +431,8 @@ func TestContext(t *testing.T) {
 		})
 	}
 	t.Run("stopped", func(t *testing.T) {
-		// A stopped child hears nothing; with a large argument its socket is full, and the parent's goroutine stuck.
+		// A stopped child hears nothing; with a large argument its socket is full, and the parent's goroutine
+		// stuck.
 		ctx, cancel := context.WithCancel(t.Context())
 		p, err := process.Start(ctx, sum, SumArgs{Data: make([]byte, 4<<20)}, process.Options{Grace: time.Millisecond})
 		if err != nil {

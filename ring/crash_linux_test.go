@@ -99,7 +99,8 @@ func consecutive(xs []uint64, first, last uint64) bool {
 	return uint64(len(xs)) == last-first+1
 }
 
-// A producer killed at any step has pushed a beginning of what it meant to, in order; the next one goes on after that.
+// A producer killed at any step has pushed a beginning of what it meant to, in order; the next one goes on
+// after that.
 func TestCrashPush(t *testing.T) {
 	for _, op := range []*proctest.Op[crashRing]{opPush, opMany, opCommit} {
 		proctest.Crash(t, op, crashRingOf(2), nil, func(t testing.TB, c crashRing, survived bool) {
@@ -126,8 +127,8 @@ func TestCrashPush(t *testing.T) {
 	}
 }
 
-// A consumer killed at any step has popped a beginning of what was there; the next one gets the rest, the item that was being
-// popped included.
+// A consumer killed at any step has popped a beginning of what was there; the next one gets the rest, the
+// item that was being popped included.
 func TestCrashPop(t *testing.T) {
 	for _, op := range []*proctest.Op[crashRing]{opPop, opAdvance} {
 		proctest.Crash(t, op, crashRingOf(5), nil, func(t testing.TB, c crashRing, survived bool) {

@@ -68,8 +68,8 @@ func (e *end) take() error {
 	if e.mine != 0 && e.claim.Load() == e.mine {
 		return nil
 	}
-	// Either the end was never this handle's, or another process has taken it over because this one has left (its segment
-	// was closed), though it goes on to use the ring.
+	// Either the end was never this handle's, or another process has taken it over because this one has left
+	// (its segment was closed), though it goes on to use the ring.
 	e.mine = 0
 	self := r.peers.Self()
 	if self == 0 || r.peers.Dead(self) {

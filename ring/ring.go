@@ -6,8 +6,8 @@ var (
 	// ErrBusy is returned when a living process, or another handle in this one, has the end of an SPSC that was
 	// asked for.
 	ErrBusy = errors.New("ring: end in use")
-	// ErrKind is returned by Open… when the memory holds no ring of that kind, or one of other items or of another
-	// format version.
+	// ErrKind is returned by Open… when the memory holds no ring of that kind, or one of other items or of
+	// another format version.
 	ErrKind = errors.New("ring: memory does not hold such a ring")
 	// ErrCorrupt is returned when shared bytes contradict themselves.
 	ErrCorrupt = errors.New("ring: corrupt")
@@ -19,7 +19,7 @@ type Peers interface {
 	// Self is this process's owner id, which no other process has or had. 0 is nobody: a process that may look
 	// but not own.
 	Self() uint32
-	// Dead reports whether the process with that id is known to be dead, so that it will never touch the ring again.
-	// A stopped one is not.
+	// Dead reports whether the process with that id is known to be dead, so that it will never touch the ring
+	// again. A stopped one is not.
 	Dead(id uint32) bool
 }

@@ -204,7 +204,8 @@ type leaver struct {
 func (p *leaver) Self() uint32        { return p.id }
 func (p *leaver) Dead(id uint32) bool { return p.left || id != p.id }
 
-// TestSPSCTakeOverBetween: while one process asks whether the owner is dead another takes the end over. That stands.
+// TestSPSCTakeOverBetween: while one process asks whether the owner is dead another takes the end over. That
+// stands.
 func TestSPSCTakeOverBetween(t *testing.T) {
 	mem := memory(t, ring.SPSCSize[uint64](8))
 	newSPSC[uint64](t, mem, 8, self(1)).TryPush(1)
@@ -222,8 +223,8 @@ func TestSPSCTakeOverBetween(t *testing.T) {
 	}
 }
 
-// TestSPSCOwnDeath: a process that has left (it closed its segment) and goes on to use its handle takes no end, and notices
-// that another has taken over the one it had when it next looks where the consumer is.
+// TestSPSCOwnDeath: a process that has left (it closed its segment) and goes on to use its handle takes no
+// end, and notices that another has taken over the one it had when it next looks where the consumer is.
 func TestSPSCOwnDeath(t *testing.T) {
 	mem := memory(t, ring.SPSCSize[uint64](8))
 	me := &leaver{id: 1}

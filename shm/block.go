@@ -4,8 +4,8 @@ import "runtime"
 
 // Block is plain memory in a segment, for people who build their own structures.
 //
-// Any goroutine of any process that has the segment may use the bytes; who writes them when is the users' agreement. A
-// process that is killed leaves them as they are. Bytes and Uint32 go on working after Close.
+// Any goroutine of any process that has the segment may use the bytes; who writes them when is the users'
+// agreement. A process that is killed leaves them as they are. Bytes and Uint32 go on working after Close.
 type Block struct{ Ref }
 
 var blockKind = Kind{Name: "block"}

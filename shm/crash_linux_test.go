@@ -82,7 +82,8 @@ func openOrNew(a crashArgs, n int) error {
 
 var opOpenOrNew = proctest.NewOp("shm/open-or-new", nil, func(ctx context.Context, a crashArgs) error { return openOrNew(a, 0) })
 
-// While one that makes an object is stopped, another makes or finds it; both have the same one, and so has who comes later.
+// While one that makes an object is stopped, another makes or finds it; both have the same one, and so has
+// who comes later.
 func TestCrashOpenOrNew(t *testing.T) {
 	stopped := func(t testing.TB, a crashArgs) { proctest.Must(t, openOrNew(a, 1)) }
 	proctest.Crash(t, opOpenOrNew, crashSegment, stopped, func(t testing.TB, a crashArgs, survived bool) {
@@ -134,7 +135,8 @@ func alive(t testing.TB, seg *shm.Segment, most int) {
 	}
 }
 
-// A process killed or stopped while it makes an object leaves all of it or nothing that can be seen, and others go on.
+// A process killed or stopped while it makes an object leaves all of it or nothing that can be seen, and
+// others go on.
 func TestCrashNew(t *testing.T) {
 	proctest.Crash(t, opNew, crashSegment, others, func(t testing.TB, a crashArgs, survived bool) {
 		if survived && !openWhole(t, a.B.Segment(), "whole") {

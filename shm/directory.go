@@ -65,8 +65,8 @@ func (h heap) lookup(name string) (uint64, error) {
 	return h.find(h.bucket(bucketOf(name)).Load(), name)
 }
 
-// link enters the object at off under name, which it bears. It returns the offset of another object of that name if
-// there is one.
+// link enters the object at off under name, which it bears. It returns the offset of another object of that
+// name if there is one.
 func (h heap) link(off uint64, name string) (other uint64, err error) {
 	b := h.bucket(bucketOf(name))
 	for {

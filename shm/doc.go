@@ -1,20 +1,21 @@
 // Package shm gives segments of shared memory and the typed, named objects that live in them.
 //
-// A segment is memory that several processes map, with an allocator, a directory of names and a table of the processes that
-// have it. [Anonymous] makes one without a name: children get it through the objects in their arguments (package
-// process). Objects (locks, values, arrays, blocks) are made by the packages that know their kind.
+// A segment is memory that several processes map, with an allocator, a directory of names and a table of the
+// processes that have it. [Anonymous] makes one without a name: children get it through the objects in their
+// arguments (package process). Objects (locks, values, arrays, blocks) are made by the packages that know
+// their kind.
 //
-// All of it is lock-free: a process that is killed or stopped at any instruction holds nobody up here and harms nothing. What a kill
-// can leave is one block of the heap that nobody has, if it falls between taking the memory of a new object and
-// finishing it.
+// All of it is lock-free: a process that is killed or stopped at any instruction holds nobody up here and
+// harms nothing. What a kill can leave is one block of the heap that nobody has, if it falls between taking
+// the memory of a new object and finishing it.
 //
-// Linux only at present (3.17; /proc must be mounted where segments are made); elsewhere the constructors return errors.ErrUnsupported, and
-// so they do on big-endian machines.
+// Linux only at present (3.17; /proc must be mounted where segments are made); elsewhere the constructors
+// return errors.ErrUnsupported, and so they do on big-endian machines.
 //
 // # Layout
 //
-// All numbers are little-endian; docs/LAYOUT.md has the same for other languages, with the protocols. "creator" writes
-// before the segment, or the object, can be seen by others.
+// All numbers are little-endian; docs/LAYOUT.md has the same for other languages, with the protocols.
+// "creator" writes before the segment, or the object, can be seen by others.
 //
 //	segment
 //	0       8       magic "SHOAL" ff 0d 0a    creator

@@ -29,8 +29,8 @@ const (
 // magic starts every segment. The line ends and the byte above 127 show a copy in text mode.
 var magic = [8]byte{'S', 'H', 'O', 'A', 'L', 0xff, '\r', '\n'}
 
-// header is the first page of a segment. What is not atomic is written before the segment is visible to anybody and never
-// again.
+// header is the first page of a segment. What is not atomic is written before the segment is visible to
+// anybody and never again.
 type header struct {
 	_          structs.HostLayout
 	Magic      [8]byte
@@ -81,8 +81,8 @@ type slot struct {
 // object is the header of a block; the payload follows it, then the name and the type's name.
 type object struct {
 	_ structs.HostLayout
-	// Claim is owner<<32 | units: who laid the block and how long it is. 0 where no block was laid yet; then never 0
-	// again and never changed.
+	// Claim is owner<<32 | units: who laid the block and how long it is. 0 where no block was laid yet; then
+	// never 0 again and never changed.
 	Claim atomic.Uint64
 	// State is owner<<32 | generation<<4 | state.
 	State atomic.Uint64
@@ -100,8 +100,8 @@ type object struct {
 	CreatorPid uint32
 	Limbo      uint64 // reserved: offset of the record of who still has a freed object open
 
-	// Where the payload has words that name owners, for whoever sweeps up after a dead process: Count words, the first at
-	// payload offset At, Stride bytes apart; Class tells their protocol (1: package robust).
+	// Where the payload has words that name owners, for whoever sweeps up after a dead process: Count words,
+	// the first at payload offset At, Stride bytes apart; Class tells their protocol (1: package robust).
 	Owners ownerWords
 	_      [objectHead - 96]byte
 }

@@ -16,7 +16,8 @@ type Handle struct {
 	Generation uint32
 }
 
-// MarshalText implements encoding.TextMarshaler: the UUID, the offset and the generation in hexadecimal, with "-" between them.
+// MarshalText implements encoding.TextMarshaler: the UUID, the offset and the generation in hexadecimal, with
+// "-" between them.
 func (h Handle) MarshalText() ([]byte, error) {
 	return fmt.Appendf(nil, "%x-%x-%x", h.Segment, h.Offset, h.Generation), nil
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
-// The heap is a row of blocks from heapAt to Top. Blocks are laid at the end, never moved, split or merged, so an offset
-// that once was the start of a block always is.
+// The heap is a row of blocks from heapAt to Top. Blocks are laid at the end, never moved, split or merged,
+// so an offset that once was the start of a block always is.
 //
 //	lay      Claim of the block at Top: 0 -> owner<<32 | units    one compare-and-swap takes and names
 //	advance  Top: t -> t + size of the block at t                 by anybody who finds the block at Top laid
@@ -21,21 +21,22 @@ import (
 //	link     bucket of the directory: h -> the object, whose Next is h
 //	give up  State: {NEW} -> {FREE, generation}                   the name was taken meanwhile
 //
-// An object with a name exists from the moment it is linked: whoever meets it there publishes it, if its maker has not
-// yet. Nobody waits for anybody: laying, opening and naming are lock-free, and a process stopped or killed at any
-// point delays nobody. A kill leaves, between lay and publish (or link), one block that nobody has, in state NEW with a dead owner
-// in its Claim; at any other point nothing.
+// An object with a name exists from the moment it is linked: whoever meets it there publishes it, if its
+// maker has not yet. Nobody waits for anybody: laying, opening and naming are lock-free, and a process
+// stopped or killed at any point delays nobody. A kill leaves, between lay and publish (or link), one block
+// that nobody has, in state NEW with a dead owner in its Claim; at any other point nothing.
 //
-// Memory is touched only below Committed, which is raised after the memory was reserved, so that a full memory file
-// system is an error here and not a fault there. Fresh memory is zero.
+// Memory is touched only below Committed, which is raised after the memory was reserved, so that a full
+// memory file system is an error here and not a fault there. Fresh memory is zero.
 const (
 	stateNew  = 0
 	stateLive = 1
 	stateFree = 2
 	stateMask = 1<<4 - 1
 
-	// commitLeast is how much is reserved at once at least, a hundredth of a millisecond of work; commitMost at most: some
-	// kernels undo a reservation that a signal interrupts, and a large one would never come to its end.
+	// commitLeast is how much is reserved at once at least, a hundredth of a millisecond of work; commitMost
+	// at most: some kernels undo a reservation that a signal interrupts, and a large one would never come to
+	// its end.
 	commitLeast = 64 << 10
 	commitMost  = 4 << 20
 )
@@ -139,8 +140,8 @@ func (h heap) after(off, c uint64) (uint64, error) {
 	return off + units*unit, nil
 }
 
-// block checks that an object may begin at off and returns it with the size of what follows its header. Only what lies
-// inside the heap is touched.
+// block checks that an object may begin at off and returns it with the size of what follows its header. Only
+// what lies inside the heap is touched.
 func (h heap) block(off uint64) (*object, uint64, error) {
 	top, err := h.top()
 	if err != nil {
@@ -160,8 +161,8 @@ func (h heap) block(off uint64) (*object, uint64, error) {
 	return o, end - off - objectHead, nil
 }
 
-// blocks calls f with each block, its offset and the size of what follows its header, in the order of their memory, until f
-// returns false or something contradicts itself.
+// blocks calls f with each block, its offset and the size of what follows its header, in the order of their
+// memory, until f returns false or something contradicts itself.
 func (h heap) blocks(f func(off uint64, o *object, room uint64) bool) {
 	top, err := h.top()
 	if err != nil {

@@ -23,8 +23,8 @@ func dup(t *testing.T, f *os.File) *os.File {
 	return os.NewFile(uintptr(fd), f.Name())
 }
 
-// A parent that is stopped between starting a child and closing its copy of the child's descriptor does not keep the child
-// alive once that has begun to run.
+// A parent that is stopped between starting a child and closing its copy of the child's descriptor does not
+// keep the child alive once that has begun to run.
 func TestParentStoppedBeforeSent(t *testing.T) {
 	seg := proctest.Segment(t, 0)
 	gift, err := seg.Prepare()

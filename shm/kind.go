@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,16 +13,17 @@ import (
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
-// Kind describes a kind of object to those who build one: its functions make and find objects of that kind and attach a Ref
-// to them. The types of packages locks, value and array are built with it, and others can be.
+// Kind describes a kind of object to those who build one: its functions make and find objects of that kind
+// and attach a Ref to them. The types of packages locks, value and array are built with it, and others can
+// be.
 type Kind struct {
 	Name string // at most 8 bytes of ASCII: "lock"
 	Hash uint64 // of the element type (layout.Hash), 0 if the kind has none; must be equal to open
 	Type string // the element type's name, for people
 	Code byte   // Python's type code of the element, or 0
 	Min  int    // the least size; a smaller object is ErrCorrupt to open
-	// Guarded says that the payload begins with an owner word (package robust), so that the object can be opened as a
-	// lock too.
+	// Guarded says that the payload begins with an owner word (package robust), so that the object can be
+	// opened as a lock too.
 	Guarded bool
 	// AnyGuarded opens every object that is Guarded, whatever its kind.
 	AnyGuarded bool
@@ -32,8 +34,9 @@ var robustWord = ownerWords{Count: 1, Class: 1}
 
 const maxTypeName = 500
 
-// New makes an object of size bytes under a name of at most 200 bytes of UTF-8 ("" is none), attaches r to it and returns its memory. init fills the memory, which is zeroed, before anybody
-// else can see it. The errors are fs.ErrExist if the name is taken, ErrNoSpace, ErrCorrupt, os.ErrClosed and init's.
+// New makes an object of size bytes under a name of at most 200 bytes of UTF-8 ("" is none), attaches r to it
+// and returns its memory. init fills the memory, which is zeroed, before anybody else can see it. The errors
+// are fs.ErrExist if the name is taken, ErrNoSpace, ErrCorrupt, os.ErrClosed and init's.
 func (k Kind) New(r *Ref, seg *Segment, name string, size int, init func(mem []byte) error) ([]byte, error) {
 	off, err := uint64(0), r.unused()
 	if err == nil {
@@ -48,8 +51,8 @@ func (k Kind) New(r *Ref, seg *Segment, name string, size int, init func(mem []b
 	return r.mem, nil
 }
 
-// Open finds the object name, attaches r to it and returns its memory. The errors are fs.ErrNotExist, ErrKind, ErrCorrupt
-// and os.ErrClosed.
+// Open finds the object name, attaches r to it and returns its memory. The errors are fs.ErrNotExist,
+// ErrKind, ErrCorrupt and os.ErrClosed.
 func (k Kind) Open(r *Ref, seg *Segment, name string) ([]byte, error) {
 	err := k.open(r, seg, name)
 	if err != nil {
@@ -73,9 +76,9 @@ func (k Kind) OpenOrNew(r *Ref, seg *Segment, name string, size int, init func(m
 	}
 }
 
-// Unmarshal attaches r to the object whose handle data is (see Ref.MarshalBinary) and returns its memory. The segment is
-// found among those that this process has and those that its parent handed over. The errors are ErrUnreachable,
-// ErrStale, ErrKind and ErrCorrupt.
+// Unmarshal attaches r to the object whose handle data is (see Ref.MarshalBinary) and returns its memory. The
+// segment is found among those that this process has and those that its parent handed over. The errors are
+// ErrUnreachable, ErrStale, ErrKind and ErrCorrupt.
 func (k Kind) Unmarshal(r *Ref, data []byte) ([]byte, error) {
 	var h Handle
 	if err := h.UnmarshalBinary(data); err != nil {
@@ -104,12 +107,12 @@ func (k Kind) make(seg *Segment, name string, size int, init func(mem []byte) er
 	if err := checkName(name); err != nil {
 		return 0, err
 	}
-	if size < 0 {
-		return 0, fmt.Errorf("%w: size %d", os.ErrInvalid, size)
+	if size < 0 || len(k.Name) > len(object{}.Kind) {
+		return 0, fmt.Errorf("%w: size %d, kind %q", os.ErrInvalid, size, k.Name)
 	}
 	if name != "" { // before memory is spent
 		if off, err := seg.lookup(name); off != 0 || err != nil {
-			return 0, cmpErr(err, fs.ErrExist)
+			return 0, cmp.Or(err, fs.ErrExist)
 		}
 	}
 	typ := k.Type[:min(len(k.Type), maxTypeName)]
@@ -140,7 +143,7 @@ func (k Kind) make(seg *Segment, name string, size int, init func(mem []byte) er
 	if name != "" {
 		if other, err := seg.link(off, name); other != 0 || err != nil {
 			o.giveUp()
-			return 0, cmpErr(err, fs.ErrExist)
+			return 0, cmp.Or(err, fs.ErrExist)
 		}
 	}
 	o.publish()
@@ -161,14 +164,6 @@ type initError struct{ error }
 
 func (e initError) Unwrap() error { return e.error }
 
-// cmpErr is err, or other if err is nil.
-func cmpErr(err, other error) error {
-	if err != nil {
-		return err
-	}
-	return other
-}
-
 func (k Kind) open(r *Ref, seg *Segment, name string) error {
 	defer runtime.KeepAlive(seg)
 	if seg.closed.Load() {
@@ -182,7 +177,7 @@ func (k Kind) open(r *Ref, seg *Segment, name string) error {
 	}
 	off, err := seg.lookup(name)
 	if off == 0 || err != nil {
-		return cmpErr(err, fs.ErrNotExist)
+		return cmp.Or(err, fs.ErrNotExist)
 	}
 	return k.attach(r, seg, off, nil)
 }

@@ -29,24 +29,26 @@ import (
 //	leave   {g, LIVE}      -> {g, DEAD}        by the holder, before it unlocks
 //	free    {g, DEAD}      -> {g, FREE}        by anybody, after what g held was swept
 //
-// Each owner id has two bytes of its own, at lockBase + 2*id, and only the one process that won the claim of a generation
-// (and the child that it did so for) ever locks them. A claimer that is stopped between claim and prove, and expires meanwhile,
-// locks a byte that nobody else will ask for, fails to prove, unlocks it and starts again: at no time does it make a
-// dead participant look alive. (With one byte for a slot, a claimer that locks it just after its holder died makes the
-// dead holder look alive for as long as it is stopped there.)
+// Each owner id has two bytes of its own, at lockBase + 2*id, and only the one process that won the claim of
+// a generation (and the child that it did so for) ever locks them. A claimer that is stopped between claim
+// and prove, and expires meanwhile, locks a byte that nobody else will ask for, fails to prove, unlocks it
+// and starts again: at no time does it make a dead participant look alive. (With one byte for a slot, a
+// claimer that locks it just after its holder died makes the dead holder look alive for as long as it is
+// stopped there.)
 //
-// The second byte is for a child whose participant its parent prepared. The description with the lock of the first byte is the
-// parent's too until that closes its copy, and a parent can be stopped before it does. So the child locks the second
-// byte through a description of its own, and then unlocks the first (which does so for both). One question asks for both
-// bytes, and one of them is locked throughout.
+// The second byte is for a child whose participant its parent prepared. The description with the lock of the
+// first byte is the parent's too until that closes its copy, and a parent can be stopped before it does. So
+// the child locks the second byte through a description of its own, and then unlocks the first (which does so
+// for both). One question asks for both bytes, and one of them is locked throughout.
 //
-// What a kill leaves: before claim nothing; between claim and prove a CLAIMED slot without a lock, which expires when
-// slots are short; after prove a LIVE slot without a lock, which is dead to everybody who asks.
+// What a kill leaves: before claim nothing; between claim and prove a CLAIMED slot without a lock, which
+// expires when slots are short; after prove a LIVE slot without a lock, which is dead to everybody who asks.
 //
-// What a stop holds up: nothing, with two exceptions. A parent that is stopped just after it started a child keeps that child's
-// participant alive until the child has begun to run (or, where the child finds no /proc, until the parent goes on). And a
-// child forked by os/exec has copies of its parent's descriptors until it executes its program: if it is stopped in
-// that moment, and the parent killed, the parent seems to live for as long.
+// What a stop holds up: nothing, with two exceptions. A parent that is stopped just after it started a child
+// keeps that child's participant alive until the child has begun to run (or, where the child finds no /proc,
+// until the parent goes on). And a child forked by os/exec has copies of its parent's descriptors until it
+// executes its program: if it is stopped in that moment, and the parent killed, the parent seems to live for
+// as long.
 //
 // Claiming is lock-free while there are slots that were never used, and obstruction-free when they are short.
 const (
@@ -128,7 +130,8 @@ func (m memory) introduce(id uint32, pid int, space uint64) {
 	s.Who.Store(uint64(id)<<32 | uint64(uint32(pid)))
 }
 
-// takeOver moves the life of id from a description that the parent may have too to one that only this process has.
+// takeOver moves the life of id from a description that the parent may have too to one that only this process
+// has.
 func takeOver(id uint32, file, inherited *os.File) (*os.File, error) {
 	own, err := sys.Reopen(file)
 	if err != nil {
@@ -151,8 +154,8 @@ func takeOver(id uint32, file, inherited *os.File) (*os.File, error) {
 	return own, nil
 }
 
-// freeSlot finds a slot to claim: one that was never used while there are any, else the one that was freed first, so that an
-// owner id comes back as late as possible.
+// freeSlot finds a slot to claim: one that was never used while there are any, else the one that was freed
+// first, so that an owner id comes back as late as possible.
 func (m memory) freeSlot(file *os.File) (i, word uint32, err error) {
 	h := m.header()
 	for {
@@ -196,8 +199,8 @@ func (m memory) freeSlot(file *os.File) (i, word uint32, err error) {
 
 // freeDead makes the slots of the dead available again.
 //
-// There is nothing to sweep before: each word that can name an owner so far is repaired by who next needs it, and the
-// generation in it tells that its owner is gone, until 2^20 later participants had the same slot.
+// There is nothing to sweep before: each word that can name an owner so far is repaired by who next needs it,
+// and the generation in it tells that its owner is gone, until 2^20 later participants had the same slot.
 func (m memory) freeDead(file *os.File) {
 	for i := range uint32(slotCount) {
 		s := m.slot(i)
@@ -261,7 +264,8 @@ func (m memory) knownDead(id uint32) bool {
 	return w != id&^slotMask|slotLive
 }
 
-// dead is knownDead, and asks the kernel when memory says that id lives. file is a description that has no lock of its own.
+// dead is knownDead, and asks the kernel when memory says that id lives. file is a description that has no
+// lock of its own.
 func (m memory) dead(id uint32, file *os.File) bool {
 	if m.knownDead(id) {
 		return true

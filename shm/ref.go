@@ -22,8 +22,8 @@ type Object interface {
 	encoding.BinaryUnmarshaler
 }
 
-// Ref is a process's handle of an object: the part that all kinds have in common. A type that stands for a kind of
-// object embeds it, is made by Kind, and adds UnmarshalBinary. It must not be copied.
+// Ref is a process's handle of an object: the part that all kinds have in common. A type that stands for a
+// kind of object embeds it, is made by Kind, and adds UnmarshalBinary. It must not be copied.
 type Ref struct {
 	_    noCopy
 	shut uint32 // 0, or shut once the handle is closed; atomic
@@ -34,11 +34,12 @@ type Ref struct {
 	name string
 }
 
-// shut is a bit that no state word of this module has, so that a fast path that compares a word with a value into which the
-// handle's flag was mixed fails once the handle is closed, at the price of a load.
+// shut is a bit that no state word of this module has, so that a fast path that compares a word with a value
+// into which the handle's flag was mixed fails once the handle is closed, at the price of a load.
 const shut = 1 << 4
 
-// ShutFlag is the flag of r for such fast paths: 0, or 16 once r is closed. It is valid for as long as r is reachable.
+// ShutFlag is the flag of r for such fast paths: 0, or 16 once r is closed. It is valid for as long as r is
+// reachable.
 func ShutFlag(r *Ref) *uint32 { return &r.shut }
 
 type noCopy struct{}
@@ -87,8 +88,8 @@ func (r *Ref) Name() string { return r.name }
 // Closed reports whether this handle, or its segment, was closed in this process.
 func (r *Ref) Closed() bool { return atomic.LoadUint32(&r.shut) != 0 }
 
-// Close detaches this handle: its waiting calls return os.ErrClosed, so do later ones. The object, what this process
-// holds of it, and other handles are not affected. It may be called again.
+// Close detaches this handle: its waiting calls return os.ErrClosed, so do later ones. The object, what this
+// process holds of it, and other handles are not affected. It may be called again.
 func (r *Ref) Close() error {
 	if r.seg == nil || atomic.SwapUint32(&r.shut, shut) != 0 {
 		return nil

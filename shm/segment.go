@@ -33,11 +33,11 @@ const minSize = heapAt + 64<<10
 
 // Segment is one mapped segment. All methods may be called from any goroutine.
 //
-// A segment has room for 4,096 participants (processes) at a time; one more is ErrNoSpace. Children get a segment by getting an
-// object that lies in it, whose Segment method gives the segment there.
+// A segment has room for 4,096 participants (processes) at a time; one more is ErrNoSpace. Children get a
+// segment by getting an object that lies in it, whose Segment method gives the segment there.
 //
-// The memory stays mapped until the Segment and all handles of objects in it are unreachable, so that a call that Close overtakes
-// finds what it works on.
+// The memory stays mapped until the Segment and all handles of objects in it are unreachable, so that a call
+// that Close overtakes finds what it works on.
 type Segment struct {
 	heap
 	uuid   inherit.UUID
@@ -71,12 +71,13 @@ func (r *resources) release() {
 	r.mem.Unmap()
 }
 
-// Anonymous makes a segment without a name; children get it through the objects they are given. When the last process
-// that has it ends, however it ends, it is gone. Nobody can shrink it under a user's feet.
+// Anonymous makes a segment without a name; children get it through the objects they are given. When the last
+// process that has it ends, however it ends, it is gone. Nobody can shrink it under a user's feet.
 //
-// size is in bytes and a ceiling: it includes about half a MiB of tables, and memory is reserved as objects are made.
-// 0 means DefaultSize; what is too small for the tables is raised. The errors are ErrNoSpace, errors.ErrUnsupported on other systems than
-// Linux, and those of the system, for instance when /proc is not mounted.
+// size is in bytes and a ceiling: it includes about half a MiB of tables, and memory is reserved as objects
+// are made. 0 means DefaultSize; what is too small for the tables is raised. The errors are ErrNoSpace,
+// errors.ErrUnsupported on other systems than Linux, and those of the system, for instance when /proc is not
+// mounted.
 func Anonymous(size int) (*Segment, error) {
 	s, err := anonymous(size)
 	if err != nil {
@@ -149,8 +150,8 @@ func create(f *os.File, size int) (*Segment, error) {
 	return enter(&resources{mem: mem, memory: f, alive: alive, id: id}, h.UUID), nil
 }
 
-// mapFile maps size bytes of f. Mappings of closed segments go when the garbage collector finds that nobody uses them; if there is no
-// address space left it is asked to look now.
+// mapFile maps size bytes of f. Mappings of closed segments go when the garbage collector finds that nobody
+// uses them; if there is no address space left it is asked to look now.
 func mapFile(f *os.File, size int) (mmap.MMap, error) {
 	for pause := time.Millisecond; ; pause *= 2 {
 		mem, err := mmap.MapRegion(f, size, mmap.RDWR, 0, 0)
@@ -232,8 +233,9 @@ func enter(r *resources, uuid inherit.UUID) *Segment {
 	return s
 }
 
-// Close detaches this process: waiting calls return os.ErrClosed, so do later ones, of all handles in the segment. What this process
-// still holds there (locks, ends of rings) counts as held by a dead process from now on. It may be called again.
+// Close detaches this process: waiting calls return os.ErrClosed, so do later ones, of all handles in the
+// segment. What this process still holds there (locks, ends of rings) counts as held by a dead process from
+// now on. It may be called again.
 func (s *Segment) Close() error {
 	if s.closed.Swap(true) {
 		return nil
@@ -254,8 +256,9 @@ func (s *Segment) Close() error {
 	return err
 }
 
-// expose makes sure that what this process holds now, and may still be writing when others take it for dead, is not
-// passed over as whole. Who takes an owner word with WHOLE looks at its handle again, which was closed before.
+// expose makes sure that what this process holds now, and may still be writing when others take it for dead,
+// is not passed over as whole. Who takes an owner word with WHOLE looks at its handle again, which was closed
+// before.
 func (s *Segment) expose() {
 	s.blocks(func(off uint64, o *object, room uint64) bool {
 		if o.Owners == robustWord && room >= robust.Size {
@@ -265,8 +268,8 @@ func (s *Segment) expose() {
 	})
 }
 
-// Prepare readies a participant of s for a child that is about to be started: see package inherit. It is for package
-// process.
+// Prepare readies a participant of s for a child that is about to be started: see package inherit. It is for
+// package process.
 func (s *Segment) Prepare() (*inherit.Gift, error) {
 	defer runtime.KeepAlive(s)
 	if s.closed.Load() {
@@ -306,9 +309,10 @@ func (s *Segment) Name() string { return "" }
 // Self is this process's owner id in the segment: locks name their holder and rings their ends by it. Never 0.
 func (s *Segment) Self() uint32 { return s.self }
 
-// Dead reports whether participant id is dead: its process ended, however that happened, or left the segment. It asks the
-// kernel (some tenths of a microsecond) unless the death was noticed before. Nobody (0) and ids that were never given out are dead.
-// A stopped process is not dead. After Close only the deaths that others noticed are known.
+// Dead reports whether participant id is dead: its process ended, however that happened, or left the segment.
+// It asks the kernel (some tenths of a microsecond) unless the death was noticed before. Nobody (0) and ids
+// that were never given out are dead. A stopped process is not dead. After Close only the deaths that others
+// noticed are known.
 func (s *Segment) Dead(id uint32) bool {
 	d := s.dead(id, s.file)
 	runtime.KeepAlive(s)
@@ -372,7 +376,8 @@ func (s *Segment) Info() Info {
 	return in
 }
 
-// Participants lists the processes that have the segment mapped, the dead ones that nobody has tidied up included.
+// Participants lists the processes that have the segment mapped, the dead ones that nobody has tidied up
+// included.
 func (s *Segment) Participants() []Participant {
 	defer runtime.KeepAlive(s)
 	var ps []Participant

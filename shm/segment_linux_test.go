@@ -372,8 +372,8 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// Segments and handles that nobody closes go when they are unreachable; the package's TestMain looks for what is left of
-// their mappings and descriptors.
+// Segments and handles that nobody closes go when they are unreachable; the package's TestMain looks for what
+// is left of their mappings and descriptors.
 func TestForgotten(t *testing.T) {
 	for range 300 {
 		seg, err := shm.Anonymous(1)

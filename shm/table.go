@@ -10,8 +10,9 @@ import (
 	"github.com/shoal-ipc/shoal/internal/inherit"
 )
 
-// table has the segments that this process has mapped: a handle that arrives finds its segment here, so that a process maps
-// a segment, and takes part in it, once. An entry goes when the Segment is closed or unreachable.
+// table has the segments that this process has mapped: a handle that arrives finds its segment here, so that
+// a process maps a segment, and takes part in it, once. An entry goes when the Segment is closed or
+// unreachable.
 var table segments
 
 type segments struct {
@@ -53,7 +54,8 @@ func (t *segments) remove(s *Segment) {
 	}
 }
 
-// resolve finds the segment with that UUID: among those that are mapped, then among those that the parent handed over.
+// resolve finds the segment with that UUID: among those that are mapped, then among those that the parent
+// handed over.
 func (t *segments) resolve(id inherit.UUID) (*Segment, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

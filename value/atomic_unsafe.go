@@ -21,8 +21,9 @@ type Integer interface {
 // Atomic is an integer without a lock. It is a type of its own because an Add between the read and the write
 // of somebody's Update would be lost.
 //
-// All methods may be called from any goroutine of any process; they are sync/atomic's, between processes too, wait-free, and each is one
-// instruction that a killed process has done or not done. They panic with os.ErrClosed after Close.
+// All methods may be called from any goroutine of any process; they are sync/atomic's, between processes too,
+// wait-free, and each is one instruction that a killed process has done or not done. They panic with
+// os.ErrClosed after Close.
 type Atomic[T Integer] struct {
 	shm.Ref
 	p    unsafe.Pointer // *uint32 or *uint64, by the size of T

@@ -29,8 +29,8 @@ var (
 	})
 )
 
-// A process killed at any step of a change leaves the old value or the new one, and others go on without noticing; one that
-// survives has made the change.
+// A process killed at any step of a change leaves the old value or the new one, and others go on without
+// noticing; one that survives has made the change.
 func TestCrashChange(t *testing.T) {
 	for _, op := range []*proctest.Op[crashArgs]{opSet, opUpdate} {
 		proctest.Crash(t, op, crashValue, func(t testing.TB, a crashArgs) {

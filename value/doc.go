@@ -1,5 +1,5 @@
-// Package value keeps one value of a fixed-size type in shared memory: behind a lock ([Value]), or as an integer with
-// atomic operations ([Atomic]).
+// Package value keeps one value of a fixed-size type in shared memory: behind a lock ([Value]), or as an
+// integer with atomic operations ([Atomic]).
 //
 // # Layout
 //

@@ -20,9 +20,9 @@ type Options struct {
 	Unlocked bool        // no lock: Get, Set and Update are as unsynchronised as Load and Store
 }
 
-// Value is a T behind a lock. T has a fixed size and no pointers (int and uint are allowed). A process killed in Get, Set or
-// Update leaves the old value or the new one, never half of it, so its death is passed over; a death while holding
-// Mutex() is locks.ErrOwnerDied until Mutex().Recover.
+// Value is a T behind a lock. T has a fixed size and no pointers (int and uint are allowed). A process killed
+// in Get, Set or Update leaves the old value or the new one, never half of it, so its death is passed over; a
+// death while holding Mutex() is locks.ErrOwnerDied until Mutex().Recover.
 //
 // All methods may be called from any goroutine of any process. Get, Set and Update have the progress and the
 // happens-before edges of locks.Lock; they must not be called while holding Mutex(), or from Update's function.
@@ -131,8 +131,8 @@ func (v *Value[T]) Set(ctx context.Context, x T) error {
 	return v.g.Unlock(robust.Whole)
 }
 
-// Update lets f change a copy of the value under its lock, and stores it unless f returns an error, panics or ends its
-// goroutine. The errors are f's and those of locks.Lock.Acquire.
+// Update lets f change a copy of the value under its lock, and stores it unless f returns an error, panics or
+// ends its goroutine. The errors are f's and those of locks.Lock.Acquire.
 func (v *Value[T]) Update(ctx context.Context, f func(x *T) error) (err error) {
 	defer runtime.KeepAlive(v)
 	if err := v.g.Lock(ctx, robust.Whole); err != nil {
@@ -151,15 +151,16 @@ func (v *Value[T]) Update(ctx context.Context, f func(x *T) error) (err error) {
 	return nil
 }
 
-// Load reads without taking the lock: for callers who hold it, or need none. What it returns may be a mixture if others store
-// twice meanwhile. It panics with os.ErrClosed after Close.
+// Load reads without taking the lock: for callers who hold it, or need none. What it returns may be a mixture
+// if others store twice meanwhile. It panics with os.ErrClosed after Close.
 func (v *Value[T]) Load() T {
 	defer runtime.KeepAlive(v)
 	v.mustBeOpen()
 	return v.load()
 }
 
-// Store writes without taking the lock: for callers who hold it, or need none. It panics with os.ErrClosed after Close.
+// Store writes without taking the lock: for callers who hold it, or need none. It panics with os.ErrClosed
+// after Close.
 func (v *Value[T]) Store(x T) {
 	defer runtime.KeepAlive(v)
 	v.mustBeOpen()
@@ -174,15 +175,16 @@ func (v *Value[T]) load() T {
 	return x
 }
 
-// Close detaches this handle: its waiting calls return os.ErrClosed, so do later ones. The object, its lock and other handles are
-// not affected. It may be called again.
+// Close detaches this handle: its waiting calls return os.ErrClosed, so do later ones. The object, its lock
+// and other handles are not affected. It may be called again.
 func (v *Value[T]) Close() error {
 	defer runtime.KeepAlive(v)
 	return v.g.Close()
 }
 
-// Mutex is the value's lock, nil when Unlocked: the handle that was given, or one of its own, which Close of the value does not
-// close. It panics with os.ErrClosed when it is first asked for after the segment's Close. While holding it use Load and Store; Get and Set would wait for ever.
+// Mutex is the value's lock, nil when Unlocked: the handle that was given, or one of its own, which Close of
+// the value does not close. It panics with os.ErrClosed when it is first asked for after the segment's Close.
+// While holding it use Load and Store; Get and Set would wait for ever.
 func (v *Value[T]) Mutex() locks.Mutex { return v.g.Mutex() }
 
 func (v *Value[T]) mustBeOpen() {

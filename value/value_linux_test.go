@@ -202,8 +202,8 @@ var updateOnce = proctest.NewRole("update-once", func(ctx context.Context, c *pr
 	return a.Pair.Set(ctx, pair{7, 7})
 })
 
-// A process that leaves the segment in the middle of an update has died with it half done: others are told, and not let in
-// beside it.
+// A process that leaves the segment in the middle of an update has died with it half done: others are told,
+// and not let in beside it.
 func TestSegmentClosedInUpdate(t *testing.T) {
 	a := newWork(t, 1)
 	p := updateOnce.Start(t, a)

@@ -80,8 +80,8 @@ func demoCommand() *cobra.Command {
 	return c
 }
 
-// progressBar returns a function for demo.Options.Progress that draws a bar on standard error, and one that takes it
-// away. If standard error is no terminal, the first is nil and the second does nothing.
+// progressBar returns a function for demo.Options.Progress that draws a bar on standard error, and one that
+// takes it away. If standard error is no terminal, the first is nil and the second does nothing.
 func progressBar() (progress func(done, total int64), clear func()) {
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
 		return nil, func() {}

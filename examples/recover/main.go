@@ -1,4 +1,5 @@
-// A worker is killed in the middle of a transfer; the next one to want the lock learns of it and repairs the books.
+// A worker is killed in the middle of a transfer; the next one to want the lock learns of it and repairs the
+// books.
 package main
 
 import (

@@ -2,12 +2,13 @@ package atomics
 
 import "sync/atomic"
 
-// Pos is a 64-bit position that one side writes and the other reads. Its size and alignment are 8 on every architecture.
+// Pos is a 64-bit position that one side writes and the other reads. Its size and alignment are 8 on every
+// architecture.
 //
-// Publish is a release store: whatever the publisher wrote before it is seen by everybody who loads the new position. It is
-// no full barrier: a load that follows it may be done before it is visible, so a publisher that must then look at a
-// sleeper's flag needs a barrier of its own. sync/atomic's Store is a full barrier on amd64 (XCHG), which costs ten times
-// as much as the rest of a ring's push.
+// Publish is a release store: whatever the publisher wrote before it is seen by everybody who loads the new
+// position. It is no full barrier: a load that follows it may be done before it is visible, so a publisher
+// that must then look at a sleeper's flag needs a barrier of its own. sync/atomic's Store is a full barrier
+// on amd64 (XCHG), which costs ten times as much as the rest of a ring's push.
 type Pos struct{ v atomic.Uint64 }
 
 // Load is an acquire load.

@@ -203,8 +203,8 @@ func TestPublishLitmus(t *testing.T) {
 	}
 }
 
-// TestPublishReverse is the other direction: what was loaded before a position is published is not overwritten by who
-// waits for that position.
+// TestPublishReverse is the other direction: what was loaded before a position is published is not
+// overwritten by who waits for that position.
 func TestPublishReverse(t *testing.T) {
 	const rounds = 1 << 17
 	var slot uint64

@@ -6,7 +6,7 @@ import "unsafe"
 
 // Publish stores x with release semantics.
 //
-// It is an ordinary store that the compiler inlines: amd64 keeps stores in order (Intel SDM 8.2.2, AMD APM2 7.2), and the
-// compiler keeps them in program order because each store depends on the memory state that the one before it made. The
-// language does not promise the latter; TestPublishOrder reads the compiled code.
+// It is an ordinary store that the compiler inlines: amd64 keeps stores in order (Intel SDM 8.2.2, AMD APM2
+// 7.2), and the compiler keeps them in program order because each store depends on the memory state that the
+// one before it made. The language does not promise the latter; TestPublishOrder reads the compiled code.
 func (p *Pos) Publish(x uint64) { *(*uint64)(unsafe.Pointer(&p.v)) = x }

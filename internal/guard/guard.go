@@ -1,4 +1,5 @@
-// Package guard is how values and arrays are locked: by a lock of their own, by one that they were given, or not at all.
+// Package guard is how values and arrays are locked: by a lock of their own, by one that they were given, or
+// not at all.
 //
 // # Layout
 //
@@ -76,7 +77,8 @@ func (o Options) Init(seg *shm.Segment, mem []byte) error {
 	return nil
 }
 
-// Use readies g for the object of owner, whose payload is mem; o.Lock, if the object is guarded by it, becomes its Mutex.
+// Use readies g for the object of owner, whose payload is mem; o.Lock, if the object is guarded by it,
+// becomes its Mutex.
 func (g *Guard) Use(owner *shm.Ref, mem []byte, o Options) error {
 	g.owner = owner
 	g.mode = binary.LittleEndian.Uint32(mem[20:])
@@ -137,8 +139,8 @@ func (g *Guard) Lock(ctx context.Context, flags uint64) error {
 			return err
 		}
 	}
-	// A process that leaves its segment closes its handles and then takes WHOLE from the words that it holds: whoever took one
-	// too late for that sees that the handle is closed.
+	// A process that leaves its segment closes its handles and then takes WHOLE from the words that it holds:
+	// whoever took one too late for that sees that the handle is closed.
 	if flags&robust.Whole != 0 && g.owner.Closed() {
 		g.m.Unlock()
 		return g.errClosed()
@@ -164,8 +166,8 @@ func (g *Guard) Abandon() {
 	}
 }
 
-// Mutex is the lock as users see it, nil if there is none. It panics with os.ErrClosed if the segment was closed before
-// anybody asked for it.
+// Mutex is the lock as users see it, nil if there is none. It panics with os.ErrClosed if the segment was
+// closed before anybody asked for it.
 func (g *Guard) Mutex() locks.Mutex {
 	if g.mode == modeNone {
 		return nil

@@ -1,9 +1,10 @@
 // Package inherit passes segments from a process to a child it starts.
 //
-// A child cannot open an anonymous segment by name, and it must hold what it was given before its first instruction
-// runs. So the parent prepares both: the memory's descriptor, and a participant (package shm) whose liveness
-// lock is already held on a description opened for nothing else. Package process carries the descriptors over exec
-// and puts them here; package shm takes them when the first handle of the segment arrives.
+// A child cannot open an anonymous segment by name, and it must hold what it was given before its first
+// instruction runs. So the parent prepares both: the memory's descriptor, and a participant (package shm)
+// whose liveness lock is already held on a description opened for nothing else. Package process carries the
+// descriptors over exec and puts them here; package shm takes them when the first handle of the segment
+// arrives.
 package inherit
 
 import (
@@ -22,8 +23,8 @@ type Segment struct {
 	Alive  *os.File // the description that holds the lock of Owner; opened for nothing else
 }
 
-// Gift is a Segment on its way to a child. The parent calls Sent once the child has its copies of the descriptors, or
-// Abandon when it was not started.
+// Gift is a Segment on its way to a child. The parent calls Sent once the child has its copies of the
+// descriptors, or Abandon when it was not started.
 type Gift struct {
 	Segment
 	abandon func()

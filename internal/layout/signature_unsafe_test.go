@@ -93,7 +93,8 @@ func TestSignature(t *testing.T) {
 	}
 }
 
-// trailing is the size of the struct above: the empty array is aligned as its elements would be, and a byte follows it.
+// trailing is the size of the struct above: the empty array is aligned as its elements would be, and a byte
+// follows it.
 var trailing = map[int]string{4: "8", 8: "16"}[reflect.TypeFor[uint64]().FieldAlign()]
 
 // TestSignatureOfInt checks that int and uint are written by the size they have here.

@@ -18,8 +18,8 @@ type Op[A any] struct {
 	role *Role[A]
 }
 
-// NewOp registers an operation; call it in a package variable. prepare, which may be nil, runs before the counting of
-// the steps begins.
+// NewOp registers an operation; call it in a package variable. prepare, which may be nil, runs before the
+// counting of the steps begins.
 func NewOp[A any](name string, prepare, do func(ctx context.Context, a A) error) *Op[A] {
 	role := NewRole("crash/"+name, func(ctx context.Context, c *Child, a A) error {
 		if prepare != nil {
@@ -44,10 +44,10 @@ func NewOp[A any](name string, prepare, do func(ctx context.Context, a A) error)
 	return &Op[A]{name, role}
 }
 
-// Crash runs op in children: killed at its first step, its second, and so on until it survives, and then stopped at each
-// step. setup makes what op works on. check is called after each kill, and after each stop when the child was continued
-// and has done op; survived tells whether op was done. stopped, which may be nil, is called while the child is stopped: it
-// does what the documentation promises that others can do then.
+// Crash runs op in children: killed at its first step, its second, and so on until it survives, and then
+// stopped at each step. setup makes what op works on. check is called after each kill, and after each stop
+// when the child was continued and has done op; survived tells whether op was done. stopped, which may be
+// nil, is called while the child is stopped: it does what the documentation promises that others can do then.
 func Crash[A any](t *testing.T, op *Op[A], setup func(t testing.TB) A, stopped func(t testing.TB, a A),
 	check func(t testing.TB, a A, survived bool)) {
 	t.Helper()

@@ -1,7 +1,7 @@
 // Package proctest lets the tests of a package start processes, and notices what tests leave behind.
 //
-// The test binary starts itself with a role. Test and role talk in lines over two pipes of their own, so that nobody
-// sleeps to synchronise and the role's standard streams stay free:
+// The test binary starts itself with a role. Test and role talk in lines over two pipes of their own, so that
+// nobody sleeps to synchronise and the role's standard streams stay free:
 //
 //	func TestMain(m *testing.M) { proctest.Main(m) }
 //
@@ -21,5 +21,6 @@
 //		...
 //	}
 //
-// Nothing here asserts how long something takes. A watchdog ends a test binary that hangs, with the stacks of all processes.
+// Nothing here asserts how long something takes. A watchdog ends a test binary that hangs, with the stacks of
+// all processes.
 package proctest

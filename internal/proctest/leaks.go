@@ -18,12 +18,12 @@ import (
 // resources are what a process has at one moment: descriptions, by something that identifies each.
 type resources map[string]string
 
-// settle is how long what is ending may take to end. It is only ever waited for in full when something is wrong. (A
-// variable for tests.)
+// settle is how long what is ending may take to end. It is only ever waited for in full when something is
+// wrong. (A variable for tests.)
 var settle = 10 * time.Second
 
-// leaks describes what is there but was not before, once it has had time to go: goroutines that are about to return,
-// mappings that go with the garbage.
+// leaks describes what is there but was not before, once it has had time to go: goroutines that are about to
+// return, mappings that go with the garbage.
 func (before resources) leaks(now func() resources) []string {
 	for deadline := time.Now().Add(settle); ; time.Sleep(20 * time.Millisecond) {
 		runtime.GC()
@@ -81,8 +81,8 @@ func names(r resources) {
 	})
 }
 
-// dropUsed removes those names that a living process has mapped or open: the tests' own processes have ended by now, so
-// these belong to somebody else, and so does what this process may not look into.
+// dropUsed removes those names that a living process has mapped or open: the tests' own processes have ended
+// by now, so these belong to somebody else, and so does what this process may not look into.
 func dropUsed(r resources) {
 	for id := range r {
 		path, ok := strings.CutPrefix(id, "name ")

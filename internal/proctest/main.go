@@ -15,9 +15,10 @@ import (
 	"github.com/shoal-ipc/shoal/process"
 )
 
-// Main is the body of TestMain. In a child it plays the child's role; in the test binary itself it runs the tests and
-// then fails the package if they left behind a descriptor, a mapping of a memory file, a name in /dev/shm, a child
-// process or a goroutine, or if no test used a role (unless -run, -skip, -list or -short chose among the tests).
+// Main is the body of TestMain. In a child it plays the child's role; in the test binary itself it runs the
+// tests and then fails the package if they left behind a descriptor, a mapping of a memory file, a name in
+// /dev/shm, a child process or a goroutine, or if no test used a role (unless -run, -skip, -list or -short
+// chose among the tests).
 //
 // Goroutines that are meant to stay are named by keep: parts of their stacks, "futex.(*group).run".
 func Main(m *testing.M, keep ...string) {
@@ -34,7 +35,8 @@ func run(m *testing.M, keep []string) int {
 		os.Setenv("GORACE", "atexit_sleep_ms=0") // else each child of a -race binary sleeps for a second before it ends
 	}
 	if signal.Ignored(os.Interrupt) {
-		// The tests run as a job in the background, and so would their children ignore it, which some are to mind.
+		// The tests run as a job in the background, and so would their children ignore it, which some are to
+		// mind.
 		signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	}
 	wakePoller()
@@ -99,7 +101,8 @@ func stress() (time.Duration, error) {
 	return d, nil
 }
 
-// Stress is how long a test that stresses shall run: least, or as long as SHOAL_STRESS says if that is longer ("10m").
+// Stress is how long a test that stresses shall run: least, or as long as SHOAL_STRESS says if that is longer
+// ("10m").
 func Stress(least time.Duration) time.Duration {
 	d, _ := stress() // Main has looked at the error
 	return max(least, d)

@@ -34,8 +34,8 @@ func NewRole[A any](name string, f func(ctx context.Context, c *Child, a A) erro
 	})}
 }
 
-// Start starts a process with the role, which is killed and joined at the end of the test. Options.Files of the caller
-// become descriptors 5, 6, …. Elsewhere than on Linux the test is skipped.
+// Start starts a process with the role, which is killed and joined at the end of the test. Options.Files of
+// the caller become descriptors 5, 6, …. Elsewhere than on Linux the test is skipped.
 func (r *Role[A]) Start(t testing.TB, a A, opts ...process.Options) *Proc {
 	t.Helper()
 	roles.Lock()
@@ -81,8 +81,8 @@ func (r *Role[A]) Start(t testing.TB, a A, opts ...process.Options) *Proc {
 	return c
 }
 
-// Proc is the test's side of a process with a role. Its methods end the test if something goes wrong, so they are for
-// the test's own goroutine.
+// Proc is the test's side of a process with a role. Its methods end the test if something goes wrong, so they
+// are for the test's own goroutine.
 type Proc struct {
 	t    testing.TB
 	p    *process.Process
@@ -152,7 +152,8 @@ func (p *Proc) Kill() {
 	}
 }
 
-// Stop stops the process (SIGSTOP) and returns when all its threads have stopped. It ends the test if the process has ended.
+// Stop stops the process (SIGSTOP) and returns when all its threads have stopped. It ends the test if the
+// process has ended.
 func (p *Proc) Stop() {
 	p.t.Helper()
 	if !p.p.Alive() {

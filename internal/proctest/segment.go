@@ -7,8 +7,8 @@ import (
 	"github.com/shoal-ipc/shoal/shm"
 )
 
-// Segment makes an anonymous segment of size bytes (0 is the default size) for the length of the test, which is skipped
-// where there are none.
+// Segment makes an anonymous segment of size bytes (0 is the default size) for the length of the test, which
+// is skipped where there are none.
 func Segment(t testing.TB, size int) *shm.Segment {
 	t.Helper()
 	seg, err := shm.Anonymous(size)

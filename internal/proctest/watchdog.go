@@ -16,8 +16,9 @@ import (
 // patience is how long a test that started processes may take before it counts as hung. (A variable for tests.)
 var patience = 2 * time.Minute
 
-// Watch lets the watchdog end the test binary if t takes longer than two minutes (and four times SHOAL_STRESS, if that
-// is set) from now on: it prints the stacks of all goroutines, here and in all children. Role.Start calls it.
+// Watch lets the watchdog end the test binary if t takes longer than two minutes (and four times
+// SHOAL_STRESS, if that is set) from now on: it prints the stacks of all goroutines, here and in all
+// children. Role.Start calls it.
 func Watch(t testing.TB) {
 	more, _ := stress() // Main has looked at the error
 	limit := patience + 4*more

@@ -12,7 +12,8 @@ import (
 // Enabled reports whether the race detector is on.
 const Enabled = true
 
-// Word stands for one piece of shared memory. (It is too large for the tiny allocator, which would let it share a block.)
+// Word stands for one piece of shared memory. (It is too large for the tiny allocator, which would let it
+// share a block.)
 type Word struct{ _ [32]byte }
 
 var words struct {

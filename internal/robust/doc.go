@@ -1,11 +1,11 @@
-// Package robust is the owner word: mutual exclusion between processes that survives its holder's death at any
-// instruction. Locks, values and whatever else in shared memory has one holder are thin over it. Who this process is and who
-// is dead are given to it (Peers).
+// Package robust is the owner word: mutual exclusion between processes that survives its holder's death at
+// any instruction. Locks, values and whatever else in shared memory has one holder are thin over it. Who this
+// process is and who is dead are given to it (Peers).
 //
 // # The word
 //
-// 64 bits, 8-aligned, little-endian. The low half is the futex word; the high half is the owner id of the process that
-// holds it (package shm), 0 when nobody does. Free is 0.
+// 64 bits, 8-aligned, little-endian. The low half is the futex word; the high half is the owner id of the
+// process that holds it (package shm), 0 when nobody does. Free is 0.
 //
 //	bit 0      LOCKED    somebody holds it; the owner id is not 0
 //	bit 1      WAITERS   somebody sleeps, or slept and has not been found gone
@@ -28,19 +28,20 @@
 //	expose    {self, LOCKED WHOLE ..} -> {self, LOCKED ..}     by a process that leaves the segment while it holds the word
 //	abandon   {self, LOCKED ..}  -> {0, DIED W}                wakes all
 //
-// DIED never passes through a word without it but by repaired. Nobody changes a word that names a living other process,
-// except to set WAITERS.
+// DIED never passes through a word without it but by repaired. Nobody changes a word that names a living
+// other process, except to set WAITERS.
 //
 // # Waking
 //
-// WAITERS lies in the half that the kernel compares before it lets a waiter sleep. A release keeps it, so that the next
-// release wakes again even if the process woken now does nothing (it may be stopped, or be killed, between being woken
-// and taking). It is cleared by one compare-and-swap from exactly what that release left, after a wake that found nobody:
-// whoever meant to sleep by then finds that the word is not what it was. The releaser's id in the free word keeps a clear
-// that comes late (its process was stopped) from taking away the WAITERS of another process's release, whose wake may be yet to
-// come. Every sleep has a cap (package futex), at whose end the waiter
-// looks at the word and asks for the owner again; so a process stopped between its free and its wake delays others by
-// the cap at most, and a free word is never slept on for longer.
+// WAITERS lies in the half that the kernel compares before it lets a waiter sleep. A release keeps it, so
+// that the next release wakes again even if the process woken now does nothing (it may be stopped, or be
+// killed, between being woken and taking). It is cleared by one compare-and-swap from exactly what that
+// release left, after a wake that found nobody: whoever meant to sleep by then finds that the word is not
+// what it was. The releaser's id in the free word keeps a clear that comes late (its process was stopped)
+// from taking away the WAITERS of another process's release, whose wake may be yet to come. Every sleep has a
+// cap (package futex), at whose end the waiter looks at the word and asks for the owner again; so a process
+// stopped between its free and its wake delays others by the cap at most, and a free word is never slept on
+// for longer.
 //
 // # What a kill or a stop leaves
 //

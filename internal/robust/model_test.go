@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// The model of the owner word: every interleaving of a few processes, each of whose steps is one access to the word or one
-// call of the kernel, as mutex.go makes them. A process may be killed before each of its steps; one that is stopped is one
-// whose next step comes late, so each interleaving is also one with stops. What it checks, in every state that can be
-// reached:
+// The model of the owner word: every interleaving of a few processes, each of whose steps is one access to
+// the word or one call of the kernel, as mutex.go makes them. A process may be killed before each of its
+// steps; one that is stopped is one whose next step comes late, so each interleaving is also one with stops.
+// What it checks, in every state that can be reached:
 //
 //   - at most one living process holds the word;
 //   - nobody but a repair takes what a death left half changed, and the word says DIED only then;
@@ -17,8 +17,8 @@ import (
 //     for a recovery; but for a kill between a change of the word and its wake, or between being woken and taking, and
 //     then only until the next release.
 //
-// The fast paths Take and Free are look+take and free from particular words. Repeated failures of a compare-and-swap that
-// loads afresh are one step.
+// The fast paths Take and Free are look+take and free from particular words. Repeated failures of a
+// compare-and-swap that loads afresh are one step.
 
 // faults are deliberate mistakes, to see that the model finds them.
 type faults struct {
@@ -108,8 +108,8 @@ func (m *model) next(s state) {
 	}
 }
 
-// normalise gives states that differ in nothing but which process is which, or in what is never looked at again, the same
-// form: it forgets what was seen where the next step looks afresh, and sorts the processes.
+// normalise gives states that differ in nothing but which process is which, or in what is never looked at
+// again, the same form: it forgets what was seen where the next step looks afresh, and sorts the processes.
 func (s *state) normalise() {
 	for i := range s.actors {
 		switch a := &s.actors[i]; a.pc {

@@ -58,7 +58,8 @@ type Mutex struct {
 	mine   uint64         // the word while this process holds it and nobody waits
 }
 
-// Take takes a free word that nobody waits for, with flags 0 or Whole: the fast path of Lock, for callers that inline it.
+// Take takes a free word that nobody waits for, with flags 0 or Whole: the fast path of Lock, for callers
+// that inline it.
 func (m *Mutex) Take(flags uint64) bool {
 	if !m.word.CompareAndSwap(0, m.mine|flags) { // PAIRS WITH Free, unlock: the word becomes free
 		return false
@@ -78,8 +79,8 @@ func (m *Mutex) Free(flags uint64) bool {
 	return true
 }
 
-// Lock takes the word, waiting until it is free or ctx is done; flags is 0 or Whole. The errors are ErrOwnerDied, ctx's,
-// and os.ErrClosed; with an error the word is not held.
+// Lock takes the word, waiting until it is free or ctx is done; flags is 0 or Whole. The errors are
+// ErrOwnerDied, ctx's, and os.ErrClosed; with an error the word is not held.
 func (m *Mutex) Lock(ctx context.Context, flags uint64) error {
 	return m.lock(ctx, flags, Died)
 }
@@ -132,15 +133,16 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 		}
 		queued = Waiters
 		if err := futex.WaitUnless(ctx, m.low, uint32(w), m.handle.Closed); err != nil {
-			// The wait may have swallowed a wake. Look once more; if others still hold the word, its WAITERS bit makes
-			// them wake somebody else.
+			// The wait may have swallowed a wake. Look once more; if others still hold the word, its WAITERS
+			// bit makes them wake somebody else.
 			return m.last(ctx, err, flags, refuse)
 		}
 		crashpoint.Hit("robust/lock/woken")
 	}
 }
 
-// last is the last attempt of a waiter whose wait ended with err: it takes a free word all the same, and never sleeps.
+// last is the last attempt of a waiter whose wait ended with err: it takes a free word all the same, and
+// never sleeps.
 func (m *Mutex) last(ctx context.Context, err error, flags, refuse uint64) error {
 	for !m.handle.Closed() {
 		w := m.word.Load()
@@ -162,8 +164,8 @@ func (m *Mutex) last(ctx context.Context, err error, flags, refuse uint64) error
 	return os.ErrClosed
 }
 
-// TryLock takes the word if it is free. When it is not, TryLock asks for the owner the first time and every 64th time after
-// that; else an owner counts as dead once that is known.
+// TryLock takes the word if it is free. When it is not, TryLock asks for the owner the first time and every
+// 64th time after that; else an owner counts as dead once that is known.
 func (m *Mutex) TryLock(flags uint64) (bool, error) {
 	for {
 		if m.handle.Closed() {
@@ -186,8 +188,8 @@ func (m *Mutex) TryLock(flags uint64) (bool, error) {
 	}
 }
 
-// Recover takes the word, waiting until it is free or ctx is done. If its owner died it first runs repair (which may be
-// nil); if that fails, panics or ends its goroutine the word is left as before, not held.
+// Recover takes the word, waiting until it is free or ctx is done. If its owner died it first runs repair
+// (which may be nil); if that fails, panics or ends its goroutine the word is left as before, not held.
 func (m *Mutex) Recover(ctx context.Context, repair func() error) (err error) {
 	if err := m.lock(ctx, 0, 0); err != nil {
 		return err
@@ -221,8 +223,8 @@ func (m *Mutex) Recover(ctx context.Context, repair func() error) (err error) {
 	}
 }
 
-// Unlock frees the word and wakes a waiter. While a repair runs, the word is nobody's to free (ErrNotLocked): it ends with
-// the repair.
+// Unlock frees the word and wakes a waiter. While a repair runs, the word is nobody's to free (ErrNotLocked):
+// it ends with the repair.
 func (m *Mutex) Unlock() error { return m.unlock(0) }
 
 // Abandon frees the word as the death of this process would.
@@ -304,12 +306,12 @@ func (m *Mutex) Owner() uint32 {
 
 const everybody = 1<<31 - 1
 
-// askAgain is how long an answer that an owner lives is good for: long enough that a busy word is not asked for at each
-// sleep, and shorter than the cap of a sleep, so that at its end the owner is asked for again.
+// askAgain is how long an answer that an owner lives is good for: long enough that a busy word is not asked
+// for at each sleep, and shorter than the cap of a sleep, so that at its end the owner is asked for again.
 const askAgain = 250 * time.Millisecond
 
-// Spinning pays only while the owner runs on another CPU. The budget is about two microseconds, less than what a sleep
-// and a wake cost together.
+// Spinning pays only while the owner runs on another CPU. The budget is about two microseconds, less than
+// what a sleep and a wake cost together.
 const spinPause = 4
 
 func spinBudget() int {

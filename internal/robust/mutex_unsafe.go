@@ -10,8 +10,8 @@ import (
 // Size is how many bytes an owner word takes.
 const Size = 8
 
-// At returns the use of the owner word at the beginning of mem, which is part of handle's object, 8-aligned and at
-// least Size bytes long. It stays mapped for as long as the caller keeps handle reachable.
+// At returns the use of the owner word at the beginning of mem, which is part of handle's object, 8-aligned
+// and at least Size bytes long. It stays mapped for as long as the caller keeps handle reachable.
 func At(mem []byte, peers Peers, handle Handle) Mutex {
 	p := unsafe.Pointer(unsafe.SliceData(mem[:Size]))
 	return Mutex{
@@ -26,7 +26,8 @@ func At(mem []byte, peers Peers, handle Handle) Mutex {
 	}
 }
 
-// Expose takes WHOLE from the owner word at the beginning of mem if self holds it, so that self's death is not passed over.
+// Expose takes WHOLE from the owner word at the beginning of mem if self holds it, so that self's death is
+// not passed over.
 func Expose(mem []byte, self uint32) {
 	word := (*atomic.Uint64)(unsafe.Pointer(unsafe.SliceData(mem[:Size])))
 	for {
@@ -37,11 +38,12 @@ func Expose(mem []byte, self uint32) {
 	}
 }
 
-// Fast returns what an inlined fast path needs: the word and its value while this process holds it and nobody waits.
+// Fast returns what an inlined fast path needs: the word and its value while this process holds it and nobody
+// waits.
 //
 //	take  atomic.CompareAndSwapUint64(word, uint64(atomic.LoadUint32(shut)), mine)
 //	free  atomic.CompareAndSwapUint64(word, mine|uint64(atomic.LoadUint32(shut)), 0)
 //
-// where *shut is 0 while the handle is open and Shut, which no word contains, once it is closed, so that both fail. Under the
-// race detector use Lock and Unlock.
+// where *shut is 0 while the handle is open and Shut, which no word contains, once it is closed, so that both
+// fail. Under the race detector use Lock and Unlock.
 func (m *Mutex) Fast() (word *uint64, mine uint64) { return (*uint64)(unsafe.Pointer(m.word)), m.mine }

@@ -85,8 +85,8 @@ func account(list []behaviour, tests map[string][]string, struck, toCome map[str
 
 var subtestName = regexp.MustCompile(`^([A-Z]+-[0-9]+)(?:$|[ /_])`)
 
-// subtests finds the subtests of conformance tests, with the places of each ID. One that does nothing or skips is a
-// finding, for it would count as coverage.
+// subtests finds the subtests of conformance tests, with the places of each ID. One that does nothing or
+// skips is a finding, for it would count as coverage.
 func subtests(t *tree) (ids map[string][]string, findings []string) {
 	ids = make(map[string][]string)
 	functions := make(map[string]*ast.FuncDecl) // of tests, by directory and name

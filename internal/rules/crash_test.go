@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// crashFunctions are the functions that change shared memory in steps, by package: between any two of their writes, in the
-// order of the text, stands a crashpoint.Hit.
+// crashFunctions are the functions that change shared memory in steps, by package: between any two of their
+// writes, in the order of the text, stands a crashpoint.Hit.
 var crashFunctions = map[string][]string{
 	"shm":             {"claim", "introduce", "takeOver", "bury", "free", "leave", "commitTo", "lay", "publish", "giveUp", "link", "make"},
 	"internal/robust": {"Take", "Free", "lock", "last", "TryLock", "Recover", "unlock", "bury"},
@@ -22,7 +22,8 @@ var (
 	processLocal = []string{"refused", "err", "tries"}
 )
 
-// checkCrashPoints finds writes that follow another without a crash point in between, and functions that are not there.
+// checkCrashPoints finds writes that follow another without a crash point in between, and functions that are
+// not there.
 func checkCrashPoints(t *tree, functions map[string][]string) (findings []string) {
 	for dir, names := range functions {
 		found := make(map[string]bool)

@@ -39,8 +39,8 @@ func Monotonic() int64 {
 
 func deadlineOf(ns int64) *timespec { return &timespec{ns / 1e9, ns % 1e9} }
 
-// FutexWait sleeps while *w is old, until a wake or the deadline (absolute, Monotonic). It returns nil after a wake, EAGAIN
-// when *w was not old, ETIMEDOUT, or EINTR.
+// FutexWait sleeps while *w is old, until a wake or the deadline (absolute, Monotonic). It returns nil after
+// a wake, EAGAIN when *w was not old, ETIMEDOUT, or EINTR.
 func FutexWait(w *atomic.Uint32, old uint32, deadline int64) error {
 	ts := deadlineOf(deadline)
 	_, _, errno := unix.Syscall6(sysFutex, uintptr(unsafe.Pointer(w)), futexWaitBitset, uintptr(old),
@@ -49,9 +49,10 @@ func FutexWait(w *atomic.Uint32, old uint32, deadline int64) error {
 	return errnoOrNil(errno)
 }
 
-// FutexWaitTwo sleeps while *own is 0 and *shared is old (futex_waitv, Linux 5.16). own belongs to this process. Errors are
-// those of FutexWait. When both were woken the wake of shared counts as the reason, so that it is not taken for the other:
-// the kernel reports the last word of the vector that was woken, hence own comes first.
+// FutexWaitTwo sleeps while *own is 0 and *shared is old (futex_waitv, Linux 5.16). own belongs to this
+// process. Errors are those of FutexWait. When both were woken the wake of shared counts as the reason, so
+// that it is not taken for the other: the kernel reports the last word of the vector that was woken, hence
+// own comes first.
 func FutexWaitTwo(own, shared *atomic.Uint32, old uint32, deadline int64) error {
 	vec := [2]futexWaiter{
 		{0, uint64(uintptr(unsafe.Pointer(own))), futex2U32 | futex2Private, 0},
@@ -81,7 +82,8 @@ func wake(w *atomic.Uint32, op uintptr, n int) int {
 	return int(r)
 }
 
-// HasWaitv reports whether the kernel lets this process use futex_waitv. A seccomp profile's EPERM counts as absence.
+// HasWaitv reports whether the kernel lets this process use futex_waitv. A seccomp profile's EPERM counts as
+// absence.
 func HasWaitv() bool {
 	var own, shared atomic.Uint32
 	err := FutexWaitTwo(&own, &shared, 1, 0)

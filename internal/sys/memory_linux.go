@@ -11,8 +11,8 @@ import (
 // Supported reports whether this system has what shared segments need.
 const Supported = true
 
-// MemoryFile returns a new memory file of size bytes (Linux 3.17, memfd_create): sparse, close-on-exec, and sealed against
-// shrinking, growing and further seals, so that no mapping of it can be cut off.
+// MemoryFile returns a new memory file of size bytes (Linux 3.17, memfd_create): sparse, close-on-exec, and
+// sealed against shrinking, growing and further seals, so that no mapping of it can be cut off.
 func MemoryFile(name string, size int64) (*os.File, error) {
 	flags := unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	fd, err := unix.MemfdCreate(name, flags|unix.MFD_NOEXEC_SEAL) // Linux 6.3; may be obligatory
@@ -49,15 +49,16 @@ func Sealed(f *os.File) bool {
 	return err == nil && seals&both == both
 }
 
-// Commit reserves memory for [off, off+n) of f, so that touching it later cannot fault. The error is ENOSPC when the
-// memory behind the file is used up.
+// Commit reserves memory for [off, off+n) of f, so that touching it later cannot fault. The error is ENOSPC
+// when the memory behind the file is used up.
 func Commit(f *os.File, off, n int64) error {
 	return os.NewSyscallError("fallocate", control(f, func(fd int) error {
 		return unix.Fallocate(fd, 0, off, n)
 	}))
 }
 
-// Reopen opens the file behind f anew: another open file description, which shares no locks with f. It needs /proc.
+// Reopen opens the file behind f anew: another open file description, which shares no locks with f. It needs
+// /proc.
 func Reopen(f *os.File) (*os.File, error) {
 	var path string
 	var fd int
@@ -80,9 +81,9 @@ func Reopen(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-// aboveStreams moves a new descriptor that has the number of a standard stream, because the program has closed that, to
-// another number: what is written to the stream (a panic's text) must not go there, and os.File takes EPIPE on it for a
-// reason to die. After an error fd is what it was.
+// aboveStreams moves a new descriptor that has the number of a standard stream, because the program has
+// closed that, to another number: what is written to the stream (a panic's text) must not go there, and
+// os.File takes EPIPE on it for a reason to die. After an error fd is what it was.
 func aboveStreams(fd int) (int, error) {
 	if fd > 2 {
 		return fd, nil
@@ -95,9 +96,9 @@ func aboveStreams(fd int) (int, error) {
 	return up, nil
 }
 
-// LockByte takes the write lock of one byte of f for f's open file description (F_OFD_SETLK, Linux 3.15). It reports
-// false when another description has it. The byte need not exist. The kernel gives the lock up when the last
-// descriptor of the description is closed, however the processes that had it ended.
+// LockByte takes the write lock of one byte of f for f's open file description (F_OFD_SETLK, Linux 3.15). It
+// reports false when another description has it. The byte need not exist. The kernel gives the lock up when
+// the last descriptor of the description is closed, however the processes that had it ended.
 func LockByte(f *os.File, at int64) (bool, error) {
 	err := flock(f, unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: 1})
 	if err == unix.EAGAIN || err == unix.EACCES {
@@ -125,7 +126,8 @@ func flock(f *os.File, cmd int, l *unix.Flock_t) error {
 	return control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), cmd, l) })
 }
 
-// control calls do with f's descriptor, which cannot be closed (and its number reused) meanwhile, again after EINTR.
+// control calls do with f's descriptor, which cannot be closed (and its number reused) meanwhile, again after
+// EINTR.
 func control(f *os.File, do func(fd int) error) error {
 	c, err := f.SyscallConn()
 	if err != nil {

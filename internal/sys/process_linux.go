@@ -10,9 +10,9 @@ import (
 // controlBuffer is what a control socket may hold that its reader has not read.
 const controlBuffer = 256 << 10
 
-// ControlPair returns the two ends of the socket between a parent and its child (SOCK_SEQPACKET: messages keep their
-// borders, and the end-of-file of one end says that nobody has the other). Both are close-on-exec; ours is in the
-// netpoller, theirs is to be inherited and then adopted with AdoptControl.
+// ControlPair returns the two ends of the socket between a parent and its child (SOCK_SEQPACKET: messages
+// keep their borders, and the end-of-file of one end says that nobody has the other). Both are close-on-exec;
+// ours is in the netpoller, theirs is to be inherited and then adopted with AdoptControl.
 func ControlPair() (ours, theirs *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -60,8 +60,8 @@ func AdoptControl(fd int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "control"), nil
 }
 
-// SetCloseOnExec keeps an inherited descriptor from the programs that this process starts. The error is EBADF if fd is
-// not open.
+// SetCloseOnExec keeps an inherited descriptor from the programs that this process starts. The error is EBADF
+// if fd is not open.
 func SetCloseOnExec(fd int) error {
 	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
 	return os.NewSyscallError("fcntl", err)
@@ -76,8 +76,8 @@ func Unread(f *os.File) (n int, err error) {
 	return n, os.NewSyscallError("ioctl", err)
 }
 
-// AwaitExit returns when child pid of this process has ended, and leaves it to be waited for. It costs no thread: the
-// child's pidfd waits in the netpoller (Linux 5.10). An error says that this does not work here.
+// AwaitExit returns when child pid of this process has ended, and leaves it to be waited for. It costs no
+// thread: the child's pidfd waits in the netpoller (Linux 5.10). An error says that this does not work here.
 func AwaitExit(pid int) error {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if err != nil {
@@ -116,7 +116,8 @@ func StopProcess(pid int) error {
 	return AwaitStopped(pid)
 }
 
-// AwaitStopped waits until all threads of child pid of this process have stopped. It is an error if the child has ended.
+// AwaitStopped waits until all threads of child pid of this process have stopped. It is an error if the child
+// has ended.
 func AwaitStopped(pid int) error {
 	for {
 		var info unix.Siginfo
@@ -139,8 +140,8 @@ const cldStopped = 5
 // ContinueProcess sends SIGCONT to process pid.
 func ContinueProcess(pid int) error { return os.NewSyscallError("kill", unix.Kill(pid, unix.SIGCONT)) }
 
-// SignalSelf kills (SIGKILL) or stops (SIGSTOP) this process, at once: the signal is sent to the calling thread, which
-// does not come back from the call before it is dead, or continued.
+// SignalSelf kills (SIGKILL) or stops (SIGSTOP) this process, at once: the signal is sent to the calling
+// thread, which does not come back from the call before it is dead, or continued.
 func SignalSelf(kill bool) {
 	sig := unix.SIGSTOP
 	if kill {

@@ -7,7 +7,8 @@ import (
 	"github.com/shoal-ipc/shoal/futex"
 )
 
-// Bell is the use of one word in shared memory, a doorbell: who changes something rings it, who needs a change waits for it.
+// Bell is the use of one word in shared memory, a doorbell: who changes something rings it, who needs a
+// change waits for it.
 //
 //	bit 0      SLEEPS   somebody sleeps, or is about to
 //	bits 1-31  count of the rings, modulo 2^31
@@ -16,16 +17,16 @@ import (
 //	ring:  v            -> v+2             one locked instruction, hence a full barrier after the publisher's store
 //	       v|SLEEPS+2   -> v+2             by the ringer that saw SLEEPS; then it wakes all
 //
-// The sleeper sets SLEEPS before its last look and the ringer publishes before it reads SLEEPS, both with full barriers,
-// so that one of the two sees the other. SLEEPS is one-shot: the ringer takes it away, so a sleeper that was killed
-// costs one useless wake and no more. A ringer that is killed or stopped between its publishing and its wake leaves
-// sleepers that look again when their sleep reaches its cap (package futex).
+// The sleeper sets SLEEPS before its last look and the ringer publishes before it reads SLEEPS, both with
+// full barriers, so that one of the two sees the other. SLEEPS is one-shot: the ringer takes it away, so a
+// sleeper that was killed costs one useless wake and no more. A ringer that is killed or stopped between its
+// publishing and its wake leaves sleepers that look again when their sleep reaches its cap (package futex).
 type Bell struct{ W *atomic.Uint32 }
 
 const sleeps = 1
 
-// Ring tells whoever waits to look again. Call it after the change is published. It never blocks, and makes a system
-// call only when somebody sleeps.
+// Ring tells whoever waits to look again. Call it after the change is published. It never blocks, and makes a
+// system call only when somebody sleeps.
 func (b Bell) Ring() {
 	v := b.W.Add(2)
 	for v&sleeps != 0 {
@@ -37,8 +38,8 @@ func (b Bell) Ring() {
 	}
 }
 
-// Wait returns nil once ready does, which is asked first, and ctx's error when that ends before. ready may be called
-// often; it must not block.
+// Wait returns nil once ready does, which is asked first, and ctx's error when that ends before. ready may be
+// called often; it must not block.
 func (b Bell) Wait(ctx context.Context, ready func() bool) error {
 	for {
 		if ready() {

@@ -10,8 +10,8 @@ import (
 	"github.com/shoal-ipc/shoal/shm"
 )
 
-// What a worker may have been dealt and not reported done: enough that it need not wait for the next range, little
-// enough that all workers end at about the same time.
+// What a worker may have been dealt and not reported done: enough that it need not wait for the next range,
+// little enough that all workers end at about the same time.
 const (
 	rangesAhead = 64
 	bytesAhead  = 4 * rangeMost
@@ -24,8 +24,8 @@ type text struct {
 	users int        // ranges not done, and one for who deals them
 }
 
-// dealer is the parent's side of the job: it reads texts into shared memory, deals their ranges, and learns which are
-// done. Its Get, Put and visit are used by one goroutine, done by any.
+// dealer is the parent's side of the job: it reads texts into shared memory, deals their ranges, and learns
+// which are done. Its Get, Put and visit are used by one goroutine, done by any.
 type dealer struct {
 	ctx     context.Context
 	seg     *shm.Segment

@@ -23,15 +23,15 @@ type Options struct {
 	Workers int  // from 1 to MaxWorkers
 	Words   bool // the report is to have the whole word table
 
-	// Progress, if set, is called from time to time with how many bytes of how many have been dealt with, every file
-	// twice. It is called from one goroutine at a time, which it holds up.
+	// Progress, if set, is called from time to time with how many bytes of how many have been dealt with,
+	// every file twice. It is called from one goroutine at a time, which it holds up.
 	Progress func(done, total int64)
 }
 
-// Run counts the words of the text files under o.Paths twice, with o.Workers processes and with this one alone, and
-// compares. When it returns, for whatever reason, all processes that it started have ended. The error is the cause of
-// ctx's end if that came first; ErrNoText; words.ErrChanged for a file that changed; the *process.ExitError of a worker
-// that failed; ErrMismatch; or that of the file system or of package shm.
+// Run counts the words of the text files under o.Paths twice, with o.Workers processes and with this one
+// alone, and compares. When it returns, for whatever reason, all processes that it started have ended. The
+// error is the cause of ctx's end if that came first; ErrNoText; words.ErrChanged for a file that changed;
+// the *process.ExitError of a worker that failed; ErrMismatch; or that of the file system or of package shm.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	files, err := words.Walk(ctx, o.Paths)
 	if err != nil {

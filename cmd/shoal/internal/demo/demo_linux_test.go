@@ -135,8 +135,8 @@ func TestRunNoText(t *testing.T) {
 	}
 }
 
-// middle runs a demo over more than its workers are dealt at once, and calls f when the first ranges are done, while
-// nothing more can be dealt.
+// middle runs a demo over more than its workers are dealt at once, and calls f when the first ranges are
+// done, while nothing more can be dealt.
 func middle(t *testing.T, ctx context.Context, workers int, f func(last string)) error {
 	t.Helper()
 	dir, last := tree(t, 3*2*demo.BytesAhead)

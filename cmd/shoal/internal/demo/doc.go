@@ -1,5 +1,5 @@
-// Package demo is the job of shoal demo: several processes count the words of a tree of files through shared memory,
-// then one process counts them again alone, and the two answers are compared.
+// Package demo is the job of shoal demo: several processes count the words of a tree of files through shared
+// memory, then one process counts them again alone, and the two answers are compared.
 //
 // All that is shared lies in one anonymous segment:
 //
@@ -9,8 +9,8 @@
 //	totals   a value.Value and an array.Array (the histogram of word lengths), both under
 //	lengths  one locks.Lock: a range is added to both under one hold, so they never disagree
 //
-// The parent (type dealer) gives each range to the worker with the least to do, and reuses a text's room in the window
-// when its last range has been counted. A worker (type worker) is a registered function in a process of the same
-// executable. When anything fails, the context of all ends, all workers are joined, and the first failure that is not a
-// consequence of another one is reported.
+// The parent (type dealer) gives each range to the worker with the least to do, and reuses a text's room in
+// the window when its last range has been counted. A worker (type worker) is a registered function in a
+// process of the same executable. When anything fails, the context of all ends, all workers are joined, and
+// the first failure that is not a consequence of another one is reported.
 package demo

@@ -16,8 +16,8 @@ import (
 	"github.com/shoal-ipc/shoal/value"
 )
 
-// segmentSize bounds what is in flight, a word of a file that is one long word among it. It is address space, which 32-bit
-// processes have enough of too for so much.
+// segmentSize bounds what is in flight, a word of a file that is one long word among it. It is address space,
+// which 32-bit processes have enough of too for so much.
 const segmentSize = max(shm.DefaultSize, 512<<20)
 
 const (
@@ -26,8 +26,8 @@ const (
 	rangeMost   = 256 << 10 // bytes: about a millisecond or two of counting
 	rangeLeast  = 16 << 10
 
-	// The bytes on the way from the workers: few large portions cost less than many small ones, above all when there
-	// are more processes than CPUs and each portion is a change of process.
+	// The bytes on the way from the workers: few large portions cost less than many small ones, above all
+	// when there are more processes than CPUs and each portion is a change of process.
 	backAll   = shm.DefaultSize / 64
 	backMost  = 1 << 20 // of one worker
 	backLeast = 64 << 10
@@ -209,8 +209,8 @@ func (j *job) fail(err error) {
 	j.cancel(err)
 }
 
-// failure returns the first failure that does not follow from another one: when one process is killed with the lock in
-// its hands, the others may be quicker to say so than the kernel.
+// failure returns the first failure that does not follow from another one: when one process is killed with
+// the lock in its hands, the others may be quicker to say so than the kernel.
 func (j *job) failure() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()

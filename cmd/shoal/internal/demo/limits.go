@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// What a worker costs, estimated generously: it is better to refuse a number that would just have worked than to find
-// out with most of the processes running.
+// What a worker costs, estimated generously: it is better to refuse a number that would just have worked than
+// to find out with most of the processes running.
 const (
 	workersAtMost    = 1000
 	threadsPerWorker = 16       // of its own, and one of the parent
@@ -19,9 +19,9 @@ const (
 	memoryPerWorker  = 16 << 20 // a Go process with a small table
 )
 
-// MaxWorkers is how many workers may be asked for, and what limits them: 1,000, or fewer if this process's limits for
-// open files (8 for a worker) and threads (16), its control group's for processes, or the free memory (16 MiB) allow no
-// more. Limits that cannot be read, as on other systems than Linux, do not count.
+// MaxWorkers is how many workers may be asked for, and what limits them: 1,000, or fewer if this process's
+// limits for open files (8 for a worker) and threads (16), its control group's for processes, or the free
+// memory (16 MiB) allow no more. Limits that cannot be read, as on other systems than Linux, do not count.
 func MaxWorkers() (n int, because string) { return maxWorkers("/") }
 
 // maxWorkers reads the limits below root.

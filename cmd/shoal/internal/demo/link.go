@@ -18,11 +18,11 @@ const (
 	ringAt     = notFullAt + layout.CacheLine
 )
 
-// link is a ring in a block of its own, with one process that pushes and one that pops, each of which waits for the
-// other. Each end is used by one goroutine at a time.
+// link is a ring in a block of its own, with one process that pushes and one that pops, each of which waits
+// for the other. Each end is used by one goroutine at a time.
 //
-// Who pops waits for a single item; who finds the ring full waits until half of it is free, and is not told before.
-// Otherwise each portion that one side takes out would be a change of process.
+// Who pops waits for a single item; who finds the ring full waits until half of it is free, and is not told
+// before. Otherwise each portion that one side takes out would be a change of process.
 type link[T any] struct {
 	block    *shm.Block
 	ring     *ring.SPSC[T]
@@ -126,7 +126,8 @@ func (l *link[T]) PopSome(ctx context.Context, dst []T) (int, error) {
 	return n, nil
 }
 
-// popped tells who waits for room once there is enough: Len is exact or too small on this side, so never too late.
+// popped tells who waits for room once there is enough: Len is exact or too small on this side, so never too
+// late.
 func (l *link[T]) popped() {
 	if l.canPush() {
 		l.notFull.Ring()

@@ -12,8 +12,8 @@ import (
 	"github.com/shoal-ipc/shoal/cmd/shoal/internal/words"
 )
 
-// What a worker sends back is a stream of bytes in its second link, cut into records: a kind, and the fields of that
-// kind, numbers as unsigned varints.
+// What a worker sends back is a stream of bytes in its second link, cut into records: a kind, and the fields
+// of that kind, numbers as unsigned varints.
 //
 //	done      a range has been counted and added to the totals; the ranges are done in the order in which they were dealt
 //	word      length in bytes, the bytes, how often
@@ -72,8 +72,8 @@ func (r *recordWriter) summary(s summary) error {
 	return r.w.Flush()
 }
 
-// readRecords reads the records of a worker up to its summary. It calls done for each range, which fails if none is
-// outstanding, and adds the words to table; none of them may be longer than longest() bytes.
+// readRecords reads the records of a worker up to its summary. It calls done for each range, which fails if
+// none is outstanding, and adds the words to table; none of them may be longer than longest() bytes.
 func readRecords(r *bufio.Reader, table *words.Table, done func() error, longest func() uint64) (s summary, err error) {
 	var word []byte
 	for {

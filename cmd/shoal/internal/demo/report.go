@@ -24,8 +24,8 @@ type Report struct {
 
 	Top []words.Entry `json:"top"` // the ten most frequent words, the most frequent one first
 
-	// Lengths is the histogram of word lengths in runes: element n is the number of words of n runes, of 256 or more
-	// for n = 256. Zeros at the end are left out.
+	// Lengths is the histogram of word lengths in runes: element n is the number of words of n runes, of 256
+	// or more for n = 256. Zeros at the end are left out.
 	Lengths []uint64 `json:"lengths"`
 
 	Workers      []Process `json:"workers"`

@@ -1,7 +1,8 @@
 package demo
 
-// window says which parts of the shared texts are in use. Parts are taken in a circle and come free in any order; the
-// room of a part is used again when all that were taken before it are free too. It is not safe for concurrent use.
+// window says which parts of the shared texts are in use. Parts are taken in a circle and come free in any
+// order; the room of a part is used again when all that were taken before it are free too. It is not safe for
+// concurrent use.
 type window struct {
 	size  int
 	parts []part // oldest first
@@ -15,7 +16,8 @@ type part struct {
 // alignment keeps texts out of each other's cache lines.
 const alignment = 64
 
-// take returns the offset of n bytes, n > 0; ok is false while there is no room. There never is for more than size.
+// take returns the offset of n bytes, n > 0; ok is false while there is no room. There never is for more than
+// size.
 func (w *window) take(n int) (off int, ok bool) {
 	n = (n + alignment - 1) &^ (alignment - 1)
 	switch {

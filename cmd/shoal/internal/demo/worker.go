@@ -77,8 +77,8 @@ func (w *worker) work(ctx context.Context, dealsBlock, backBlock *shm.Block) err
 	defer backBlock.Close()
 	records := newRecordWriter(ctx, back)
 
-	// Telling the parent what is done wakes it, which costs both processes time: not after each small file, but before
-	// waiting for more work, and before the parent might run out of ranges that it may deal.
+	// Telling the parent what is done wakes it, which costs both processes time: not after each small file,
+	// but before waiting for more work, and before the parent might run out of ranges that it may deal.
 	ranges, bytes := 0, uint64(0)
 	for ctx.Err() == nil {
 		if deals.Empty() || ranges >= rangesAhead/4 || bytes >= bytesAhead/4 {

@@ -31,8 +31,8 @@ type Counter struct {
 	lowered []byte // the word at hand, when it is not in lower case as it stands
 }
 
-// Count adds the words of text that begin in text[from:to]. It reads beyond to where the last word does, and up to a
-// rune before from. It does not allocate, except for words that are new.
+// Count adds the words of text that begin in text[from:to]. It reads beyond to where the last word does, and
+// up to a rune before from. It does not allocate, except for words that are new.
 func (c *Counter) Count(text []byte, from, to int) {
 	c.Tally.Bytes += uint64(to - from)
 	i := skipBegun(text, from, to)
@@ -105,8 +105,8 @@ func (c *Counter) add(word []byte, runes int) {
 	c.Table.Add(word, 1)
 }
 
-// skipBegun returns where in text[from:to] the first rune begins that is not of a word begun before from; to if there
-// is none.
+// skipBegun returns where in text[from:to] the first rune begins that is not of a word begun before from; to
+// if there is none.
 func skipBegun(text []byte, from, to int) int {
 	i := from
 	for i < to && !utf8.RuneStart(text[i]) {

@@ -125,7 +125,8 @@ func FuzzCount(f *testing.F) {
 			check(t, text, cuts)
 			return
 		}
-		// What is no text is never counted, unless a file changes in the meantime: then anything but a panic will do.
+		// What is no text is never counted, unless a file changes in the meantime: then anything but a panic
+		// will do.
 		slices.Sort(cuts)
 		var c words.Counter
 		c.Count([]byte(text), 0, cuts[0])

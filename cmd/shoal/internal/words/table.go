@@ -9,11 +9,13 @@ import (
 	"slices"
 )
 
-// Table maps words to how often they occur. Its zero value is empty and ready; it is used by one goroutine at a time.
+// Table maps words to how often they occur. Its zero value is empty and ready; it is used by one goroutine at
+// a time.
 //
-// It is an open-addressing hash table without pointers: the words lie one after the other in one slice and a slot has
-// all else, so that a frequent word costs two cache lines and the collector nothing. (With map[string]*uint64 a count
-// of Go's own source, 15 million words of 390,000 kinds, took 1.4 times as long; see BenchmarkTable.)
+// It is an open-addressing hash table without pointers: the words lie one after the other in one slice and a
+// slot has all else, so that a frequent word costs two cache lines and the collector nothing. (With
+// map[string]*uint64 a count of Go's own source, 15 million words of 390,000 kinds, took 1.4 times as long;
+// see BenchmarkTable.)
 type Table struct {
 	slots []slot // a power of two, at most three quarters in use
 	used  int
@@ -89,7 +91,8 @@ func (t *Table) Count(word []byte) uint64 {
 // Len is the number of different words.
 func (t *Table) Len() int { return t.used }
 
-// All iterates over the words in no particular order. A word is valid until the table changes, and is not to be written.
+// All iterates over the words in no particular order. A word is valid until the table changes, and is not to
+// be written.
 func (t *Table) All() iter.Seq2[[]byte, uint64] {
 	return func(yield func([]byte, uint64) bool) {
 		for i := range t.slots {
@@ -125,8 +128,8 @@ type Entry struct {
 	Count uint64 `json:"count"`
 }
 
-// Top returns the n most frequent words, the most frequent one first; equally frequent ones are in the order of their
-// bytes.
+// Top returns the n most frequent words, the most frequent one first; equally frequent ones are in the order
+// of their bytes.
 func (t *Table) Top(n int) []Entry {
 	type candidate struct {
 		word  []byte

@@ -26,12 +26,13 @@ type Memory interface {
 	Put()
 }
 
-// Text reads f and, if it is text, calls visit with all of it, in pieces that no word crosses; visit owns the piece.
-// It reports whether f is text. A file of up to PieceSize bytes is one piece and is read once; a larger one is read
-// twice, because it must be known to be text before its first piece is visited. Longer words make longer pieces.
+// Text reads f and, if it is text, calls visit with all of it, in pieces that no word crosses; visit owns the
+// piece. It reports whether f is text. A file of up to PieceSize bytes is one piece and is read once; a
+// larger one is read twice, because it must be known to be text before its first piece is visited. Longer
+// words make longer pieces.
 //
-// The error is ErrChanged if f's size or time are not what they were when Walk found it, or change until it is read. Then
-// some pieces may have been visited.
+// The error is ErrChanged if f's size or time are not what they were when Walk found it, or change until it
+// is read. Then some pieces may have been visited.
 func (f File) Text(ctx context.Context, mem Memory, visit func(piece []byte) error) (text bool, err error) {
 	defer func() {
 		switch {

@@ -19,13 +19,14 @@ func fileOf(path string, info fs.FileInfo) File {
 	return File{path, info.Size(), info.ModTime().UnixNano()}
 }
 
-// Walk finds the regular files at and under paths, in the order of the paths and then of the names. Files that are
-// found twice, because paths overlap or by symbolic links, are reported once; hard links are files of their own.
+// Walk finds the regular files at and under paths, in the order of the paths and then of the names. Files
+// that are found twice, because paths overlap or by symbolic links, are reported once; hard links are files
+// of their own.
 //
-// A path itself may be a symbolic link to anything. Below it, a link to a file is followed and one to a directory is
-// not. Hidden files are files; directories called .git are left out, unless they are a path themselves. What is
-// neither a regular file nor a directory (a socket, a device, a dangling link) is left out. A path that does not
-// exist and a directory that cannot be read are errors.
+// A path itself may be a symbolic link to anything. Below it, a link to a file is followed and one to a
+// directory is not. Hidden files are files; directories called .git are left out, unless they are a path
+// themselves. What is neither a regular file nor a directory (a socket, a device, a dangling link) is left
+// out. A path that does not exist and a directory that cannot be read are errors.
 func Walk(ctx context.Context, paths []string) ([]File, error) {
 	w := walk{ctx: ctx, seen: make(map[string]bool)}
 	for _, p := range paths {
