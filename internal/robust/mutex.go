@@ -293,17 +293,6 @@ func (m *Mutex) bury(w uint64) {
 // Locked reports whether anybody holds the word.
 func (m *Mutex) Locked() bool { return m.word.Load()&Locked != 0 }
 
-// Died reports whether the word waits for a recovery.
-func (m *Mutex) Died() bool { return m.word.Load()&Died != 0 }
-
-// Owner is the id of the process that holds the word, 0 for nobody.
-func (m *Mutex) Owner() uint32 {
-	if w := m.word.Load(); w&Locked != 0 {
-		return uint32(w >> 32)
-	}
-	return 0
-}
-
 const everybody = 1<<31 - 1
 
 // askAgain is how long an answer that an owner lives is good for: long enough that a busy word is not asked
