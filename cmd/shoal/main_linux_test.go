@@ -141,18 +141,56 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// TestUnreadable needs a user to whom anything is forbidden.
-func TestUnreadable(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may read everything; /proc/self/mem in TestExitCodes stands for it")
-	}
-	dir := texts(t, 1000)
-	path := filepath.Join(dir, "secret")
-	if err := os.WriteFile(path, []byte("x"), 0); err != nil {
+// TestUnprivileged runs the program as a user who may do nothing special: it works, and what that user may not read is a clear
+// error. Root, to whom nothing is forbidden, becomes nobody for it.
+func TestUnprivileged(t *testing.T) {
+	dir, err := os.MkdirTemp("", "shoal") // others cannot enter t.TempDir
+	if err != nil {
 		t.Fatal(err)
 	}
-	if code, _, errs := shoal(t, "demo", dir); code != exitFailure || !strings.Contains(errs, path) {
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, secret := filepath.Join(dir, "shoal"), filepath.Join(dir, "texts", "secret")
+	for _, err := range []error{
+		os.Chmod(dir, 0o755),
+		os.WriteFile(exe, program, 0o755),
+		os.Mkdir(filepath.Dir(secret), 0o755),
+		os.WriteFile(filepath.Join(dir, "texts", "open"), []byte("anybody may read this\n"), 0o644),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func() (int, string) {
+		c := command(t, "demo", "--workers", "2", filepath.Dir(secret))
+		c.Path, c.Dir = exe, dir
+		var errs bytes.Buffer
+		c.Stderr = &errs
+		if os.Geteuid() == 0 {
+			const nobody = 65534
+			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		}
+		err := c.Run()
+		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		return c.ProcessState.ExitCode(), errs.String()
+	}
+	if code, errs := run(); code != 0 || errs != "" {
 		t.Errorf("exit code %d, standard error %q", code, errs)
+	}
+	if err := os.WriteFile(secret, []byte("x"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if code, errs := run(); code != exitFailure || !strings.Contains(errs, secret) {
+		t.Errorf("a file that may not be read: exit code %d, standard error %q", code, errs)
 	}
 }
 
