@@ -1,12 +1,22 @@
-// Package bench measures Shoal beside what else does the same: programs in C, what Go has itself, Python.
+// Package bench measures Shoal beside what else does the same: programs in C, C++ and Python, what Go has
+// itself, and what the machine can do at best.
 //
-// Only ratios count, and only those of one run: machines differ, and so does one machine from minute to minute.
-// So two things are measured in turn, A B A B ([Pairs]), and reported with the median and the spread of the
-// ratios of neighbours. One iteration of a benchmark is one pair. The peers are in the directory peers; those
-// in C are compiled with gcc when they are needed.
+//	go run ./cmd/shoal bench --peers               # all rows, some minutes
+//	go run ./cmd/shoal bench --only 'spsc.*' --json spsc.json
+//	go test -run '^$' -bench . -benchtime 5x ./bench  # the same code under package testing
 //
-//	go test ./bench -run '^$' -bench SPSC -benchtime 9x
+// A row ([Names]) is one question: what does one operation of this kind cost? Its sides are the
+// implementations that answer it, and mode says where their processes run. Only ratios count, and only those of
+// one run: machines differ, and so does one machine from minute to minute. So the sides are measured in turn,
+// A B C A B C, each time in fresh processes, and a ratio is the median of the ratios of neighbours in time.
 //
-// Rows that need two CPUs bind each side to its own and check that it ran there. Results are worth something on
-// a machine that does nothing else meanwhile.
+// Each side runs for about as long as the others: it is first tried with few operations, which also warms caches
+// up, and from that follows how many make a repeat. Processes are bound to CPUs, all their threads are, and
+// each reports on which CPU it was at the beginning and at the end; a row whose sides did not run where they
+// were bound to is an error. Times of single operations, where there are any, come from a pass of their own
+// within each repeat, in which one reading of the clock is part of each.
+//
+// The peers are programs of ours against what Debian packages (glibc, Boost, Python); they lie in the directory
+// peers, are part of the executable, and are compiled when they are asked for. A peer that this machine cannot
+// compile or run is reported as missing.
 package bench

@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string) int {
 	began := false // the command itself: what fails before is a matter of usage
 	root := &cobra.Command{
 		Use:               "shoal",
-		Short:             "Shared-memory IPC for Go: a demonstration",
+		Short:             "Shared-memory IPC for Go: a demonstration, and measurements",
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string) int {
 			return c.Help()
 		},
 	}
-	root.AddCommand(demoCommand())
+	root.AddCommand(demoCommand(), benchCommand())
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 

@@ -49,9 +49,8 @@ var layers = []layer{
 	{8, ".", "is the front page of the documentation"},
 	{8, "internal/proctest", "helps tests that need several processes"},
 	{8, "internal/rules", "reads the source"},
-	{8, "bench/peers", "is what the benchmarks compare with"},
 	{9, "bench", "measures"},
-	{9, "cmd/shoal/...", "is the command line"},
+	{10, "cmd/shoal/...", "is the command line"},
 	{9, "examples/...", "are programs to read"},
 }
 

@@ -4,8 +4,11 @@ package sys
 
 import "errors"
 
-// SetAffinity is not supported here.
-func SetAffinity(cpu int) error { return errors.ErrUnsupported }
+// Bind is not supported here.
+func Bind(cpus ...int) error { return errors.ErrUnsupported }
+
+// CPUs is nil here.
+func CPUs() []int { return nil }
 
 // CurrentCPU is -1 here.
 func CurrentCPU() int { return -1 }

@@ -1,38 +1,47 @@
 package sys_test
 
 import (
-	"errors"
 	"runtime"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
-// TestSetAffinity: a bound thread runs where it was bound to. It is never unlocked, so it ends with the test's
-// goroutine.
-func TestSetAffinity(t *testing.T) {
-	runtime.LockOSThread()
-	bound := 0
-	for cpu := range runtime.NumCPU() {
-		err := sys.SetAffinity(cpu)
-		if errors.Is(err, errors.ErrUnsupported) {
-			t.Skip("threads cannot be bound to a CPU here")
-		}
-		if err != nil {
-			continue // the CPUs of this process need not be the first ones
-		}
-		bound++
-		if got := sys.CurrentCPU(); got != cpu {
-			t.Errorf("bound to CPU %d, runs on %d", cpu, got)
-		}
+// TestBind: a process that is bound runs there, in every thread, also in those that it starts later.
+func TestBind(t *testing.T) {
+	all := sys.CPUs()
+	if all == nil {
+		t.Skip("processes cannot be bound to a CPU here")
 	}
-	if bound == 0 {
-		t.Error("not one of the CPUs could be bound to")
+	defer func() {
+		if err := sys.Bind(all...); err != nil {
+			t.Error(err)
+		}
+		if got := sys.CPUs(); !slices.Equal(got, all) {
+			t.Errorf("bound to all CPUs again: %d, want %d", got, all)
+		}
+	}()
+	for _, cpu := range all {
+		if err := sys.Bind(cpu); err != nil {
+			t.Fatal(err)
+		}
+		if got := sys.CPUs(); !slices.Equal(got, []int{cpu}) {
+			t.Errorf("bound to CPU %d, may run on %d", cpu, got)
+		}
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				runtime.LockOSThread() // and ends the thread
+				if got := sys.CurrentCPU(); got != cpu {
+					t.Errorf("bound to CPU %d, a thread runs on %d", cpu, got)
+				}
+			})
+		}
+		wg.Wait()
 	}
-	if err := sys.SetAffinity(1 << 20); err == nil {
-		t.Error("SetAffinity of a CPU that does not exist succeeded")
-	}
-	if got := sys.CurrentCPU(); got < 0 {
-		t.Errorf("CurrentCPU: %d", got)
+	if err := sys.Bind(1 << 20); err == nil {
+		t.Error("Bind to a CPU that does not exist succeeded")
 	}
 }

@@ -1,19 +1,58 @@
 package sys
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// SetAffinity binds the calling thread to one CPU. The caller has locked its goroutine to the thread
-// (runtime.LockOSThread) and does not unlock it, else goroutines that know nothing of it run bound; threads
-// that it starts are bound too.
-func SetAffinity(cpu int) error {
+// Bind binds this process, that is all its threads, those included that it starts later, to the given CPUs.
+func Bind(cpus ...int) error {
 	var set unix.CPUSet
-	set.Set(cpu) // a CPU beyond what a set can hold leaves it empty, which is EINVAL
-	return os.NewSyscallError("sched_setaffinity", unix.SchedSetaffinity(0, &set))
+	for _, cpu := range cpus {
+		set.Set(cpu) // a CPU beyond what a set can hold adds nothing, and an empty set is EINVAL
+	}
+	// A thread inherits from the one that starts it, so a thread that is missed was started by one that was
+	// not bound yet: look until there is no new one.
+	bound := make(map[int]bool)
+	for {
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return err
+		}
+		before := len(bound)
+		for _, t := range tasks {
+			tid, err := strconv.Atoi(t.Name())
+			if err != nil || bound[tid] {
+				continue
+			}
+			if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("binding to CPUs %d: %w", cpus, os.NewSyscallError("sched_setaffinity", err))
+			}
+			bound[tid] = true
+		}
+		if len(bound) == before {
+			return nil
+		}
+	}
+}
+
+// CPUs lists those that the calling thread may run on; nil if the system does not tell.
+func CPUs() (cpus []int) {
+	var set unix.CPUSet
+	if unix.SchedGetaffinity(0, &set) != nil {
+		return nil
+	}
+	for cpu := range 8 * int(unsafe.Sizeof(set)) {
+		if set.IsSet(cpu) {
+			cpus = append(cpus, cpu)
+		}
+	}
+	return cpus
 }
 
 // CurrentCPU is the CPU on which the caller runs, or ran a moment ago; -1 if the system does not tell.

@@ -1,0 +1,46 @@
+package bench_test
+
+import (
+	"testing"
+
+	"github.com/shoal-ipc/shoal/bench"
+)
+
+// BenchmarkRows is `shoal bench --peers` under package testing: one iteration measures each side of a row once. It reports
+// the median cost of each side, and what Shoal costs in terms of each other side. With -short the repeats are
+// so short that they show no more than that all works.
+func BenchmarkRows(b *testing.B) {
+	all, done, err := bench.Compare(bench.Options{Peers: true, Quick: testing.Short()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer done()
+	for _, c := range all {
+		b.Run(c.Title(), func(b *testing.B) {
+			if r := c.Result(); r.Err != nil {
+				b.Skip(r.Err)
+			}
+			if len(c.Result().Sides) > 0 && c.Result().Sides[0].Repeats == 0 {
+				if err := c.Round(b.Context()); err != nil { // finds out how long a repeat is
+					b.Fatal(err)
+				}
+			}
+			for b.Loop() {
+				if err := c.Round(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(0, "ns/op") // an operation of b is a round, which says nothing
+			for _, s := range c.Result().Sides {
+				if s.Err != nil {
+					b.Logf("%s: %v", s.Impl, s.Err)
+					continue
+				}
+				b.ReportMetric(s.Cost.Median, s.Impl+"-ns/op")
+				if s.Ratio.Median != 0 {
+					b.ReportMetric(s.Ratio.Median, "shoal/"+s.Impl)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,39 @@
+package bench
+
+import "context"
+
+// Comparison is one row in one mode.
+type Comparison = comparison
+
+// Compare readies the rows that o chooses.
+func Compare(o Options) (all []*Comparison, done func() error, err error) {
+	cs, err := compare(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	return cs.all, cs.Close, nil
+}
+
+// Title is the row's name and the mode.
+func (c *Comparison) Title() string { return c.row.name + "/mode=" + string(c.mode) }
+
+// Round measures each side once more.
+func (c *Comparison) Round(ctx context.Context) error { return c.round(ctx, func(string) {}) }
+
+// Result is what was found so far.
+func (c *Comparison) Result() *Result { return c.result() }
+
+// Sides are the rows and implementations that are written in Go, and those that the table of rows has of them.
+func Sides() (written, listed []string) {
+	for name := range ours {
+		written = append(written, name)
+	}
+	for _, r := range rows {
+		for _, impl := range r.sides {
+			if !isPeer(impl) {
+				listed = append(listed, job{Row: r.name, Impl: impl}.String())
+			}
+		}
+	}
+	return written, listed
+}

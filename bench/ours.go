@@ -1,0 +1,238 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/shoal-ipc/shoal/array"
+	"github.com/shoal-ipc/shoal/internal/sys"
+	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/process"
+	"github.com/shoal-ipc/shoal/ring"
+	"github.com/shoal-ipc/shoal/shm"
+	"github.com/shoal-ipc/shoal/value"
+)
+
+// job is one measurement: n operations of a row by an implementation.
+type job struct {
+	Row, Impl string
+	N         int
+	CPUs      []int
+}
+
+func (j job) String() string { return j.Row + "/" + j.Impl }
+
+// part is what one process of a side written in Go is given.
+type part struct {
+	Job    job
+	Side   int   // which of the processes
+	CPUs   []int // where it runs
+	Shared objects
+}
+
+// objects are what the processes share. Each row uses some of it.
+type objects struct {
+	Words  *shm.Block // one word to a line: see word
+	Lock   *locks.Lock
+	Plain  *array.Array[uint64] // one number that nothing protects
+	Number *value.Atomic[int64]
+	Six    *value.Value[six]
+	Rings  [2]*shm.Block // there and back
+}
+
+type six [6]int64
+
+// The words that the processes meet at.
+const (
+	ready = iota // how many have begun
+	ping
+	pong
+	wordCount
+)
+
+const (
+	line  = 128
+	slots = 1024 // of a ring
+)
+
+func newObjects(seg *shm.Segment) (o objects, err error) {
+	var errs [7]error
+	o.Words, errs[0] = shm.NewBlock(seg, "", wordCount*line)
+	o.Lock, errs[1] = locks.NewLock(seg, "")
+	o.Plain, errs[2] = array.New[uint64](seg, "", 1, array.Options{Unlocked: true})
+	o.Number, errs[3] = value.NewAtomic[int64](seg, "", 0)
+	o.Six, errs[4] = value.New(seg, "", six{})
+	for i := range o.Rings {
+		o.Rings[i], errs[5+i] = newRing(seg)
+	}
+	return o, errors.Join(errs[:]...)
+}
+
+func newRing(seg *shm.Segment) (*shm.Block, error) {
+	b, err := shm.NewBlock(seg, "", ring.SPSCSize[uint64](slots))
+	if err != nil {
+		return nil, err
+	}
+	_, err = ring.NewSPSC[uint64](b.Bytes(), slots, seg)
+	return b, err
+}
+
+func (o *objects) word(i int) *atomic.Uint32 { return o.Words.Uint32(i * line) }
+
+// ours has the sides written in Go, by the names of row and implementation; each works in one process, or in two
+// that know by their Side who they are.
+var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
+	"cacheline.pingpong/shoal":   cacheline,
+	"futex.pingpong/shoal":       futexTurns,
+	"futex.pingpong/os-pipe":     fileTurns,
+	"futex.pingpong/unix-socket": fileTurns,
+	"lock.uncontended/shoal":     lockPairs,
+	"lock.uncontended/go-mutex":  mutexPairs,
+	"lock.contended/shoal":       lockContended,
+	"lock.contended/go-mutex":    mutexContended,
+	"lock.recover/shoal":         lockRecover,
+	"spsc.stream/shoal":          spscStream,
+	"spsc.stream/go-chan":        chanStream,
+	"spsc.stream/os-pipe":        fileStream,
+	"spsc.stream/unix-socket":    fileStream,
+	"spsc.batch/shoal":           spscBatch,
+	"spsc.pingpong/shoal":        spscTurns,
+	"spsc.pingpong/go-chan":      chanTurns,
+	"spsc.pingpong/os-pipe":      fileTurns,
+	"spsc.pingpong/unix-socket":  fileTurns,
+	"value.add/shoal":            valueAdd,
+	"value.update/shoal":         valueUpdate,
+	"process.startjoin/shoal":    startJoin,
+	"shm.create/shoal":           create,
+}
+
+// alone are the implementations within one process, whatever the row.
+func alone(impl string) bool { return impl == goChan || impl == goLock }
+
+// runOurs measures a side written in Go once, in fresh processes.
+func runOurs(ctx context.Context, j job, mode Mode) (s sample, err error) {
+	seg, err := shm.Anonymous(0)
+	if err != nil {
+		return s, err
+	}
+	defer seg.Close()
+	o, err := newObjects(seg)
+	if err != nil {
+		return s, err
+	}
+	if err := lockOnce(ctx, o.Lock); err != nil {
+		return s, err
+	}
+	sides := 1
+	if (mode == SameCPU || mode == TwoCPUs) && !alone(j.Impl) {
+		sides = 2
+	}
+	files, err := connect(j.Impl)
+	if err != nil {
+		return s, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // one side without the other would wait for ever
+	var ps []*process.Process
+	out := make([]bytes.Buffer, sides)
+	for i := range sides {
+		a := part{j, i, j.CPUs, o}
+		if sides == 2 {
+			a.CPUs = j.CPUs[i : i+1]
+		}
+		var p *process.Process
+		p, err = process.Start(ctx, partFunc, a, process.Options{Stdout: &out[i], Files: files[i], Grace: -1})
+		if err != nil {
+			break
+		}
+		ps = append(ps, p)
+		go func() {
+			if p.Join(ctx) != nil {
+				cancel()
+			}
+		}()
+	}
+	for _, f := range append(files[0], files[1]...) {
+		f.Close()
+	}
+	if err != nil {
+		cancel()
+	}
+	err = errors.Join(err, process.JoinAll(context.Background(), ps...))
+	if err != nil {
+		return s, err
+	}
+	for i := range out {
+		t, err := parseSample(out[i].Bytes())
+		if err != nil {
+			return s, err
+		}
+		s.join(t)
+	}
+	return s, nil
+}
+
+// connect makes what an implementation talks through instead of shared memory: for each side what it writes to, and what it
+// reads from. Side 0 speaks first.
+func connect(impl string) (files [2][]*os.File, err error) {
+	switch impl {
+	case osPipe:
+		var r, w [2]*os.File
+		for i := range r {
+			if r[i], w[i], err = os.Pipe(); err != nil {
+				return files, err
+			}
+		}
+		return [2][]*os.File{{w[0], r[1]}, {w[1], r[0]}}, nil
+	case socket:
+		a, b, err := sys.ControlPair()
+		return [2][]*os.File{{a}, {b}}, err
+	}
+	return files, nil
+}
+
+// partFunc is a process of a side written in Go.
+var partFunc = process.Register("bench", func(ctx context.Context, p part) error {
+	m, err := newMeter(p.Job.N, p.CPUs...)
+	if err != nil {
+		return err
+	}
+	f, ok := ours[p.Job.String()]
+	if !ok {
+		return fmt.Errorf("bench: nobody measures %v", p.Job)
+	}
+	if err := f(ctx, &p, m); err != nil {
+		return fmt.Errorf("bench: %v, process %d: %w", p.Job, p.Side, err)
+	}
+	runtime.KeepAlive(p)
+	return m.print()
+})
+
+// meet waits, spinning, until both sides are here.
+func (p *part) meet() {
+	w := p.Shared.word(ready)
+	w.Add(1)
+	for w.Load() != 2 {
+		runtime.Gosched()
+	}
+}
+
+// turns is what the rows that go there and back have in common: side 0 measures trips, side 1 answers. Both
+// are told the number of the trip.
+func (p *part) turns(m *meter, trip, answer func(i int) error) error {
+	p.meet()
+	if p.Side == 0 {
+		return m.trips(trip)
+	}
+	for i := range all(p.Job.N) {
+		if err := answer(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}

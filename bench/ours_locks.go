@@ -1,0 +1,213 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/process"
+)
+
+func lockOnce(ctx context.Context, l *locks.Lock) error {
+	if err := l.Acquire(ctx); err != nil {
+		return err
+	}
+	return l.Release()
+}
+
+// lockPairs takes and releases a lock that the parent has open, too.
+func lockPairs(ctx context.Context, p *part, m *meter) error {
+	l := p.Shared.Lock
+	return m.loop(func(n int) error {
+		for range n {
+			if err := l.Acquire(ctx); err != nil {
+				return err
+			}
+			if err := l.Release(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func mutexPairs(ctx context.Context, p *part, m *meter) error {
+	var mu sync.Mutex
+	return m.loop(func(n int) error {
+		for range n {
+			mu.Lock()
+			//lint:ignore SA2001 an empty critical section is what is measured
+			mu.Unlock()
+		}
+		return nil
+	})
+}
+
+// lockContended adds to one number with the other side until it is n.
+func lockContended(ctx context.Context, p *part, m *meter) error {
+	l := p.Shared.Lock
+	return p.Shared.Plain.View(func(plain []uint64) error {
+		x, n := &plain[0], uint64(p.Job.N)
+		mine := 0
+		p.meet()
+		start := time.Now()
+		for more := true; more; {
+			if err := l.Acquire(ctx); err != nil {
+				return err
+			}
+			if more = *x < n; more {
+				*x++
+				mine++
+			}
+			if err := l.Release(); err != nil {
+				return err
+			}
+		}
+		m.share(time.Since(start), mine)
+		return nil
+	})
+}
+
+// share says that a process did mine of the n operations in that time.
+func (m *meter) share(took time.Duration, mine int) {
+	m.s.NS = float64(took) / float64(m.n)
+	m.s.Shares = append(m.s.Shares, float64(mine)/float64(m.n))
+}
+
+func mutexContended(ctx context.Context, p *part, m *meter) error {
+	var mu sync.Mutex
+	var x, n uint64 = 0, uint64(p.Job.N)
+	start := time.Now()
+	var counts [2]int
+	err := goroutines(func(side int) error {
+		mine := 0
+		for more := true; more; {
+			mu.Lock()
+			if more = x < n; more {
+				x++
+				mine++
+			}
+			mu.Unlock()
+		}
+		counts[side] = mine
+		return nil
+	})
+	took := time.Since(start)
+	for _, mine := range counts {
+		m.share(took, mine)
+	}
+	return err
+}
+
+// heldLocks is how many locks an owner holds when it is killed.
+const heldLocks = 1000
+
+// heldName is the name of the i-th.
+func heldName(i int) string { return fmt.Sprintf("held-%d", i) }
+
+// ownerFunc takes them all and waits for its end.
+var ownerFunc = process.Register("bench owner", func(ctx context.Context, p part) error {
+	for i := range heldLocks {
+		l, err := locks.OpenLock(p.Shared.Words.Segment(), heldName(i))
+		if err != nil {
+			return err
+		}
+		if err := l.Acquire(ctx); err != nil {
+			return err
+		}
+	}
+	p.Shared.word(ready).Add(1)
+	<-ctx.Done()
+	return nil
+})
+
+// lockRecover takes locks whose owners were killed.
+func lockRecover(ctx context.Context, p *part, m *meter) error {
+	held := make([]*locks.Lock, heldLocks)
+	for i := range held {
+		var err error
+		if held[i], err = locks.NewLock(p.Shared.Words.Segment(), heldName(i)); err != nil {
+			return err
+		}
+	}
+	h := newHistogram()
+	total := time.Duration(0)
+	for done, round := 0, uint32(1); done < p.Job.N; round++ {
+		owner, err := process.Start(ctx, ownerFunc, *p)
+		if err != nil {
+			return err
+		}
+		for p.Shared.word(ready).Load() != round {
+			select {
+			case <-owner.Done():
+				return owner.Join(ctx)
+			case <-time.After(100 * time.Microsecond):
+			}
+		}
+		owner.Kill()
+		owner.Join(context.Background())
+		owner.Close()
+		for _, l := range held[:min(heldLocks, p.Job.N-done)] {
+			start := time.Now()
+			if err := l.Acquire(ctx); !errors.Is(err, locks.ErrOwnerDied) {
+				return fmt.Errorf("a lock whose owner was killed: %v", err)
+			}
+			if err := errors.Join(l.Recover(ctx, nil), l.Release()); err != nil {
+				return err
+			}
+			took := time.Since(start)
+			total += took
+			h.RecordValue(int64(took))
+			done++
+		}
+		for _, l := range held { // those that this round did not measure
+			if err := errors.Join(l.Recover(ctx, nil), l.Release()); err != nil {
+				return err
+			}
+		}
+	}
+	m.s.NS = float64(total) / float64(p.Job.N)
+	m.latency(h)
+	return nil
+}
+
+func valueAdd(ctx context.Context, p *part, m *meter) error {
+	v := p.Shared.Number
+	err := m.loop(func(n int) error {
+		for range n {
+			v.Add(1)
+		}
+		return nil
+	})
+	if got, want := v.Load(), int64(warm(m.n)+m.n); got != want {
+		return fmt.Errorf("the number is %d, want %d: %w", got, want, os.ErrInvalid)
+	}
+	return err
+}
+
+func valueUpdate(ctx context.Context, p *part, m *meter) error {
+	v := p.Shared.Six
+	err := m.loop(func(n int) error {
+		for range n {
+			err := v.Update(ctx, func(x *six) error {
+				for i := range x {
+					x[i]++
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	want := int64(warm(m.n) + m.n)
+	if got := v.Load(); got != (six{want, want, want, want, want, want}) {
+		return fmt.Errorf("the numbers are %d, want %d", got, want)
+	}
+	return err
+}

@@ -1,0 +1,107 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+//go:embed peers
+var peerFiles embed.FS
+
+// errMissing is returned for a peer that cannot run on this machine.
+var errMissing = errors.New("missing")
+
+// peers are the programs of the directory peers, compiled as they are asked for.
+type peers struct {
+	dir   string // where they are
+	built map[string]error
+}
+
+// newPeers writes the sources down.
+func newPeers() (*peers, error) {
+	dir, err := os.MkdirTemp("", "shoal-bench-")
+	if err != nil {
+		return nil, err
+	}
+	p := &peers{dir, make(map[string]error)}
+	files, err := fs.Sub(peerFiles, "peers")
+	if err == nil {
+		err = os.CopyFS(dir, files)
+	}
+	if err != nil {
+		p.remove()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *peers) remove() error { return os.RemoveAll(p.dir) }
+
+// program is the one that measures a side, and the names by which it knows the row and the implementation.
+func program(j job) (name, row, impl string) {
+	switch j.Impl {
+	case limit:
+		return "futex", "cacheline.pingpong", limit
+	case python:
+		return "peer.py", j.Row, j.Impl
+	case boost:
+		return "boost", j.Row, j.Impl
+	}
+	topic, _, _ := strings.Cut(j.Row, ".")
+	return topic, j.Row, j.Impl
+}
+
+// run measures a side once.
+func (p *peers) run(ctx context.Context, j job) (sample, error) {
+	name, row, impl := program(j)
+	argv := []string{filepath.Join(p.dir, name)}
+	err, ok := p.built[name]
+	if strings.HasSuffix(name, ".py") {
+		argv = append([]string{"python3"}, argv...)
+		_, err = exec.LookPath(argv[0])
+	} else if !ok {
+		err = p.compile(ctx, name)
+		p.built[name] = err
+	}
+	if err != nil {
+		return sample{}, fmt.Errorf("%w: %w", errMissing, err)
+	}
+	cpus := make([]string, len(j.CPUs))
+	for i, cpu := range j.CPUs {
+		cpus[i] = strconv.Itoa(cpu)
+	}
+	argv = append(argv, row, impl, strconv.Itoa(j.N), strings.Join(cpus, ","))
+	var out, errs bytes.Buffer
+	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	c.Stdout, c.Stderr = &out, &errs
+	if err := c.Run(); err != nil {
+		return sample{}, fmt.Errorf("%s: %w: %s", strings.Join(argv[len(argv)-5:], " "), err, bytes.TrimSpace(errs.Bytes()))
+	}
+	return parseSample(out.Bytes())
+}
+
+// compile compiles a program of one file.
+func (p *peers) compile(ctx context.Context, name string) error {
+	compiler, source, last := "gcc", name+".c", []string(nil)
+	if _, err := fs.Stat(peerFiles, path.Join("peers", source)); err != nil {
+		compiler, source, last = "g++", name+".cpp", []string{"-lrt"}
+	}
+	args := append([]string{"-O2", "-pthread", "-o", name, source}, last...)
+	c := exec.CommandContext(ctx, compiler, args...)
+	c.Dir = p.dir
+	if out, err := c.CombinedOutput(); err != nil {
+		text, _, _ := strings.Cut(string(out), "\n")
+		return fmt.Errorf("%s %s: %w %s", compiler, strings.Join(args, " "), err, text)
+	}
+	return nil
+}

@@ -1,0 +1,150 @@
+package bench
+
+import (
+	"fmt"
+	"path"
+	"slices"
+)
+
+// Mode says where the processes of a row run.
+type Mode string
+
+// The modes. In the first, one process is measured. In SameCPU two take turns on one CPU; in TwoCPUs each has
+// one of its own. In AnyCPU processes run on either of two.
+const (
+	OneCPU  Mode = "one-cpu"
+	SameCPU Mode = "same-cpu"
+	TwoCPUs Mode = "two-cpus"
+	AnyCPU  Mode = "any-cpu"
+)
+
+// cpus picks from the CPUs that this process may use those of the sides of a mode, nil if there are too few.
+func (m Mode) cpus(allowed []int) []int {
+	switch {
+	case len(allowed) == 0:
+		return nil
+	case m == OneCPU:
+		return allowed[:1]
+	case m == SameCPU:
+		return []int{allowed[0], allowed[0]}
+	case len(allowed) < 2:
+		return nil
+	}
+	return allowed[:2]
+}
+
+// The implementations. Those that are neither Go nor "limit" are peers; "limit" is what the machine can do,
+// measured in C.
+const (
+	shoal  = "shoal"
+	limit  = "limit"
+	c      = "c"
+	robust = "c-robust"
+	boost  = "boost"
+	python = "python"
+	goChan = "go-chan"
+	goLock = "go-mutex"
+	osPipe = "os-pipe"
+	socket = "unix-socket"
+)
+
+// row is one line of the table: an operation, who does it, and where.
+type row struct {
+	name  string
+	does  string // what one operation is
+	procs int
+	size  int // bytes that an operation moves, 0 if it moves none
+	modes []Mode
+	sides []string // implementations, shoal's first
+	goals []goal
+	fair  float64 // the least share of an equal part that the least served process is to get, 0 if nobody asks
+	note  string  // what is worth knowing of a side
+}
+
+// goal is how many times as much as a peer Shoal may cost.
+type goal struct {
+	against string
+	mode    Mode
+	most    float64
+}
+
+// rows are all there are. A name never changes its meaning.
+var rows = []row{
+	{
+		name: "cacheline.pingpong", does: "a word there and a word back between two spinning processes", procs: 2, size: 4,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, limit},
+	}, {
+		name: "futex.pingpong", does: "a wake there and a wake back; who waits sleeps at once", procs: 2, size: 4,
+		modes: []Mode{SameCPU, TwoCPUs}, sides: []string{shoal, c, osPipe, socket},
+		goals: []goal{{c, SameCPU, 1.6}, {c, TwoCPUs, 1.1}},
+	}, {
+		name: "lock.uncontended", does: "acquire and release; a second process has the lock open", procs: 1,
+		modes: []Mode{OneCPU}, sides: []string{shoal, robust, c, boost, python, goLock},
+		goals: []goal{{robust, OneCPU, 1.0}, {goLock, OneCPU, 1.25}},
+	}, {
+		name: "lock.contended", does: "acquire, add 1 to a plain number, release; two at once", procs: 2,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, robust, c, boost, python, goLock},
+		goals: []goal{{robust, TwoCPUs, 1.0}}, fair: 0.75,
+	}, {
+		name: "lock.recover", does: "acquire a lock whose owner was killed, repair nothing, release", procs: 2,
+		modes: []Mode{OneCPU}, sides: []string{shoal, robust},
+	}, {
+		name: "spsc.stream", does: "a number from one spinning process to another through a ring of 1,024", procs: 2, size: 8,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, c, boost, goChan, osPipe, socket, python},
+		goals: []goal{{c, TwoCPUs, 1.5}},
+	}, {
+		name: "spsc.batch", does: "the same in batches of 32", procs: 2, size: 8,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, c, boost},
+		goals: []goal{{c, TwoCPUs, 0.5}}, note: "c moves one number at a time",
+	}, {
+		name: "spsc.pingpong", does: "a number there and back between two spinning processes, through two rings", procs: 2, size: 8,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, limit, c, boost, goChan, osPipe, socket, python},
+		goals: []goal{{limit, TwoCPUs, 2.0}}, note: "limit is cacheline.pingpong's; go-chan, os-pipe, unix-socket and python sleep",
+	}, {
+		name: "value.add", does: "add 1 to a shared integer", procs: 1, size: 8,
+		modes: []Mode{OneCPU}, sides: []string{shoal, c, python},
+	}, {
+		name: "value.update", does: "add 1 to each of six shared integers, together", procs: 1, size: 48,
+		modes: []Mode{OneCPU}, sides: []string{shoal, robust, python},
+		note: "only shoal leaves them whole when it is killed in between",
+	}, {
+		name: "process.startjoin", does: "start a process with a lock in its argument, which it takes and releases, and join it", procs: 2,
+		modes: []Mode{AnyCPU}, sides: []string{shoal, c, python},
+		goals: []goal{{python, AnyCPU, 0.8}}, note: "c and python fork; shoal starts an executable, as Go must",
+	}, {
+		name: "shm.create", does: "make, map, touch and close 1 MiB of shared memory", procs: 1,
+		modes: []Mode{OneCPU}, sides: []string{shoal, c, boost, python},
+	},
+}
+
+// Names are the rows, in their order.
+func Names() []string {
+	var names []string
+	for _, r := range rows {
+		names = append(names, r.name)
+	}
+	return names
+}
+
+// chosen are the rows whose names match pattern, as path.Match does; "" matches all. No match is an error.
+func chosen(pattern string) ([]row, error) {
+	var rs []row
+	for _, r := range rows {
+		ok, err := path.Match(pattern, r.name)
+		if err != nil {
+			return nil, fmt.Errorf("bench: %q: %w", pattern, err)
+		}
+		if ok || pattern == "" {
+			rs = append(rs, r)
+		}
+	}
+	if rs == nil {
+		return nil, fmt.Errorf("bench: no row is called %q; there are %q", pattern, Names())
+	}
+	return rs, nil
+}
+
+// isPeer reports whether an implementation is a program of the directory peers.
+func isPeer(impl string) bool {
+	return slices.Contains([]string{limit, c, robust, boost, python}, impl)
+}

@@ -1,0 +1,225 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/shoal-ipc/shoal/internal/sys"
+)
+
+// Options say what to measure.
+type Options struct {
+	Only  string // a pattern of names, as of path.Match; "" means all
+	Quick bool   // few and short repeats, to see that all works; the figures are worth little
+	Peers bool   // beside what other languages do, too
+	// Progress, if set, is told what is about to be measured.
+	Progress func(Progress)
+}
+
+// Check is an error if o makes no sense: a pattern that matches no row.
+func (o Options) Check() error {
+	_, err := chosen(o.Only)
+	return err
+}
+
+// Progress is what is about to be measured: a side of a row, for the Repeat-th time of Repeats; 0 is the trial
+// in which its length is found.
+type Progress struct {
+	Name            string
+	Mode            Mode
+	Impl            string
+	Row, Rows       int
+	Repeat, Repeats int
+}
+
+// repeat is how long one measurement of one side takes, and how many there are.
+func (o Options) repeat() (length time.Duration, repeats int) {
+	if o.Quick {
+		return 20 * time.Millisecond, 3
+	}
+	return 1100 * time.Millisecond, 9
+}
+
+// Run measures the rows that o chooses and calls each with what it found, row by row. The error is one of o.Only,
+// of ctx, or of Shoal's own side; a peer that fails is in the result.
+func Run(ctx context.Context, o Options, each func(*Result) error) error {
+	cs, err := compare(o)
+	if err != nil {
+		return err
+	}
+	defer cs.Close()
+	_, repeats := o.repeat()
+	for i, c := range cs.all {
+		tell := func(impl string, repeat int) {
+			if o.Progress != nil {
+				o.Progress(Progress{c.row.name, c.mode, impl, i + 1, len(cs.all), repeat, repeats})
+			}
+		}
+		for k := range repeats + 1 {
+			if err := c.round(ctx, func(impl string) { tell(impl, k) }); err != nil {
+				return err
+			}
+		}
+		if err := each(c.result()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// comparisons are the rows that were chosen, each in each of its modes.
+type comparisons struct {
+	all   []*comparison
+	peers *peers
+}
+
+// Close removes what was compiled.
+func (cs *comparisons) Close() error {
+	if cs.peers == nil {
+		return nil
+	}
+	return cs.peers.remove()
+}
+
+// compare readies the rows that o chooses; nothing has been measured yet.
+func compare(o Options) (*comparisons, error) {
+	rs, err := chosen(o.Only)
+	if err != nil {
+		return nil, err
+	}
+	cs := new(comparisons)
+	if o.Peers {
+		if cs.peers, err = newPeers(); err != nil {
+			return nil, fmt.Errorf("bench: %w", err)
+		}
+	}
+	length, _ := o.repeat()
+	allowed := sys.CPUs()
+	for _, r := range rs {
+		for _, mode := range r.modes {
+			c := &comparison{row: r, mode: mode, cpus: mode.cpus(allowed), length: length, peers: cs.peers}
+			for _, impl := range r.sides {
+				if cs.peers != nil || !isPeer(impl) {
+					c.sides = append(c.sides, &side{impl: impl, latency: newHistogram()})
+				}
+			}
+			cs.all = append(cs.all, c)
+		}
+	}
+	return cs, nil
+}
+
+// comparison is one row in one mode.
+type comparison struct {
+	row    row
+	mode   Mode
+	cpus   []int
+	length time.Duration
+	peers  *peers
+	rounds int // measured
+	sides  []*side
+}
+
+// side is one implementation.
+type side struct {
+	impl    string
+	n       int   // operations of a repeat, 0 before the trial
+	err     error // why it has no figures
+	cost    []float64
+	least   []float64 // the least share of an equal part
+	latency *hdrhistogram.Histogram
+}
+
+// round measures each side once, and tells before which. The first round finds out how many operations take
+// as long as a repeat shall, and does not count.
+func (c *comparison) round(ctx context.Context, tell func(impl string)) error {
+	trial := c.rounds == 0
+	c.rounds++
+	if c.cpus == nil {
+		return nil // too few of them: see result
+	}
+	for _, s := range c.sides {
+		if s.err != nil {
+			continue
+		}
+		tell(s.impl)
+		var err error
+		if trial {
+			err = c.try(ctx, s)
+		} else {
+			err = c.measure(ctx, s)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err == nil:
+		case s.impl == shoal:
+			return fmt.Errorf("bench: %s, %s: %w", c.row.name, c.mode, err)
+		default:
+			s.err = err
+		}
+	}
+	return nil
+}
+
+// try finds s.n.
+func (c *comparison) try(ctx context.Context, s *side) error {
+	const most = 100 // times as many operations as in the try before
+	s.n = 20
+	for {
+		found, err := c.once(ctx, s)
+		if err != nil {
+			return err
+		}
+		took := found.NS * float64(s.n)
+		grow := float64(c.length) / took
+		if grow < most {
+			s.n = max(1, int(grow*float64(s.n)))
+			return nil
+		}
+		s.n *= most
+	}
+}
+
+// measure adds one repeat to s.
+func (c *comparison) measure(ctx context.Context, s *side) error {
+	found, err := c.once(ctx, s)
+	if err != nil {
+		return err
+	}
+	s.cost = append(s.cost, found.NS)
+	if n := len(found.Shares); n > 0 {
+		least := found.Shares[0]
+		for _, x := range found.Shares {
+			least = min(least, x)
+		}
+		s.least = append(s.least, least*float64(n))
+	}
+	for _, l := range found.Latency {
+		if err := s.latency.RecordValues(min(max(l[0], 1), s.latency.HighestTrackableValue()), l[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// once runs s and checks where that was.
+func (c *comparison) once(ctx context.Context, s *side) (found sample, err error) {
+	j := job{c.row.name, s.impl, s.n, c.cpus}
+	if isPeer(s.impl) {
+		found, err = c.peers.run(ctx, j)
+	} else {
+		found, err = runOurs(ctx, j, c.mode)
+	}
+	if err == nil {
+		err = found.check(c.mode, c.cpus)
+	}
+	return found, err
+}
+
+// errFewCPUs is why a row has no figures on a machine that is too small for it.
+var errFewCPUs = errors.New("needs two CPUs")

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/shoal-ipc/shoal/bench"
+)
+
+const benchHelp = `Measure what operations of Shoal cost, beside what Go has itself, and with --peers
+beside programs in C, C++ (Boost) and Python, and beside what the machine can do at
+best (limit). All of a row is measured in turn, A B C A B C, in processes bound to
+CPUs: only ratios mean something, and only those of one run on a machine that does
+nothing else. With --peers all rows take about ten minutes.
+
+  median [least to greatest] of the repeats, per operation; what Shoal costs in terms
+  of the others; p50, p99, p99.9 of single operations where those are timed; noisy
+  marks a row whose repeats differ too much.
+
+Modes: one-cpu, one process; same-cpu, two that take turns on one CPU; two-cpus, each
+has one; any-cpu, processes on either of two. Peers are compiled with gcc and g++; one
+that this machine cannot compile or run is reported as missing.
+
+Rows (PATTERN is one of them, * and ? stand for letters):
+  %s
+
+With --json the rows go to FILE too (- is standard output, and then nothing else), as
+an array with an object for each side of a row:
+  name, impl, mode   of the row, the implementation, and where its processes ran
+  procs, size        processes, and bytes that an operation moves
+  unit               "ns", of all times, which are per operation
+  median, min, max   of n repeats
+  p50, p99, p999     percentiles of single operations; null where those were not timed
+  n                  repeats
+  ratio              median of shoal's cost divided by this one's, of neighbours in time
+  least              what the process that was served least got of an equal share
+  noisy              true if the repeats differ too much
+
+Exit codes: 0 measured; 1 a failure, also of a peer; 2 usage; 130 interrupted.`
+
+func benchCommand() *cobra.Command {
+	var o bench.Options
+	var file string
+	c := &cobra.Command{
+		Use:   "bench [--only PATTERN] [--quick] [--peers] [--json FILE]",
+		Short: "Measure, beside what one would use instead",
+		Long:  fmt.Sprintf(benchHelp, strings.Join(bench.Names(), "\n  ")),
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := o.Check(); err != nil {
+				return usageError{err}
+			}
+			progress, clear := benchProgress()
+			o.Progress = progress
+			records := []bench.Record{}
+			failed := 0
+			err := bench.Run(c.Context(), o, func(r *bench.Result) error {
+				clear()
+				records = append(records, r.Records()...)
+				for _, s := range r.Sides {
+					if s.Err != nil && !s.Missing() {
+						failed++
+					}
+				}
+				if file == "-" {
+					return nil
+				}
+				return r.WriteText(os.Stdout)
+			})
+			clear()
+			if err != nil {
+				return err
+			}
+			if err := writeRecords(file, records); err != nil {
+				return err
+			}
+			if failed > 0 {
+				return fmt.Errorf("bench: peers failed: %d", failed)
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&o.Only, "only", "", "the rows to measure")
+	c.Flags().BoolVar(&o.Quick, "quick", false, "few and short repeats, to see that all works")
+	c.Flags().BoolVar(&o.Peers, "peers", false, "measure what other languages do, too")
+	c.Flags().StringVar(&file, "json", "", "write all numbers to this file")
+	return c
+}
+
+// writeRecords writes one record a line.
+func writeRecords(file string, records []bench.Record) (err error) {
+	if file == "" {
+		return nil
+	}
+	var b strings.Builder
+	for i, r := range records {
+		text, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "%s%s", map[bool]string{true: "[\n", false: ",\n"}[i == 0], text)
+	}
+	if len(records) == 0 {
+		b.WriteByte('[')
+	}
+	b.WriteString("\n]\n")
+	if file == "-" {
+		_, err = os.Stdout.WriteString(b.String())
+		return err
+	}
+	return os.WriteFile(file, []byte(b.String()), 0o666)
+}
+
+// benchProgress returns a function for bench.Options.Progress that keeps a line on standard error, and one that takes
+// it away. If standard error is no terminal, the line is written once a row, and stays.
+func benchProgress() (progress func(bench.Progress), clear func()) {
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		last := 0
+		return func(p bench.Progress) {
+			if p.Row != last {
+				fmt.Fprintf(os.Stderr, "%d of %d: %s, %s\n", p.Row, p.Rows, p.Name, p.Mode)
+			}
+			last = p.Row
+		}, func() {}
+	}
+	const home = "\r\x1b[K"
+	return func(p bench.Progress) {
+		fmt.Fprintf(os.Stderr, "%s%d of %d: %s, %s: repeat %d of %d: %s", home, p.Row, p.Rows, p.Name, p.Mode, p.Repeat, p.Repeats, p.Impl)
+	}, func() { fmt.Fprint(os.Stderr, home) }
+}
