@@ -37,3 +37,9 @@ func Sides() (written, listed []string) {
 	}
 	return written, listed
 }
+
+// Nanoseconds and Times are how numbers are printed.
+var (
+	Nanoseconds = nanoseconds
+	Times       = ratio
+)
