@@ -31,6 +31,8 @@ type Value[T any] struct {
 	g     guard.Guard
 	cells cells[T]
 	bools *layout.Bools
+	// copy is what Update's function works on, so that a call need not allocate; whoever holds the lock has it.
+	copy *T
 }
 
 // New makes a value. The errors are those of shm.Kind.New, and shm.ErrType if T has pointers or no size.
@@ -104,7 +106,7 @@ func (v *Value[T]) use(mem []byte, o guard.Options, err error) (*Value[T], error
 	if err != nil {
 		return nil, err
 	}
-	v.cells = cellsOf[T](mem)
+	v.cells, v.copy = cellsOf[T](mem), new(T)
 	if err := v.g.Use(&v.Ref, mem, o); err != nil {
 		return nil, fmt.Errorf("value: open %q: %w", v.Name(), err)
 	}
@@ -132,7 +134,7 @@ func (v *Value[T]) Set(ctx context.Context, x T) error {
 }
 
 // Update lets f change a copy of the value under its lock, and stores it unless f returns an error, panics or
-// ends its goroutine. The errors are f's and those of locks.Lock.Acquire.
+// ends its goroutine. The copy is f's until f returns. The errors are f's and those of locks.Lock.Acquire.
 func (v *Value[T]) Update(ctx context.Context, f func(x *T) error) (err error) {
 	defer runtime.KeepAlive(v)
 	if err := v.g.Lock(ctx, robust.Whole); err != nil {
@@ -143,11 +145,15 @@ func (v *Value[T]) Update(ctx context.Context, f func(x *T) error) (err error) {
 			err = e
 		}
 	}()
-	x := v.load()
-	if err := f(&x); err != nil {
+	x := v.copy
+	if v.g.None() {
+		x = new(T)
+	}
+	*x = v.load()
+	if err := f(x); err != nil {
 		return err
 	}
-	v.cells.store(x)
+	v.cells.store(*x)
 	return nil
 }
 

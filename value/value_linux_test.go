@@ -461,3 +461,23 @@ func TestRaceDetector(t *testing.T) {
 		t.Errorf("%d of 200", y)
 	}
 }
+
+// TestAllocations: what is done most often allocates nothing.
+func TestAllocations(t *testing.T) {
+	ctx := t.Context()
+	seg := proctest.Segment(t, 0)
+	v, err := value.New(seg, "", [6]int64{})
+	proctest.Must(t, err)
+	a, err := value.NewAtomic(seg, "", 0)
+	proctest.Must(t, err)
+	for name, f := range map[string]func() error{
+		"Get":    func() error { _, err := v.Get(ctx); return err },
+		"Set":    func() error { return v.Set(ctx, [6]int64{1}) },
+		"Update": func() error { return v.Update(ctx, func(x *[6]int64) error { x[1]++; return nil }) },
+		"Add":    func() error { a.Add(1); return nil },
+	} {
+		if n := testing.AllocsPerRun(100, func() { proctest.Must(t, f()) }); n != 0 {
+			t.Errorf("%s allocates %v times", name, n)
+		}
+	}
+}

@@ -159,6 +159,9 @@ func (g *Guard) Unlock(flags uint64) error {
 	return g.m.Unlock()
 }
 
+// None reports whether there is no lock at all.
+func (g *Guard) None() bool { return g.mode == modeNone }
+
 // Abandon leaves the lock as if this process had died holding it.
 func (g *Guard) Abandon() {
 	if g.mode != modeNone {
