@@ -23,6 +23,7 @@ var stateExceptions = map[string]string{
 	"internal/crashpoint.state": "where a test is to kill this process; only with -tags crashpoint, and Disarm ends it",
 	"internal/inherit.table":    "what the parent handed over arrives before anybody could hold it; Reset empties it",
 	"internal/race.words":       "all handles of an object must find one word; with -race only, by weak pointers",
+	"internal/sys.origin":       "one moment on two clocks, read once",
 	"process.family":            "this process has one parent and one set of children, until Finish",
 	"process.registry":          "parent and child find a function by its name; filled while packages are initialised",
 	"shm.table":                 "an arriving handle must find its mapped segment; an entry goes with the segment",

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,13 +29,21 @@ type futexWaiter struct {
 	flags, reserved uint32
 }
 
-// Monotonic is the time in nanoseconds on the clock that FutexWait and FutexWaitTwo take deadlines of.
-func Monotonic() int64 {
+// Monotonic is the time in nanoseconds on the clock that FutexWait and FutexWaitTwo take deadlines of. It is the
+// runtime's clock too, which is read without a system call, but of which package time shows differences only.
+func Monotonic() int64 { return origin.monotonic + int64(time.Since(origin.time)) }
+
+var origin = readClocks()
+
+type clocks struct {
+	monotonic int64
+	time      time.Time
+}
+
+func readClocks() clocks {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		return 0
-	}
-	return ts.Nano()
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // cannot fail
+	return clocks{ts.Nano(), time.Now()}
 }
 
 func deadlineOf(ns int64) *timespec { return &timespec{ns / 1e9, ns % 1e9} }
