@@ -45,10 +45,63 @@ func become(text string) {
 		}
 	}()
 
-	calls := make(chan call, 1)
-	go listen(control, calls, cancel)
-	send(control, kindReady, ignored) // an error means that the parent has ended, which listen sees
-	run(ctx, cancel, <-calls, control)
+	send(control, kindReady, ignored) // an error means that the parent has ended, which reading tells
+	from := newReceiver(control, math.MaxInt)
+	// The parent has sent the call long ago, as a rule: reading it here spares a start two changes of threads.
+	c := awaitCall(control, from, cancel)
+	go listen(from, cancel)
+	run(ctx, cancel, c, control)
+}
+
+// awaitCall returns what the parent wants to be run, when all else that came with it is done: a context that has
+// ended is so from the beginning.
+func awaitCall(control *os.File, from *receiver, cancel func()) (c call) {
+	for called := false; !called || arrived(control); {
+		kind, body, err := from.next()
+		switch {
+		case err != nil:
+		case kind == kindCancel:
+			cancel()
+		case kind == kindCall && !called:
+			called = true
+			c, err = decodeCall(body)
+		default:
+			err = errProtocol
+		}
+		if err != nil {
+			orphaned(err)
+		}
+	}
+	return c
+}
+
+// arrived reports whether reading would not wait.
+func arrived(control *os.File) bool {
+	n, err := sys.Unread(control)
+	return n > 0 && err == nil
+}
+
+// listen does what the parent says after that, and ends this process with the parent.
+func listen(from *receiver, cancel func()) {
+	for {
+		switch kind, _, err := from.next(); {
+		case err != nil:
+			orphaned(err)
+		case kind == kindCancel:
+			cancel()
+		default:
+			orphaned(errProtocol)
+		}
+	}
+}
+
+// orphaned ends this process when the parent has ended, or says what makes no sense.
+func orphaned(err error) {
+	if errors.Is(err, errProtocol) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(exitMarker)
+	}
+	os.Exit(exitOrphan)
 }
 
 // adopt takes over the inherited descriptors.
@@ -85,32 +138,6 @@ func adopt(text string) (control *os.File, err error) {
 		})
 	}
 	return control, nil
-}
-
-// listen does what the parent says and ends this process with the parent.
-func listen(control *os.File, calls chan<- call, cancel func()) {
-	called := false
-	err := receive(control, math.MaxInt, func(kind byte, body []byte) error {
-		switch {
-		case kind == kindCancel:
-			cancel()
-		case kind == kindCall && !called:
-			c, err := decodeCall(body)
-			if err != nil {
-				return err
-			}
-			called = true
-			calls <- c
-		default:
-			return errProtocol
-		}
-		return nil
-	})
-	if errors.Is(err, errProtocol) {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(exitMarker)
-	}
-	os.Exit(exitOrphan)
 }
 
 // run calls the function and ends the process. The error is in the kernel's hands before.

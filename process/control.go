@@ -59,47 +59,72 @@ func send(w io.Writer, kind byte, body []byte) error {
 	return nil
 }
 
-// receive calls handle with each message that comes from r, in the order of their ends. It returns nil at the
-// end of the file, errProtocol if the packets make no sense or a message is larger than limit, or what handle
-// returned.
-func receive(r io.Reader, limit int, handle func(kind byte, body []byte) error) error {
-	buf := make([]byte, packetSize+1)
-	parts := make(map[byte]*bytes.Buffer)
-	for resets := 0; ; {
-		n, err := r.Read(buf)
+// receiver puts messages together again.
+type receiver struct {
+	from   io.Reader
+	limit  int // of a message
+	buf    []byte
+	parts  map[byte]*bytes.Buffer
+	resets int
+}
+
+func newReceiver(from io.Reader, limit int) *receiver {
+	return &receiver{from: from, limit: limit, buf: make([]byte, packetSize+1), parts: make(map[byte]*bytes.Buffer)}
+}
+
+// next returns the next message, in the order of their ends. The error is io.EOF at the end of the file, and
+// errProtocol if the packets make no sense or a message is larger than the limit.
+func (r *receiver) next() (kind byte, body []byte, err error) {
+	for {
+		n, err := r.from.Read(r.buf)
 		switch {
-		case errors.Is(err, syscall.ECONNRESET) && resets == 0:
+		case errors.Is(err, syscall.ECONNRESET) && r.resets == 0:
 			// The other end was closed with something unread in it. The kernel says so before it hands out
 			// what that end had written.
-			resets++
+			r.resets++
 			continue
 		case errors.Is(err, io.EOF):
-			return nil
+			return 0, nil, io.EOF
 		case err != nil:
-			return err
-		case n < packetHead || n > packetSize || buf[1] > 1:
-			return errProtocol
+			return 0, nil, err
+		case n < packetHead || n > packetSize || r.buf[1] > 1:
+			return 0, nil, errProtocol
 		}
-		kind, more, part := buf[0], buf[1] == 1, buf[packetHead:n]
+		kind, more, part := r.buf[0], r.buf[1] == 1, r.buf[packetHead:n]
 		switch kind {
 		case kindCall, kindCancel, kindReady, kindError:
 		default:
-			return fmt.Errorf("%w of kind %d", errProtocol, kind)
+			return 0, nil, fmt.Errorf("%w of kind %d", errProtocol, kind)
 		}
-		whole := parts[kind]
+		whole := r.parts[kind]
 		if whole == nil {
 			whole = new(bytes.Buffer)
-			parts[kind] = whole
+			r.parts[kind] = whole
 		}
-		if len(part) > limit-whole.Len() {
-			return fmt.Errorf("%w: larger than %d bytes", errProtocol, limit)
+		if len(part) > r.limit-whole.Len() {
+			return 0, nil, fmt.Errorf("%w: larger than %d bytes", errProtocol, r.limit)
 		}
 		whole.Write(part)
 		if !more {
-			delete(parts, kind)
-			if err := handle(kind, whole.Bytes()); err != nil {
-				return err
-			}
+			delete(r.parts, kind)
+			return kind, whole.Bytes(), nil
+		}
+	}
+}
+
+// receive calls handle with each message that comes from r. It returns nil at the end of the file, and otherwise
+// the error of next or what handle returned.
+func receive(r io.Reader, limit int, handle func(kind byte, body []byte) error) error {
+	for m := newReceiver(r, limit); ; {
+		kind, body, err := m.next()
+		if err == io.EOF {
+			return nil
+		}
+		if err == nil {
+			err = handle(kind, body)
+		}
+		if err != nil {
+			return err
 		}
 	}
 }

@@ -2,15 +2,16 @@ package process
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"maps"
 	"reflect"
 	"runtime"
-	"runtime/debug"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -33,6 +34,7 @@ type Func[A any] struct {
 type function struct {
 	name     string
 	argument string                              // the type A
+	at       uintptr                             // its code
 	run      func(context.Context, []byte) error // decodes an A and calls
 	started  atomic.Int64                        // numbers default names
 }
@@ -63,7 +65,7 @@ func Register[A any](name string, f func(ctx context.Context, a A) error) Func[A
 	if err := codec.Check(argument); err != nil {
 		panic(fmt.Errorf("process: Register(%q): %w", name, err))
 	}
-	fn := &function{name: name, argument: argument.String()}
+	fn := &function{name: name, argument: argument.String(), at: reflect.ValueOf(f).Pointer()}
 	fn.run = func(ctx context.Context, data []byte) error {
 		var a A
 		if err := codec.Unmarshal(data, &a); err != nil {
@@ -110,26 +112,31 @@ func seal() {
 	registry.sealed = true
 }
 
-// buildID differs between programs whose registered functions, modules, build settings or Go versions differ:
-// these do not understand each other. /proc/self/exe makes parent and child the same file, so this guards
-// against a marker that came from elsewhere. It is called after registration has ended.
+// buildID differs between programs that are not the same build: whose registered functions, or the places of
+// their code, or Go versions differ. /proc/self/exe makes parent and child the same file, so this guards against
+// a marker that came from elsewhere. It is called after registration has ended.
 func buildID() string {
 	registry.Lock()
 	defer registry.Unlock()
 	if registry.build != "" {
 		return registry.build
 	}
-	h := sha256.New()
-	fmt.Fprintf(h, "%d %s %s/%s\n", markerVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	if info, ok := debug.ReadBuildInfo(); ok {
-		fmt.Fprintf(h, "%q\n", info.String())
+	h := fnv.New64a()
+	add := func(texts ...string) {
+		for _, text := range texts {
+			io.WriteString(h, text)
+			h.Write([]byte{0})
+		}
 	}
+	add(strconv.Itoa(markerVersion), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	here := reflect.ValueOf(buildID).Pointer() // a program may lie elsewhere each time that it runs
 	for _, name := range slices.Sorted(maps.Keys(registry.functions)) {
-		fmt.Fprintf(h, "%q %q\n", name, registry.functions[name].argument)
+		f := registry.functions[name]
+		add(name, f.argument, strconv.Itoa(int(f.at-here)))
 	}
 	for _, name := range slices.Sorted(maps.Keys(registry.sentinels)) {
-		fmt.Fprintf(h, "%q\n", name)
+		add(name)
 	}
-	registry.build = hex.EncodeToString(h.Sum(nil)[:8])
+	registry.build = hex.EncodeToString(h.Sum(nil))
 	return registry.build
 }
