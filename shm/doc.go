@@ -9,6 +9,8 @@
 // harms nothing. What a kill can leave is one block of the heap that nobody has, if it falls between taking
 // the memory of a new object and finishing it.
 //
+// [Segment.Check] verifies all of what follows, in a segment that is in use.
+//
 // Linux only at present (3.17; /proc must be mounted where segments are made); elsewhere the constructors
 // return errors.ErrUnsupported, and so they do on big-endian machines.
 //

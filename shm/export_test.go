@@ -16,6 +16,9 @@ const (
 	LockBase = lockBase
 )
 
+// BucketAt is where the bucket of a name is.
+func BucketAt(name string) int { return dirAt + 8*int(bucketOf(name)) }
+
 // Memory is the whole segment, for those who play the vandal.
 func Memory(s *Segment) []byte { return s.memory }
 

@@ -137,3 +137,11 @@ func (m memory) bucket(i uint32) *atomic.Uint64 {
 func (m memory) slot(i uint32) *slot { return (*slot)(unsafe.Pointer(&m[slotsAt+unit*i])) }
 
 func (m memory) object(off uint64) *object { return (*object)(unsafe.Pointer(&m[off])) }
+
+// word is the 64-bit word at off, which is 8-aligned.
+func (m memory) word(off uint64) *atomic.Uint64 { return (*atomic.Uint64)(unsafe.Pointer(&m[off])) }
+
+// offsetOf is where in m the field is that p points to.
+func offsetOf[T any](m memory, p *T) uint64 {
+	return uint64(uintptr(unsafe.Pointer(p)) - uintptr(unsafe.Pointer(unsafe.SliceData(m))))
+}

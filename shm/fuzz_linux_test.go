@@ -26,6 +26,7 @@ func vandalise(mem []byte, used int, data []byte) {
 
 // everything calls every method; what they answer does not matter, that they return does.
 func everything(seg *shm.Segment, b *shm.Block) {
+	seg.Check()
 	seg.Info()
 	seg.Participants()
 	for range seg.Objects() {

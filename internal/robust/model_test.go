@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
 // The model of the owner word: every interleaving of a few processes, each of whose steps is one access to
@@ -12,6 +14,7 @@ import (
 // What it checks, in every state that can be reached:
 //
 //   - at most one living process holds the word;
+//   - the word is Valid;
 //   - nobody but a repair takes what a death left half changed, and the word says DIED only then;
 //   - nobody is asleep for good, were it not for the cap of a sleep, on a word that is free, held by somebody alive, or waits
 //     for a recovery; but for a kill between a change of the word and its wake, or between being woken and taking, and
@@ -171,6 +174,9 @@ func (m *model) check(s *state) {
 				m.fail("%d got what is half changed", i)
 			}
 		}
+	}
+	if !robust.Valid(uint64(s.word.owner)<<32 | uint64(s.word.low)) {
+		m.fail("{%d} %#x is no word of the protocol", s.word.owner, s.word.low)
 	}
 	if holders > 1 {
 		m.fail("%d holders", holders)
@@ -560,6 +566,20 @@ func TestModelFindsFaults(t *testing.T) {
 			t.Errorf("%+v: nothing found in %d states", c.faults, n)
 		} else {
 			t.Logf("%+v: %d states: %s", c.faults, n, bad)
+		}
+	}
+}
+
+// Words that no step leads to are not Valid.
+func TestValid(t *testing.T) {
+	const owner = 7 << 32
+	for _, w := range []uint64{
+		robust.Locked, robust.Whole, robust.Waiters | robust.Whole, robust.Shut, 1 << 31,
+		owner, owner | robust.Died, owner | robust.Died | robust.Waiters, owner | robust.Whole,
+		owner | robust.Locked | robust.Died | robust.Whole, owner | robust.Locked | 1<<20,
+	} {
+		if robust.Valid(w) {
+			t.Errorf("%#x is valid", w)
 		}
 	}
 }

@@ -293,6 +293,20 @@ func (m *Mutex) bury(w uint64) {
 // Locked reports whether anybody holds the word.
 func (m *Mutex) Locked() bool { return m.word.Load()&Locked != 0 }
 
+// Valid reports whether w is a word that the protocol leads to; its owner is for the caller to know.
+func Valid(w uint64) bool {
+	owned := w>>32 != 0
+	switch low := uint32(w); {
+	case low&^(Locked|Waiters|Died|Whole) != 0:
+		return false
+	case low&Locked != 0:
+		return owned && low&(Died|Whole) != Died|Whole
+	case owned: // the mark of who freed it
+		return low == Waiters
+	}
+	return uint32(w)&Whole == 0
+}
+
 const everybody = 1<<31 - 1
 
 // askAgain is how long an answer that an owner lives is good for: long enough that a busy word is not asked

@@ -1,0 +1,239 @@
+package shm_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+var guardedKind = shm.Kind{Name: "guarded", Type: "T", Min: 8, Guarded: true}
+
+// checked is a segment with something of everything in it. Objects that it names say where they are.
+type checked struct {
+	seg *shm.Segment
+	mem []byte
+	// a and b are in one bucket, b first; c has an owner word; d has no name.
+	a, b, c, d int
+	nameA      string
+}
+
+// siblings are two names of one length and one bucket.
+func siblings() (a, b string) {
+	at := make(map[int]string)
+	for i := 10_000; ; i++ {
+		b = fmt.Sprint("n", i)
+		if a, ok := at[shm.BucketAt(b)]; ok {
+			return a, b
+		}
+		at[shm.BucketAt(b)] = b
+	}
+}
+
+func newChecked(t testing.TB) checked {
+	t.Helper()
+	c := checked{seg: proctest.Segment(t, 1<<20)}
+	for range 3 { // slots that are free, and one that lives
+		gift, err := c.seg.Prepare()
+		proctest.Must(t, err)
+		t.Cleanup(gift.Abandon)
+		if gift.Owner&1 == 0 {
+			gift.Abandon()
+		}
+	}
+	var nameB string
+	c.nameA, nameB = siblings()
+	at := func(b *shm.Block) int { return int(b.Handle().Offset) }
+	c.a = at(block(t, c.seg, c.nameA, 64))
+	c.b = at(block(t, c.seg, nameB, 64))
+	var r shm.Ref
+	_, err := guardedKind.New(&r, c.seg, "guarded", 8, nil)
+	proctest.Must(t, err)
+	c.c = int(r.Handle().Offset)
+	c.d = at(block(t, c.seg, "", 0))
+	c.mem = shm.Memory(c.seg)
+	return c
+}
+
+// Each kind of damage, of one byte or word, is found, where it is, and nothing else is when there is none.
+func TestCheckNames(t *testing.T) {
+	const slot = shm.SlotsAt
+	name := func(c checked) int { return c.a + 128 + 64 }
+	for _, x := range []struct {
+		what  string
+		where func(c checked) int
+		word  uint64 // what the bytes there become
+		size  int
+		at    func(c checked) int // the offset that is named, if it is another
+	}{
+		{"magic", at(3), 'a', 1, at(0)},
+		{"version", at(8), 2, 4, nil},
+		{"flags", at(12), 1, 4, nil},
+		{"size", at(16), 1 << 19, 8, nil},
+		{"UUID", at(30), 0xa5, 1, at(24)},
+		{"creator", at(48), 1<<12 | 100, 4, nil},
+		{"creator of a generation to come", at(48), 9 << 12, 4, nil},
+		{"offset of the heap", at(56), 4096, 8, nil},
+		{"reserved", at(100), 1, 1, nil},
+		{"reserved", at(133), 1, 1, nil},
+		{"reserved", at(200), 1, 1, nil},
+		{"reserved", at(300), 1, 1, nil},
+		{"reserved", at(400), 1, 1, nil},
+		{"reserved", at(600), 1, 1, nil},
+		{"list of free blocks", at(2056), 1, 1, nil},
+		{"reserved", at(4095), 1, 1, nil},
+		{"no slots used", at(128), 0, 4, nil},
+		{"too many slots used", at(128), 5000, 4, nil},
+		{"slot that was never used counts", at(128), 5, 4, at(slot + 128*4)},
+		{"fewer slots freed than are free", at(136), 0, 8, at(slot + 128*2 + 32)},
+		{"top not aligned", at(384), shm.HeapAt + 1, 8, nil},
+		{"top before the heap", at(384), 4096, 8, nil},
+		{"top behind the end", at(384), 1 << 40, 8, nil},
+		{"committed before top", at(512), shm.HeapAt, 8, nil},
+		{"committed behind the end", at(512), 1 << 21, 8, nil},
+		{"committed not aligned", at(512), 1<<20 - 1, 8, nil},
+
+		{"state of a slot", at(slot), 1<<12 | 4, 4, nil},
+		{"generation of a slot", at(slot), 2, 4, nil},
+		{"generation of a slot that is to come", at(slot), 9<<12 | 2, 4, nil},
+		{"doorbell", at(slot + 4), 1, 1, nil},
+		{"who, of another slot", at(slot + 8), 1<<12 | 1<<32, 8, nil},
+		{"who, of a generation to come", at(slot + 12), 9 << 12, 4, at(slot + 8)},
+		{"stamp", at(slot + 32), 1000, 8, nil},
+		{"free without a stamp", at(slot + 128*2 + 32), 0, 8, nil},
+		{"waits", at(slot + 40), 1, 1, nil},
+		{"reserved", at(slot + 127), 1, 1, nil},
+
+		{"no claim", func(c checked) int { return c.b }, 0, 8, nil},
+		{"claim behind the top", func(c checked) int { return c.d }, 1 << 20, 4, nil},
+		{"claim of nobody", func(c checked) int { return c.d + 4 }, 9 << 12, 4, func(c checked) int { return c.d }},
+		{"claim at the top behind the end", func(c checked) int { return c.d + 128 }, 1<<44 | 1<<31, 8, nil},
+		{"state", func(c checked) int { return c.a + 8 }, 1<<4 | 3, 1, nil},
+		{"state by nobody", func(c checked) int { return c.a + 13 }, 0x90, 1, func(c checked) int { return c.a + 8 }},
+		{"generation", func(c checked) int { return c.d + 8 }, 1, 1, nil},
+		{"given up and linked", func(c checked) int { return c.a + 8 }, 2, 1, nil},
+		{"next goes nowhere", func(c checked) int { return c.b + 16 }, 128 * 3, 8, nil},
+		{"next goes between blocks", func(c checked) int { return c.b + 16 }, shm.HeapAt + 128, 8, nil},
+		{"next goes back", func(c checked) int { return c.a + 16 }, 0, 0, nil}, // to b, see below
+		{"kind", func(c checked) int { return c.a + 39 }, 'x', 1, func(c checked) int { return c.a + 32 }},
+		{"size", func(c checked) int { return c.a + 40 }, 1 << 10, 8, nil},
+		{"length of the name", func(c checked) int { return c.a + 48 }, 1 << 9, 2, func(c checked) int { return c.a + 40 }},
+		{"name", name, 'N', 1, nil},
+		{"name twice", name, 0, 0, nil}, // see below
+		{"reserved", func(c checked) int { return c.a + 54 }, 1, 1, nil},
+		{"creator", func(c checked) int { return c.a + 64 }, 0, 4, nil},
+		{"limbo", func(c checked) int { return c.a + 72 }, 1, 1, nil},
+		{"owner words", func(c checked) int { return c.a + 92 }, 7, 1, func(c checked) int { return c.a + 80 }},
+		{"owner words without room", func(c checked) int { return c.d + 92 }, 0, 0, func(c checked) int { return c.d + 80 }},
+		{"reserved", func(c checked) int { return c.a + 127 }, 1, 1, nil},
+		{"owner word without owner", func(c checked) int { return c.c + 128 }, 1, 8, nil},
+		{"owner word of nobody", func(c checked) int { return c.c + 128 }, 9<<44 | 1, 8, nil},
+		{"owner word with a bit too many", func(c checked) int { return c.c + 128 }, 1<<44 | 1<<10 | 1, 8, nil},
+
+		{"bucket lost", func(c checked) int { return shm.BucketAt("guarded") }, 0, 8, nil},
+		{"bucket goes nowhere", func(c checked) int { return shm.BucketAt("guarded") }, 7, 1, nil},
+		{"object in the wrong bucket", at(4096), 0, 0, nil}, // see below
+	} {
+		t.Run(x.what, func(t *testing.T) {
+			c := newChecked(t)
+			proctest.Must(t, c.seg.Check())
+			where := x.where(c)
+			want := where
+			if x.at != nil {
+				want = x.at(c)
+			}
+			word := binary.LittleEndian.AppendUint64(nil, x.word)[:x.size]
+			switch {
+			case x.what == "next goes back":
+				word = binary.LittleEndian.AppendUint64(nil, uint64(c.b))
+			case x.what == "name twice":
+				where, word = c.b+128+64, []byte(c.nameA)
+			case x.what == "owner words without room":
+				where, word = where-12, binary.LittleEndian.AppendUint64([]byte{0, 0, 0, 0, 1, 0, 0, 0}, 1<<32)
+			case x.what == "object in the wrong bucket":
+				for where = 4096; where == shm.BucketAt(c.nameA) || where == shm.BucketAt("guarded"); where += 8 {
+				}
+				word = binary.LittleEndian.AppendUint64(nil, uint64(c.c)/128)
+				want = c.c + 128 + 8
+			}
+			copy(c.mem[where:], word)
+			err := c.seg.Check()
+			if !errors.Is(err, shm.ErrCorrupt) || !strings.Contains("\n"+err.Error(), fmt.Sprintf("\nshm: offset %d: ", want)) {
+				t.Errorf("%q at %d: %v, want an error at %d", word, where, err, want)
+			}
+		})
+	}
+}
+
+func at(off int) func(checked) int { return func(checked) int { return off } }
+
+// Check joins one error for each inconsistency.
+func TestCheckJoins(t *testing.T) {
+	c := newChecked(t)
+	name := c.a + 128 + 64
+	c.mem[12] = 1
+	c.mem[100] = 1
+	c.mem[name] = 0xff
+	c.mem[c.d+127] = 1
+	err := c.seg.Check()
+	places := []int{12, 100, name, c.d + 127, name} // no name, and not in its bucket
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || len(joined.Unwrap()) != len(places) {
+		t.Fatalf("%v", err)
+	}
+	for i, at := range places {
+		if e := joined.Unwrap()[i]; !errors.Is(e, shm.ErrCorrupt) || !strings.HasPrefix(e.Error(), fmt.Sprintf("shm: offset %d: ", at)) {
+			t.Errorf("error %d: %v, want one at %d", i, e, at)
+		}
+	}
+	c.seg.Close()
+	if err := c.seg.Check(); !errors.Is(err, shm.ErrCorrupt) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+// churn makes objects, participants and deaths until it is killed.
+var churn = proctest.NewRole("churn", func(ctx context.Context, c *proctest.Child, a *shm.Block) error {
+	c.Say("ready")
+	for i := 0; ; i++ {
+		for _, name := range []string{"", fmt.Sprint(i % 500)} {
+			if _, err := guardedKind.OpenOrNew(new(shm.Ref), a.Segment(), name, 8, nil); err != nil && !errors.Is(err, shm.ErrNoSpace) {
+				return err
+			}
+		}
+		gift, err := a.Segment().Prepare()
+		if err != nil {
+			return err
+		}
+		gift.Abandon()
+	}
+})
+
+// While others work, and after they were killed, there is nothing to find.
+func TestCheckMeanwhile(t *testing.T) {
+	rounds := 8
+	if testing.Short() {
+		rounds = 2
+	}
+	a := block(t, proctest.Segment(t, 64<<20), "", 8)
+	for range rounds {
+		p, q := churn.Start(t, a), churn.Start(t, a)
+		p.WaitLine("ready")
+		q.WaitLine("ready")
+		for range 10 {
+			proctest.Must(t, a.Segment().Check())
+			runtime.Gosched()
+		}
+		p.Kill()
+		q.Kill()
+		p.Wait()
+		q.Wait()
+		proctest.Must(t, a.Segment().Check())
+	}
+}
