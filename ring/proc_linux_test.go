@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"testing"
 
@@ -92,9 +91,7 @@ func sharedRing(t *testing.T, n int) (*shm.Block, *ring.SPSC[uint64]) {
 
 // rounds is how many processes a test kills, and until when each is left alone: a number of items.
 func rounds(t *testing.T) (n int, until func() int) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 1))
+	rnd := proctest.Rand(t)
 	n = 20
 	if testing.Short() {
 		n = 4

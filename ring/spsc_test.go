@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/race"
 	"github.com/shoal-ipc/shoal/ring"
 )
@@ -131,9 +132,7 @@ func TestNewSPSCAgain(t *testing.T) {
 
 // TestSPSCModel runs random operations on a ring, one handle at each end, and on a slice, and compares.
 func TestSPSCModel(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 1))
+	rnd := proctest.Rand(t)
 	for _, start := range starts {
 		for _, n := range []int{1, 2, 8, 64} {
 			t.Run(fmt.Sprintf("start=%#x/n=%d", start, n), func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/shm"
 )
 
@@ -114,9 +115,7 @@ func TestVandals(t *testing.T) {
 			})
 		}
 	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := proctest.Rand(t)
 	data := make([]byte, 16*32)
 	for range 300 {
 		for i := range data {

@@ -17,6 +17,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/shoal-ipc/shoal/internal/codec"
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/shm"
 )
 
@@ -326,8 +327,7 @@ func TestQuick(t *testing.T) {
 		Z nest
 		O [][2][]*bool
 	}
-	seed := rand.Uint64()
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := proctest.Rand(t)
 	values := func(args []reflect.Value, _ *mathrand.Rand) {
 		v := reflect.New(reflect.TypeFor[all]()).Elem()
 		randomize(r, v, 5)
@@ -341,7 +341,7 @@ func TestQuick(t *testing.T) {
 		count = 50
 	}
 	if err := quick.Check(same, &quick.Config{MaxCount: count, Values: values}); err != nil {
-		t.Fatalf("seed %d: %.2000v", seed, err)
+		t.Fatalf("%.2000v", err)
 	}
 }
 

@@ -8,12 +8,12 @@ import (
 	"unsafe"
 
 	"github.com/shoal-ipc/shoal/internal/layout"
+	"github.com/shoal-ipc/shoal/internal/proctest"
 )
 
 // TestNormaliseRandomTypes builds types at random and compares with a walk over every single byte.
 func TestNormaliseRandomTypes(t *testing.T) {
-	seed := rand.Uint64()
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := proctest.Rand(t)
 	runs := 3000
 	if testing.Short() {
 		runs = 300
@@ -24,7 +24,7 @@ func TestNormaliseRandomTypes(t *testing.T) {
 		markBools(typ, 0, bools)
 		b := layout.BoolsOf(typ)
 		if has := bytes.Contains(unsafeBytes(bools), []byte{1}); (b != nil) != has {
-			t.Fatalf("seed %d: BoolsOf(%v) = %v, has bools: %v", seed, typ, b, has)
+			t.Fatalf("BoolsOf(%v) = %v, has bools: %v", typ, b, has)
 		}
 
 		n := r.IntN(4)
@@ -52,7 +52,7 @@ func TestNormaliseRandomTypes(t *testing.T) {
 			b.NormaliseN(unsafe.Pointer(&mem[0]), n, uintptr(stride))
 		}
 		if !bytes.Equal(mem, want) {
-			t.Fatalf("seed %d: %d of %v, stride %d:\n got %x\nwant %x", seed, n, typ, stride, mem, want)
+			t.Fatalf("%d of %v, stride %d:\n got %x\nwant %x", n, typ, stride, mem, want)
 		}
 	}
 }

@@ -7,15 +7,19 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/shoal-ipc/shoal/internal/codec"
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/sys"
+	"github.com/shoal-ipc/shoal/shm"
 )
 
 // Op is an operation that a child does and in the middle of which it is killed or stopped.
 type Op[A any] struct {
-	name string
-	role *Role[A]
+	name   string
+	role   *Role[A]
+	beside func(t testing.TB, p *Proc, a A)
 }
 
 // NewOp registers an operation; call it in a package variable. prepare, which may be nil, runs before the
@@ -41,70 +45,194 @@ func NewOp[A any](name string, prepare, do func(ctx context.Context, a A) error)
 		c.Hear() // so that it dies with what the operation left it, when the test is done with looking
 		return nil
 	})
-	return &Op[A]{name, role}
+	return &Op[A]{name: name, role: role}
 }
 
-// Crash runs op in children: killed at its first step, its second, and so on until it survives, and then
-// stopped at each step. setup makes what op works on. check is called after each kill, and after each stop
-// when the child was continued and has done op; survived tells whether op was done. stopped, which may be
-// nil, is called while the child is stopped: it does what the documentation promises that others can do then.
+// Beside says what the test does as soon as a child has begun with the operation: what that needs from
+// others to get on. The child may be dead or stopped by then.
+func (o *Op[A]) Beside(f func(t testing.TB, p *Proc, a A)) *Op[A] {
+	o.beside = f
+	return o
+}
+
+// Crash runs op in children: one to which nothing happens, then one that is killed at its first step, at its
+// second, and so on until one survives, and then ones that are stopped at each step. setup makes what op works
+// on. check is called after each kill, and after each stop when the child was continued and has done op;
+// survived tells whether op was done. stopped, which may be nil, is called while the child is stopped: it does
+// what the documentation promises that others can do then.
+//
+// Crash itself checks, each time, that the segments among the arguments pass Segment.Check, that they have as
+// many living participants in the end as before the child was started, that a child that was killed or stopped
+// takes no more memory of theirs than one that was not, and that the step leaves this process with the
+// descriptors, mappings and goroutines that it had.
 func Crash[A any](t *testing.T, op *Op[A], setup func(t testing.TB) A, stopped func(t testing.TB, a A),
 	check func(t testing.TB, a A, survived bool)) {
 	t.Helper()
-	steps, kills := 0, 0
+	kills, stops := 0, 0
 	var names []string
-	for n := 1; ; n++ {
-		survived := false
-		ok := t.Run(fmt.Sprintf("kill-%d", n), func(t *testing.T) {
-			a := setup(t)
-			p := op.role.Start(t, a)
-			p.Tell(fmt.Sprint("kill ", n))
-			line, err := p.next()
-			if survived = err == nil; survived {
-				names = strings.Fields(strings.TrimPrefix(line, "survived"))
-			} else if p.ExitCode() != -9 {
-				t.Fatalf("step %d: %v", n, err)
-			} else {
-				kills++
-			}
-			check(t, a, survived)
-			if survived {
-				p.Tell("go")
-				p.Wait()
-			}
-		})
-		if !ok || survived {
-			steps = n - 1
-			break
-		}
+	grown := 0 // by an op to which nothing happens
+	whole := func(s *scene[A]) {
+		names = strings.Fields(strings.TrimPrefix(s.p.Line(), "survived"))
+		grown = s.grown()
+		s.sound()
+		check(s.t, s.a, true)
+		s.end()
 	}
-	stops := 0
-	for n := 1; n <= steps && !t.Failed(); n++ {
-		name := "?"
-		if n <= len(names) {
-			name = names[n-1]
+	kill := func(s *scene[A]) (survived bool) {
+		_, err := s.p.next()
+		if survived = err == nil; !survived && s.p.ExitCode() != -9 {
+			s.t.Fatal(err)
 		}
-		t.Run(fmt.Sprintf("stop-%d", n), func(t *testing.T) {
-			a := setup(t)
-			p := op.role.Start(t, a)
-			p.Tell(fmt.Sprint("stop ", n))
-			if err := sys.AwaitStopped(p.Pid()); err != nil {
-				t.Fatalf("step %d (%s): %v", n, name, err)
+		s.thrifty(s.grown(), grown)
+		s.sound()
+		check(s.t, s.a, survived)
+		if survived {
+			s.end()
+			return true
+		}
+		kills++
+		s.left()
+		return false
+	}
+	stop := func(s *scene[A]) {
+		Must(s.t, sys.AwaitStopped(s.p.Pid()))
+		before := s.grown()
+		s.sound()
+		if stopped != nil {
+			stopped(s.t, s.a)
+			s.sound()
+		}
+		others := s.grown() - before
+		s.p.Continue()
+		s.p.Line() // survived
+		s.thrifty(s.grown()-others, grown)
+		s.sound()
+		check(s.t, s.a, true)
+		s.end()
+		stops++
+	}
+
+	// step runs f in a subtest, with a child that is about to be killed or stopped at step n.
+	step := func(mode crashpoint.Mode, n int, f func(s *scene[A])) bool {
+		name := fmt.Sprintf("%s-%d", mode, n)
+		if 0 < n && n <= len(names) {
+			name += " " + names[n-1]
+		}
+		before := own()
+		ok := t.Run(name, func(t *testing.T) {
+			s := newScene(t, op, setup(t))
+			s.p.Tell(fmt.Sprint(mode, " ", n))
+			if op.beside != nil {
+				op.beside(t, s.p, s.a)
 			}
-			if stopped != nil {
-				stopped(t, a)
-			}
-			p.Continue()
-			p.Line() // survived
-			check(t, a, true)
-			p.Tell("go")
-			p.Wait()
-			stops++
+			f(s)
 		})
+		if !ok {
+			return false
+		}
+		for _, leak := range before.leaks(own) {
+			t.Errorf("%s left behind: %s", name, leak)
+		}
+		return !t.Failed()
+	}
+	ok := step(crashpoint.Kill, 0, whole)
+	for survived := false; ok && !survived; {
+		ok = step(crashpoint.Kill, kills+1, func(s *scene[A]) { survived = kill(s) })
+	}
+	steps := kills
+	for n := 1; ok && n <= steps; n++ {
+		ok = step(crashpoint.Stop, n, stop)
 	}
 	result := "ok"
 	if t.Failed() {
 		result = "FAILED"
 	}
 	fmt.Printf("crash: %s %d steps, %d kills, %d stops, %s\n", op.name, steps, kills, stops, result)
+}
+
+// scene is what one child works on.
+type scene[A any] struct {
+	t        testing.TB
+	a        A
+	p        *Proc
+	segments []*shm.Segment
+	used     int   // bytes of the segments, before the child
+	living   []int // participants of each, before the child
+}
+
+func newScene[A any](t testing.TB, op *Op[A], a A) *scene[A] {
+	t.Helper()
+	s := &scene[A]{t: t, a: a}
+	objects, err := codec.Objects(a)
+	Must(t, err)
+	seen := make(map[*shm.Segment]bool)
+	for _, o := range objects {
+		if seg := o.Segment(); !seen[seg] {
+			seen[seg] = true
+			s.segments = append(s.segments, seg)
+			s.used += seg.Info().Used
+			s.living = append(s.living, seg.Info().Living)
+		}
+	}
+	s.p = op.role.Start(t, a)
+	return s
+}
+
+// sound checks the segments.
+func (s *scene[A]) sound() {
+	s.t.Helper()
+	for _, seg := range s.segments {
+		if err := seg.Check(); err != nil {
+			s.t.Error(err)
+		}
+	}
+}
+
+// grown is how much more of the segments is used than before the child was started.
+func (s *scene[A]) grown() int {
+	n := -s.used
+	for _, seg := range s.segments {
+		n += seg.Info().Used
+	}
+	return n
+}
+
+// thrifty checks how much memory a child took.
+func (s *scene[A]) thrifty(grown, most int) {
+	s.t.Helper()
+	if grown > most {
+		s.t.Errorf("the child took %d bytes of memory, one to which nothing happens %d", grown, most)
+	}
+}
+
+// end lets a child that has done its operation go.
+func (s *scene[A]) end() {
+	s.t.Helper()
+	s.p.Tell("go")
+	s.p.Wait()
+	s.left()
+}
+
+// left checks what is left when the child has ended. What that had started ends when it finds that its parent
+// is dead.
+func (s *scene[A]) left() {
+	s.t.Helper()
+	s.sound()
+	for i, seg := range s.segments {
+		for deadline := time.Now().Add(settle); seg.Info().Living != s.living[i]; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				s.t.Errorf("%d living participants, %d before: %+v", seg.Info().Living, s.living[i], seg.Participants())
+				break
+			}
+		}
+	}
+}
+
+// own lists what a step must leave this process as it was.
+func own() resources {
+	r := make(resources)
+	descriptors(r)
+	mappings(r)
+	goroutines(r, nil)
+	return r
 }
