@@ -5,10 +5,14 @@ package locks_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/shm"
 )
 
 func crashLock(t testing.TB) holdArgs {
@@ -141,6 +145,146 @@ func TestCrashBury(t *testing.T) {
 	proctest.Crash(t, opBury, dead, nil, func(t testing.TB, a holdArgs, survived bool) { recovered(t, a) })
 }
 
+// passes takes the lock, repairs it if need be, and frees it.
+var passes = proctest.NewRole("passes", func(ctx context.Context, c *proctest.Child, a holdArgs) error {
+	repaired := false
+	if err := a.Lock.Recover(ctx, func() error { repaired = true; return nil }); err != nil {
+		return err
+	}
+	if err := a.Lock.Release(); err != nil {
+		return err
+	}
+	c.Say("passed, repaired %t", repaired)
+	return nil
+})
+
+// next is one who waits for the lock behind the child.
+type next struct{ p *proctest.Proc }
+
+func (n *next) queue(t testing.TB, a holdArgs) {
+	n.p = passes.Start(t, a)
+	n.p.Asleep()
+}
+
+// passed waits until it has had the lock, if it waits at all, and returns what it says.
+func (n *next) passed() (line string) {
+	if n.p != nil {
+		line = n.p.Line()
+		n.p.Wait()
+		n.p = nil
+	}
+	return line
+}
+
+func heldLock(t testing.TB) holdArgs {
+	a := crashLock(t)
+	proctest.Must(t, a.Lock.Acquire(t.Context()))
+	return a
+}
+
+var opAsleep = proctest.NewOp("lock/acquire-asleep", nil, func(ctx context.Context, a holdArgs) error {
+	if err := a.Lock.Acquire(ctx); err != nil {
+		return err
+	}
+	return a.Lock.Release()
+})
+
+// at reports whether the child of t's step was killed or stopped at the crash point.
+func at(t testing.TB, point string) bool { return strings.HasSuffix(t.Name(), point) }
+
+// A waiter that sleeps, and is killed or stopped before that, when it has been woken, or when it has taken the
+// lock, holds up nobody but as its holder: another waiter gets the lock that it was woken for.
+func TestCrashAsleep(t *testing.T) {
+	var n next
+	op := opAsleep.Beside(func(t testing.TB, p *proctest.Proc, a holdArgs) {
+		if p.Asleep() {
+			n.queue(t, a)
+			proctest.Must(t, a.Lock.Release()) // wakes the child, which slept first
+		}
+	})
+	goOn := func(t testing.TB, a holdArgs, died bool) {
+		t.Helper()
+		if at(t, "robust/lock/queued") && n.p == nil { // the child did not get as far as to sleep
+			if err := a.Lock.Release(); err != nil && !errors.Is(err, locks.ErrNotLocked) {
+				t.Error(err)
+			}
+		}
+		// The wake may have been for the child; then it is the end of its sleep that lets the next go on.
+		if line := n.passed(); line != "" && line != fmt.Sprintf("passed, repaired %t", died) {
+			t.Errorf("the next one %s; the child died holding it: %t", line, died)
+		}
+		if usable(t, a.Lock) {
+			t.Error("a waiter's end is an owner's death")
+		}
+	}
+	proctest.Crash(t, op, heldLock, func(t testing.TB, a holdArgs) {
+		if !at(t, "robust/lock/taken") {
+			goOn(t, a, false)
+		} else if ok, err := a.Lock.TryAcquire(); ok || err != nil {
+			t.Errorf("TryAcquire of what a stopped process holds: %v, %v", ok, err)
+		}
+	}, func(t testing.TB, a holdArgs, survived bool) {
+		goOn(t, a, !survived && at(t, "robust/lock/taken"))
+	})
+}
+
+type recoverArgs struct {
+	Lock   *locks.Lock
+	Queued *shm.Block // its first word is 1 when others wait
+}
+
+var opRecoverQueued = proctest.NewOp("lock/recover-queued", nil, func(ctx context.Context, a recoverArgs) error {
+	err := a.Lock.Recover(ctx, func() error {
+		for a.Queued.Uint32(0).Load() == 0 {
+			runtime.Gosched()
+		}
+		runtime.KeepAlive(a.Queued)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return a.Lock.Release()
+})
+
+// While a process recovers a lock, others wait to do so: one of them does if it is killed, and all get the lock
+// if it is not. None has it while the one that recovers is stopped.
+func TestCrashRecoverQueued(t *testing.T) {
+	var n next
+	op := opRecoverQueued.Beside(func(t testing.TB, p *proctest.Proc, a recoverArgs) {
+		for p.Process().Alive() && !a.Lock.Locked() {
+			runtime.Gosched()
+		}
+		n.queue(t, holdArgs{a.Lock}) // it sleeps, unless the child was killed before
+		a.Queued.Uint32(0).Store(1)
+	})
+	setup := func(t testing.TB) recoverArgs {
+		l := diedLock(t).Lock
+		b, err := shm.NewBlock(l.Segment(), "", 4)
+		proctest.Must(t, err)
+		return recoverArgs{l, b}
+	}
+	freed := func(t testing.TB) bool { return at(t, "robust/unlock/freed") || at(t, "robust/unlock/woken") }
+	goOn := func(t testing.TB, a recoverArgs, died bool) {
+		t.Helper()
+		if line := n.passed(); line != "" && line != fmt.Sprintf("passed, repaired %t", died) {
+			t.Errorf("the next one %s; the child died holding it: %t", line, died)
+		}
+		if usable(t, a.Lock) {
+			t.Error("recovered, and it is not")
+		}
+	}
+	proctest.Crash(t, op, setup, func(t testing.TB, a recoverArgs) {
+		if freed(t) {
+			goOn(t, a, false)
+		} else if ok, err := a.Lock.TryAcquire(); ok || err != nil && !errors.Is(err, locks.ErrOwnerDied) {
+			t.Errorf("TryAcquire of what a stopped process recovers: %v, %v", ok, err)
+		}
+	}, func(t testing.TB, a recoverArgs, survived bool) {
+		goOn(t, a, !survived && !freed(t))
+	})
+}
+
 // opContended queues for a lock that is held, and gives up.
 var opContended = proctest.NewOp("lock/acquire-contended", nil, func(ctx context.Context, a holdArgs) error {
 	soon, cancel := context.WithCancel(ctx)
@@ -153,11 +297,6 @@ var opContended = proctest.NewOp("lock/acquire-contended", nil, func(ctx context
 
 // A waiter killed or stopped at any step costs the owner and the next ones nothing.
 func TestCrashWaiter(t *testing.T) {
-	held := func(t testing.TB) holdArgs {
-		a := crashLock(t)
-		proctest.Must(t, a.Lock.Acquire(t.Context()))
-		return a
-	}
 	goOn := func(t testing.TB, a holdArgs) {
 		proctest.Must(t, a.Lock.Release())
 		if usable(t, a.Lock) {
@@ -165,5 +304,5 @@ func TestCrashWaiter(t *testing.T) {
 		}
 		proctest.Must(t, a.Lock.Acquire(t.Context()))
 	}
-	proctest.Crash(t, opContended, held, nil, func(t testing.TB, a holdArgs, survived bool) { goOn(t, a) })
+	proctest.Crash(t, opContended, heldLock, nil, func(t testing.TB, a holdArgs, survived bool) { goOn(t, a) })
 }

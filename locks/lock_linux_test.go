@@ -416,8 +416,9 @@ func TestWaitersKilled(t *testing.T) {
 		doomed = append(doomed, hold.Start(t, holdArgs{l}))
 	}
 	survivor := hold.Start(t, holdArgs{l})
-	time.Sleep(50 * time.Millisecond) // so that most of them sleep; nothing depends on it
+	survivor.Asleep()
 	for _, p := range doomed {
+		p.Asleep()
 		p.Kill()
 		p.Wait()
 	}
@@ -427,6 +428,24 @@ func TestWaitersKilled(t *testing.T) {
 	proctest.Must(t, survivor.Wait())
 	proctest.Must(t, l.Acquire(t.Context()))
 	proctest.Must(t, l.Release())
+}
+
+// A waiter that is stopped asleep, and woken in that state, holds nobody up, and gets the lock in its turn.
+func TestWaiterStopped(t *testing.T) {
+	l := newLock(t)
+	proctest.Must(t, l.Acquire(t.Context()))
+	p := hold.Start(t, holdArgs{l})
+	p.Asleep()
+	p.Stop()
+	proctest.Must(t, l.Release())
+	for range 3 {
+		proctest.Must(t, l.Acquire(t.Context()))
+		proctest.Must(t, l.Release())
+	}
+	p.Continue()
+	p.WaitLine("held")
+	p.Tell("release")
+	proctest.Must(t, p.Wait())
 }
 
 // Cancellation against wake: whoever wins, nobody sleeps for ever and nobody holds what it was told it does not.

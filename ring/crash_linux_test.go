@@ -51,8 +51,20 @@ func onRing(f func(r *ring.SPSC[uint64]) bool) func(ctx context.Context, c crash
 	}
 }
 
+// crashPush and crashPop are what a child does with an end that it has.
+func crashPush(r *ring.SPSC[uint64]) bool { return r.TryPush(3) && r.TryPush(4) }
+
+func crashPop(r *ring.SPSC[uint64]) bool {
+	v, ok := r.TryPop()
+	w, ok2 := r.TryPop()
+	return ok && ok2 && v == 1 && w == 2
+}
+
 var (
-	opPush = proctest.NewOp("spsc/push", nil, onRing(func(r *ring.SPSC[uint64]) bool { return r.TryPush(3) && r.TryPush(4) }))
+	opPush         = proctest.NewOp("spsc/push", nil, onRing(crashPush))
+	opTakeOverPush = proctest.NewOp("spsc/take-over-push", nil, onRing(func(r *ring.SPSC[uint64]) bool {
+		return r.Produce() == nil && crashPush(r)
+	}))
 	opMany = proctest.NewOp("spsc/push-many", nil, onRing(func(r *ring.SPSC[uint64]) bool {
 		return r.TryPushMany([]uint64{3, 4}) == 2
 	}))
@@ -61,17 +73,73 @@ var (
 		r.Commit(2)
 		return true
 	}))
-	opPop = proctest.NewOp("spsc/pop", nil, onRing(func(r *ring.SPSC[uint64]) bool {
-		v, ok := r.TryPop()
-		w, ok2 := r.TryPop()
-		return ok && ok2 && v == 1 && w == 2
+	opPop         = proctest.NewOp("spsc/pop", nil, onRing(crashPop))
+	opTakeOverPop = proctest.NewOp("spsc/take-over-pop", nil, onRing(func(r *ring.SPSC[uint64]) bool {
+		return r.Consume() == nil && crashPop(r)
 	}))
+	opClose = proctest.NewOp("spsc/close", nil, onRing(func(r *ring.SPSC[uint64]) bool {
+		return crashPush(r) && crashPop(r) && r.Close() == nil
+	}))
+	opNewRing = proctest.NewOp("spsc/new", nil, func(ctx context.Context, c crashRing) error {
+		_, err := ring.NewSPSC[uint64](c.B.Bytes(), 8, c.B.Segment())
+		return err
+	})
 	opAdvance = proctest.NewOp("spsc/peek-advance", nil, onRing(func(r *ring.SPSC[uint64]) bool {
 		items := r.Peek(2)
 		r.Advance(len(items))
 		return len(items) == 2
 	}))
 )
+
+// occupy takes both ends.
+var occupy = proctest.NewRole("occupy", func(ctx context.Context, c *proctest.Child, a crashRing) error {
+	r, err := a.open()
+	if err == nil {
+		err = errors.Join(r.Produce(), r.Consume())
+	}
+	if err != nil {
+		return err
+	}
+	c.Say("on")
+	c.Hear()
+	runtime.KeepAlive(a.B)
+	return nil
+})
+
+// crashRingOfDead is crashRingOf, whose ends a dead process has.
+func crashRingOfDead(n uint64) func(t testing.TB) crashRing {
+	return func(t testing.TB) crashRing {
+		c := crashRingOf(n)(t)
+		p := occupy.Start(t, c)
+		p.WaitLine("on")
+		p.Kill()
+		p.Wait()
+		return c
+	}
+}
+
+// busy checks, while the process that has one end (or the other) is stopped, that it keeps that and that the
+// other is free.
+func busy(producer bool) func(t testing.TB, c crashRing) {
+	return func(t testing.TB, c crashRing) {
+		r, err := c.open()
+		proctest.Must(t, err)
+		taken, free := r.Consume, r.Produce
+		if producer {
+			taken, free = free, taken
+		}
+		if err := taken(); !errors.Is(err, ring.ErrBusy) {
+			t.Errorf("the end of a stopped process: %v", err)
+		}
+		proctest.Must(t, free())
+		if producer {
+			if items := r.Peek(8); len(items) < 2 || !consecutive(items, 1, uint64(len(items))) {
+				t.Errorf("of a stopped producer one has %v", items)
+			}
+		}
+		proctest.Must(t, r.Close())
+	}
+}
 
 // takeAll takes over the consumer's end and returns what is in the ring.
 func takeAll(t testing.TB, c crashRing) (got []uint64) {
@@ -102,8 +170,16 @@ func consecutive(xs []uint64, first, last uint64) bool {
 // A producer killed at any step has pushed a beginning of what it meant to, in order; the next one goes on
 // after that.
 func TestCrashPush(t *testing.T) {
-	for _, op := range []*proctest.Op[crashRing]{opPush, opMany, opCommit} {
-		proctest.Crash(t, op, crashRingOf(2), nil, func(t testing.TB, c crashRing, survived bool) {
+	for _, c := range []struct {
+		op    *proctest.Op[crashRing]
+		setup func(t testing.TB) crashRing
+	}{
+		{opPush, crashRingOf(2)},
+		{opMany, crashRingOf(2)},
+		{opCommit, crashRingOf(2)},
+		{opTakeOverPush, crashRingOfDead(2)},
+	} {
+		proctest.Crash(t, c.op, c.setup, busy(true), func(t testing.TB, c crashRing, survived bool) {
 			r, err := c.open()
 			proctest.Must(t, err)
 			if survived {
@@ -130,8 +206,15 @@ func TestCrashPush(t *testing.T) {
 // A consumer killed at any step has popped a beginning of what was there; the next one gets the rest, the
 // item that was being popped included.
 func TestCrashPop(t *testing.T) {
-	for _, op := range []*proctest.Op[crashRing]{opPop, opAdvance} {
-		proctest.Crash(t, op, crashRingOf(5), nil, func(t testing.TB, c crashRing, survived bool) {
+	for _, c := range []struct {
+		op    *proctest.Op[crashRing]
+		setup func(t testing.TB) crashRing
+	}{
+		{opPop, crashRingOf(5)},
+		{opAdvance, crashRingOf(5)},
+		{opTakeOverPop, crashRingOfDead(5)},
+	} {
+		proctest.Crash(t, c.op, c.setup, busy(false), func(t testing.TB, c crashRing, survived bool) {
 			r, err := c.open()
 			proctest.Must(t, err)
 			if survived {
@@ -149,4 +232,44 @@ func TestCrashPop(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A process killed while it gives its ends back has given back either or the next one takes it over; nothing of
+// what it did before is undone.
+func TestCrashClose(t *testing.T) {
+	proctest.Crash(t, opClose, crashRingOf(2), nil, func(t testing.TB, c crashRing, survived bool) {
+		r, err := c.open()
+		proctest.Must(t, err)
+		proctest.Must(t, errors.Join(r.Produce(), r.Consume(), r.Close()))
+		got := takeAll(t, c)
+		first, last := got[0], got[len(got)-1]
+		if !consecutive(got, first, last) || last < 2 || first > 1 && last != 4 || survived && first != 3 {
+			t.Errorf("popped %v", got)
+		}
+	})
+}
+
+// A process killed while it makes a ring has made it, or somebody else can.
+func TestCrashNew(t *testing.T) {
+	setup := func(t testing.TB) crashRing {
+		b, err := shm.NewBlock(proctest.Segment(t, 1), "", ring.SPSCSize[uint64](8))
+		proctest.Must(t, err)
+		return crashRing{b}
+	}
+	proctest.Crash(t, opNewRing, setup, func(t testing.TB, c crashRing) {
+		if _, err := c.open(); !errors.Is(err, ring.ErrKind) {
+			t.Errorf("a ring that is not yet made: %v", err)
+		}
+	}, func(t testing.TB, c crashRing, survived bool) {
+		r, err := c.open()
+		if survived {
+			proctest.Must(t, err)
+		} else if r, err = ring.NewSPSC[uint64](c.B.Bytes(), 8, c.B.Segment()); err != nil {
+			t.Fatal(err)
+		}
+		if !r.TryPush(1) || r.Len() != 1 {
+			t.Errorf("%d items after one, %v", r.Len(), r.Err())
+		}
+		runtime.KeepAlive(c.B)
+	})
 }

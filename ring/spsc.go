@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/layout"
 	"github.com/shoal-ipc/shoal/internal/race"
 )
@@ -102,6 +103,7 @@ func NewSPSC[T any](mem []byte, n int, peers Peers) (*SPSC[T], error) {
 	h.size.Store(uint64(t.Size()))
 	h.slots.Store(slots)
 	h.version.Store(spscVersion)
+	crashpoint.Hit("ring/new/described")
 	h.magic.Store(spscMagic) // PAIRS WITH OpenSPSC: load the magic
 	return attachSPSC[T](mem, slots, peers), nil
 }

@@ -3,6 +3,7 @@
 package shm_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -18,6 +19,9 @@ type crashArgs struct{ B *shm.Block }
 func crashSegment(t testing.TB) crashArgs {
 	return crashArgs{block(t, proctest.Segment(t, 1), "first", 64)}
 }
+
+// large is more than is reserved at once.
+const large = 9 << 20
 
 var wholeKind = shm.Kind{Name: "whole", Min: 64}
 
@@ -49,6 +53,11 @@ func openWhole(t testing.TB, seg *shm.Segment, name string) bool {
 var (
 	opNew = proctest.NewOp("shm/new", nil, func(ctx context.Context, a crashArgs) error {
 		_, err := wholeKind.New(new(shm.Ref), a.B.Segment(), "whole", 300, fillWhole)
+		return err
+	})
+	// An object for which memory must be reserved, several times.
+	opNewLarge = proctest.NewOp("shm/new-large", nil, func(ctx context.Context, a crashArgs) error {
+		_, err := wholeKind.New(new(shm.Ref), a.B.Segment(), "whole", large, fillWhole)
 		return err
 	})
 	opPrepare = proctest.NewOp("shm/prepare", nil, func(ctx context.Context, a crashArgs) error {
@@ -138,12 +147,20 @@ func alive(t testing.TB, seg *shm.Segment, most int) {
 // A process killed or stopped while it makes an object leaves all of it or nothing that can be seen, and
 // others go on.
 func TestCrashNew(t *testing.T) {
-	proctest.Crash(t, opNew, crashSegment, others, func(t testing.TB, a crashArgs, survived bool) {
+	spacious := func(t testing.TB) crashArgs {
+		return crashArgs{block(t, proctest.Segment(t, 64<<20), "first", 64)}
+	}
+	crashNew(t, opNew, crashSegment, 300)
+	crashNew(t, opNewLarge, spacious, large)
+}
+
+func crashNew(t *testing.T, op *proctest.Op[crashArgs], setup func(testing.TB) crashArgs, size int) {
+	proctest.Crash(t, op, setup, others, func(t testing.TB, a crashArgs, survived bool) {
 		if survived && !openWhole(t, a.B.Segment(), "whole") {
 			t.Error("an object that was made is not there")
 		}
 		others(t, a)
-		_, err := wholeKind.OpenOrNew(new(shm.Ref), a.B.Segment(), "whole", 300, fillWhole)
+		_, err := wholeKind.OpenOrNew(new(shm.Ref), a.B.Segment(), "whole", size, fillWhole)
 		proctest.Must(t, err)
 		if !openWhole(t, a.B.Segment(), "whole") {
 			t.Error("the name cannot be used after a kill")
@@ -163,6 +180,48 @@ func TestCrashPrepare(t *testing.T) {
 			most = 2
 		}
 		alive(t, a.B.Segment(), most)
+	})
+}
+
+// late is a block that a child attaches to, and with it to the segment, when it is told to and not before.
+type late struct {
+	shm.Block
+	handle []byte
+}
+
+func (l *late) UnmarshalBinary(data []byte) error {
+	l.handle = bytes.Clone(data)
+	return nil
+}
+
+type lateArgs struct{ B *late }
+
+var opAdopt = proctest.NewOp("shm/adopt", nil, func(ctx context.Context, a lateArgs) error {
+	return a.B.Block.UnmarshalBinary(a.B.handle)
+})
+
+// A process killed while it adopts the segment that its parent handed over is dead, whatever it has moved of its
+// life to a description of its own; while it is stopped it lives.
+func TestCrashAdopt(t *testing.T) {
+	setup := func(t testing.TB) lateArgs {
+		data, err := crashSegment(t).B.MarshalBinary()
+		proctest.Must(t, err)
+		l := new(late)
+		proctest.Must(t, l.Block.UnmarshalBinary(data))
+		return lateArgs{l}
+	}
+	proctest.Crash(t, opAdopt, setup, func(t testing.TB, a lateArgs) {
+		if n := a.B.Segment().Info().Living; n != 2 {
+			t.Errorf("%d living participants while one of two is stopped", n)
+		}
+		others(t, crashArgs{&a.B.Block})
+	}, func(t testing.TB, a lateArgs, survived bool) {
+		most := 1
+		if survived {
+			most = 2
+		}
+		alive(t, a.B.Segment(), most)
+		others(t, crashArgs{&a.B.Block})
 	})
 }
 

@@ -115,7 +115,9 @@ func Crash[A any](t *testing.T, op *Op[A], setup func(t testing.TB) A, stopped f
 	// step runs f in a subtest, with a child that is about to be killed or stopped at step n.
 	step := func(mode crashpoint.Mode, n int, f func(s *scene[A])) bool {
 		name := fmt.Sprintf("%s-%d", mode, n)
-		if 0 < n && n <= len(names) {
+		if n == 0 {
+			name = "whole"
+		} else if n <= len(names) {
 			name += " " + names[n-1]
 		}
 		before := own()
