@@ -23,7 +23,7 @@ var rules = []rule{
 	{"one package comment", checkPackageDocs},
 	{"exported means documented", checkExportedDocs},
 	{"no hidden state", func(t *tree) []string { return checkState(t, stateExceptions) }},
-	{"a crash point between two writes", func(t *tree) []string { return checkCrashPoints(t, crashFunctions) }},
+	{"a crash point between two writes", func(t *tree) []string { return checkCrashPoints(t, crashExceptions) }},
 	{"go.mod replaces nothing", checkReplace},
 	{"documents tell the truth", checkDocuments},
 }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/shoal-ipc/shoal/futex"
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 )
 
 // Bell is the use of one word in shared memory, a doorbell: who changes something rings it, who needs a
@@ -29,8 +30,10 @@ const sleeps = 1
 // system call only when somebody sleeps.
 func (b Bell) Ring() {
 	v := b.W.Add(2)
+	crashpoint.Hit("wait/ring/counted")
 	for v&sleeps != 0 {
 		if b.W.CompareAndSwap(v, v&^sleeps) {
+			crashpoint.Hit("wait/ring/cleared")
 			futex.Wake(b.W, 1<<31-1)
 			return
 		}
@@ -46,8 +49,11 @@ func (b Bell) Wait(ctx context.Context, ready func() bool) error {
 			return nil
 		}
 		v := b.W.Load()
-		if v&sleeps == 0 && !b.W.CompareAndSwap(v, v|sleeps) {
-			continue
+		if v&sleeps == 0 {
+			if !b.W.CompareAndSwap(v, v|sleeps) {
+				continue
+			}
+			crashpoint.Hit("wait/wait/asleep")
 		}
 		if ready() {
 			return nil
