@@ -1,0 +1,243 @@
+package robust_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/shoal-ipc/shoal/futex"
+	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/internal/robust"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+// peer is one of several processes that are made up: they live in one, so that a test can hold each where it wants.
+type peer struct {
+	id     uint32
+	closed func() bool // asked between any two steps of a waiter; nil: the handle is open
+}
+
+func (p peer) Self() uint32          { return p.id }
+func (p peer) Dead(uint32) bool      { return false }
+func (p peer) KnownDead(uint32) bool { return false }
+func (p peer) Closed() bool          { return p.closed != nil && p.closed() }
+
+// sharedWord is an owner word in shared memory.
+type sharedWord struct{ *shm.Block }
+
+func newWord(t *testing.T) sharedWord {
+	t.Helper()
+	proctest.Watch(t)
+	b, err := shm.NewBlock(proctest.Segment(t, 1), "", robust.Size)
+	proctest.Must(t, err)
+	return sharedWord{b}
+}
+
+func (w sharedWord) of(p peer) *robust.Mutex {
+	m := robust.At(w.Bytes(), p, p)
+	return &m
+}
+
+// get and set are for when nobody else changes the word.
+func (w sharedWord) get() uint64  { return binary.LittleEndian.Uint64(w.Bytes()) }
+func (w sharedWord) set(v uint64) { binary.LittleEndian.PutUint64(w.Bytes(), v) }
+
+// low is the futex word.
+func (w sharedWord) low() *atomic.Uint32 { return w.Uint32(0) }
+
+// queue lets m wait for the word, which somebody holds, and free it once it has got it. It returns when m is about
+// to sleep; that it does sleep makes the tests stronger, but none depends on it.
+func (w sharedWord) queue(m *robust.Mutex) (done chan error) {
+	done = make(chan error, 1)
+	go func() {
+		err := m.Lock(context.Background(), 0)
+		if err == nil {
+			err = m.Unlock()
+		}
+		done <- err
+	}()
+	for w.low().Load()&robust.Waiters == 0 {
+		runtime.Gosched()
+	}
+	time.Sleep(20 * time.Millisecond)
+	return done
+}
+
+// nobodySleeps wakes whoever still sleeps on the word, where a wake should have come from elsewhere.
+func (w sharedWord) nobodySleeps(t *testing.T, after string) {
+	t.Helper()
+	if n := futex.Wake(w.low(), 100); n != 0 {
+		t.Errorf("after %s %d sleep on", after, n)
+	}
+}
+
+// isFree wants the word to be as if nobody had ever slept, after the next who takes and frees it.
+func (w sharedWord) isFree(t *testing.T, m *robust.Mutex) {
+	t.Helper()
+	proctest.Must(t, m.Lock(t.Context(), 0))
+	proctest.Must(t, m.Unlock())
+	if v := w.get(); v != 0 {
+		t.Errorf("the word is %#x after all that, want 0", v)
+	}
+}
+
+const owner = 1 << 32 // of a word: times the id
+
+// Who does not hold the word changes no bit of it, whatever it says: a release that comes too late, from a process that
+// was taken for dead meanwhile, ends neither the next owner's hold nor the mark that something is half changed.
+func TestForeignRelease(t *testing.T) {
+	w := newWord(t)
+	m := w.of(peer{id: 1})
+	const l, wt, d, wh = robust.Locked, robust.Waiters, robust.Died, robust.Whole
+	for _, c := range []struct {
+		word uint64
+		want error
+	}{
+		{0, robust.ErrNotLocked},
+		{2*owner | wt, robust.ErrNotLocked},
+		{1*owner | wt, robust.ErrNotLocked},
+		{d | wt, robust.ErrNotLocked},
+		{2*owner | l, robust.ErrNotOwner},
+		{2*owner | l | wt, robust.ErrNotOwner},
+		{2*owner | l | wh, robust.ErrNotOwner},
+		{2*owner | l | d, robust.ErrNotOwner},
+		{2*owner | l | d | wt, robust.ErrNotOwner},
+		{(1<<12+1)*owner | l, robust.ErrNotOwner}, // the slot's next generation
+	} {
+		w.set(c.word)
+		if err := m.Unlock(); err != c.want {
+			t.Errorf("Unlock of %#x: %v, want %v", c.word, err, c.want)
+		}
+		if err := m.Abandon(); err != c.want {
+			t.Errorf("Abandon of %#x: %v, want %v", c.word, err, c.want)
+		}
+		if m.Free(0) || m.Free(robust.Whole) {
+			t.Errorf("Free of %#x", c.word)
+		}
+		robust.Expose(w.Bytes(), 1)
+		if v := w.get(); v != c.word {
+			t.Errorf("%#x became %#x", c.word, v)
+		}
+	}
+
+	w.set(1*owner | l | d) // its own repair, which ends by itself
+	if err := m.Unlock(); err != robust.ErrNotLocked || m.Free(0) || w.get() != 1*owner|l|d {
+		t.Errorf("Unlock in a repair: %v, the word is %#x", err, w.get())
+	}
+}
+
+// The word is changed by compare-and-swap alone: any other change of it may undo what another process did since the word
+// was looked at. No test can count on falling into that moment.
+func TestOnlyCompareAndSwap(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	proctest.Must(t, err)
+	change := regexp.MustCompile(`\bword\.(\w+)\(`)
+	swaps := 0
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		src, err := os.ReadFile(name)
+		proctest.Must(t, err)
+		for _, m := range change.FindAllSubmatch(src, -1) {
+			switch string(m[1]) {
+			case "CompareAndSwap":
+				swaps++
+			case "Load":
+			default:
+				t.Errorf("%s: %s)", name, m[0])
+			}
+		}
+	}
+	if swaps < 10 {
+		t.Errorf("%d compare-and-swaps found: is the word called otherwise now?", swaps)
+	}
+}
+
+// A waiter that is stopped between being woken and taking the word has used up a wake. The next release wakes another
+// all the same, and the one that was stopped gets the word when it goes on.
+func TestWokenAndStopped(t *testing.T) {
+	w := newWord(t)
+	holder := w.of(peer{id: 1})
+	var armed atomic.Bool
+	stopped, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	first := w.of(peer{2, func() bool {
+		if armed.Load() {
+			once.Do(func() { close(stopped) })
+			<-goOn
+		}
+		return false
+	}})
+	proctest.Must(t, holder.Lock(t.Context(), 0))
+	firstDone := w.queue(first)
+	secondDone := w.queue(w.of(peer{id: 3}))
+	armed.Store(true)
+	proctest.Must(t, holder.Unlock())
+	<-stopped
+	if v := w.get(); v != 0 && v&robust.Locked == 0 && v>>32 == 0 {
+		t.Errorf("the free word is %#x: with WAITERS it names its releaser, who alone may clear that", v)
+	}
+	proctest.Must(t, holder.Lock(t.Context(), 0))
+	proctest.Must(t, holder.Unlock())
+	w.nobodySleeps(t, "two releases, the first of which woke one that is stopped,")
+	proctest.Must(t, <-secondDone)
+	close(goOn)
+	proctest.Must(t, <-firstDone)
+	w.isFree(t, holder)
+}
+
+// A releaser that is stopped, or killed, between freeing the word and waking keeps nobody asleep: whoever sleeps on a
+// free word looks again within the cap of a sleep.
+func TestReleaserStopped(t *testing.T) {
+	w := newWord(t)
+	holder := w.of(peer{id: 1})
+	proctest.Must(t, holder.Lock(t.Context(), 0))
+	done := w.queue(w.of(peer{id: 2}))
+	w.low().Store(robust.Waiters) // what Unlock does first: the owner stays as the releaser's mark
+	proctest.Must(t, <-done)
+	w.isFree(t, holder)
+}
+
+// A waiter whose handle is closed when it is woken passes the wake on: it was meant for one who stays.
+func TestClosedPassesWakeOn(t *testing.T) {
+	w := newWord(t)
+	holder := w.of(peer{id: 1})
+	var armed atomic.Bool
+	proctest.Must(t, holder.Lock(t.Context(), 0))
+	leaverDone := w.queue(w.of(peer{2, armed.Load}))
+	stayerDone := w.queue(w.of(peer{id: 3}))
+	armed.Store(true)
+	proctest.Must(t, holder.Unlock())
+	if err := <-leaverDone; !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a waiter whose handle is closed: %v", err)
+	}
+	w.nobodySleeps(t, "a release that woke one who left")
+	proctest.Must(t, <-stayerDone)
+	w.isFree(t, holder)
+}
+
+// A waiter that was killed asleep leaves a flag, which costs the next release a wake for nobody and is gone then: there
+// is no system call on anybody's way after that.
+func TestKilledWaiterIsForgotten(t *testing.T) {
+	w := newWord(t)
+	m := w.of(peer{id: 1})
+	proctest.Must(t, m.Lock(t.Context(), 0))
+	w.low().Store(robust.Locked | robust.Waiters)
+	proctest.Must(t, m.Unlock())
+	if v := w.get(); v != 0 {
+		t.Errorf("the word is %#x after the release, want 0", v)
+	}
+	if !m.Take(0) || !m.Free(0) {
+		t.Error("the fast paths do not work any more")
+	}
+}
