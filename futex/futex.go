@@ -97,14 +97,15 @@ func WaitUnless(ctx context.Context, w *atomic.Uint32, old uint32, over func() b
 	}
 	for {
 		var err error
+		woken := false // for certain: what looks like a wake to the blind may be an interrupt
 		if blind {
 			err = sys.FutexWait(w, old, until)
 		} else {
-			err = sys.FutexWaitTwo(&wt.own, w, old, until)
+			woken, err = sys.FutexWaitTwo(&wt.own, w, old, until)
 		}
 		switch {
 		case err == nil:
-			if wt.own.Load() != 0 && w.Load() == old {
+			if !woken && wt.own.Load() != 0 && w.Load() == old {
 				return ctx.Err() // nil after a Kick
 			}
 			return nil

@@ -249,6 +249,80 @@ func TestCancelAgainstWake(t *testing.T) {
 	})
 }
 
+// A wake that meets a cancellation is not used up unseen: if the kernel counted this waiter as woken, its wait says so, and
+// the waiter looks again, instead of leaving with a wake that was meant for somebody who stays.
+func TestWakeMeetsCancel(t *testing.T) {
+	if !futex.Features().Waitv {
+		t.Skip("the kernel has no futex_waitv, or a sandbox refuses it: then who leaves must pass a wake on")
+	}
+	proctest.Watch(t)
+	n := 1000
+	if testing.Short() {
+		n = 100
+	}
+	b := sharedBlock(t)
+	w := b.Uint32(0)
+	for met := 0; met < n; {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- futex.Wait(ctx, w, 0) }()
+		asleep(1)
+		for range met % 100 {
+			runtime.Gosched()
+		}
+		cancel() // another goroutine wakes the waiter's own word
+		woken := 0
+		for range 100 {
+			if woken = futex.Wake(w, 1); woken != 0 || futex.Waiting() == 0 {
+				break
+			}
+		}
+		err := <-done
+		if woken != 0 {
+			if met++; err != nil {
+				t.Fatalf("a waiter that was woken left with %v", err)
+			}
+		}
+	}
+	runtime.KeepAlive(b)
+}
+
+// With one processor a waiter must not keep those from running who are to wake it: each sleep would last until its cap.
+func TestOneProcessor(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	bothWays(t, func(t *testing.T) {
+		proctest.Watch(t)
+		n := uint32(1000)
+		if testing.Short() {
+			n = 200
+		}
+		b := sharedBlock(t)
+		w := b.Uint32(0)
+		turn := func(parity uint32) {
+			for {
+				v := w.Load()
+				switch {
+				case v >= 2*n:
+					return
+				case v%2 != parity:
+					if err := futex.Wait(t.Context(), w, v); err != nil {
+						t.Error(err)
+						return
+					}
+				default:
+					w.Add(1)
+					futex.Wake(w, 1)
+				}
+			}
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { turn(0) })
+		turn(1)
+		wg.Wait()
+		runtime.KeepAlive(b)
+	})
+}
+
 // The word is 32 bits at the address that is given, whatever lies around it.
 func TestWordsOnly(t *testing.T) {
 	b := sharedBlock(t)

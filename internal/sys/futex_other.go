@@ -14,8 +14,8 @@ func Monotonic() int64 { return 0 }
 func FutexWait(w *atomic.Uint32, old uint32, deadline int64) error { return errors.ErrUnsupported }
 
 // FutexWaitTwo is not supported here.
-func FutexWaitTwo(own, shared *atomic.Uint32, old uint32, deadline int64) error {
-	return errors.ErrUnsupported
+func FutexWaitTwo(own, shared *atomic.Uint32, old uint32, deadline int64) (woken bool, err error) {
+	return false, errors.ErrUnsupported
 }
 
 // FutexWake wakes nobody here.

@@ -59,20 +59,20 @@ func FutexWait(w *atomic.Uint32, old uint32, deadline int64) error {
 }
 
 // FutexWaitTwo sleeps while *own is 0 and *shared is old (futex_waitv, Linux 5.16). own belongs to this
-// process. Errors are those of FutexWait. When both were woken the wake of shared counts as the reason, so
-// that it is not taken for the other: the kernel reports the last word of the vector that was woken, hence
-// own comes first.
-func FutexWaitTwo(own, shared *atomic.Uint32, old uint32, deadline int64) error {
+// process. Errors are those of FutexWait; without one, woken says that a wake of shared was used up, which may
+// be so when own was woken too: the kernel reports the last word of the vector that was woken, hence own comes
+// first.
+func FutexWaitTwo(own, shared *atomic.Uint32, old uint32, deadline int64) (woken bool, err error) {
 	vec := [2]futexWaiter{
 		{0, uint64(uintptr(unsafe.Pointer(own))), futex2U32 | futex2Private, 0},
 		{uint64(old), uint64(uintptr(unsafe.Pointer(shared))), futex2U32, 0},
 	}
 	ts := deadlineOf(deadline)
-	_, _, errno := unix.Syscall6(unix.SYS_FUTEX_WAITV, uintptr(unsafe.Pointer(&vec)), 2, 0,
+	i, _, errno := unix.Syscall6(unix.SYS_FUTEX_WAITV, uintptr(unsafe.Pointer(&vec)), 2, 0,
 		uintptr(unsafe.Pointer(ts)), unix.CLOCK_MONOTONIC, 0)
 	runtime.KeepAlive(own)
 	runtime.KeepAlive(shared)
-	return errnoOrNil(errno)
+	return errno == 0 && i == 1, errnoOrNil(errno)
 }
 
 // FutexWake wakes at most n sleepers of any process on w and returns how many. It never blocks.
@@ -95,7 +95,7 @@ func wake(w *atomic.Uint32, op uintptr, n int) int {
 // absence.
 func HasWaitv() bool {
 	var own, shared atomic.Uint32
-	err := FutexWaitTwo(&own, &shared, 1, 0)
+	_, err := FutexWaitTwo(&own, &shared, 1, 0)
 	return err == unix.EAGAIN || err == unix.ETIMEDOUT
 }
 
