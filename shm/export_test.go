@@ -1,6 +1,9 @@
 package shm
 
-import "reflect"
+import (
+	"os"
+	"reflect"
+)
 
 // The types and places of the format.
 var (
@@ -27,3 +30,9 @@ var TakeOver = takeOver
 
 // LockAt is the first byte of an owner id.
 var LockAt = lockAt
+
+// Life is the description that this process's life in s is bound to.
+func Life(s *Segment) *os.File { return s.res.alive }
+
+// File is the description that is mapped.
+func File(s *Segment) *os.File { return s.file }
