@@ -103,7 +103,13 @@ func TestWait(t *testing.T) {
 
 		// Until a wake.
 		woken := make(chan error)
-		go func() { woken <- futex.Wait(t.Context(), w, 0) }()
+		go func() {
+			var err error
+			for err == nil && w.Load() == 0 { // a sleep may have reached its cap before asleep looked
+				err = futex.Wait(t.Context(), w, 0)
+			}
+			woken <- err
+		}()
 		asleep(1)
 		w.Store(1)
 		for {
@@ -138,10 +144,13 @@ func TestKick(t *testing.T) {
 		b := sharedBlock(t)
 		var wg sync.WaitGroup
 		var in, out atomic.Int32
+		var kicked atomic.Bool
 		ctx, cancel := context.WithCancel(t.Context())
 		for i := range 8 {
 			wg.Go(func() { // half of them in the part that is kicked
-				futex.Wait(ctx, b.Uint32(i*512), 0)
+				for ctx.Err() == nil && (i >= 4 || !kicked.Load()) { // a sleep may have reached its cap before asleep looked
+					futex.Wait(ctx, b.Uint32(i*512), 0)
+				}
 				if i < 4 {
 					in.Add(1)
 				} else {
@@ -150,6 +159,7 @@ func TestKick(t *testing.T) {
 			})
 		}
 		asleep(8)
+		kicked.Store(true)
 		if n := futex.Kick(b.Bytes()[:2048]); n > 4 {
 			t.Errorf("kicked %d, want 4 at most", n)
 		}
@@ -265,8 +275,16 @@ func TestWakeMeetsCancel(t *testing.T) {
 	for met := 0; met < n; {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- futex.Wait(ctx, w, 0) }()
+		var over atomic.Bool
+		go func() {
+			err := futex.Wait(ctx, w, 0)
+			for err == nil && !over.Load() { // the sleep reached its cap
+				err = futex.Wait(ctx, w, 0)
+			}
+			done <- err
+		}()
 		asleep(1)
+		over.Store(true)
 		for range met % 100 {
 			runtime.Gosched()
 		}
