@@ -20,13 +20,13 @@
 //	queue     {x, LOCKED ..}     -> {x, LOCKED W ..}           then sleep while the low half is that
 //	free      {self, LOCKED}     -> {0}
 //	free      {self, LOCKED W}   -> {self, W}                  then wake one; if that found nobody: {self, W} -> {0}
-//	bury      {dead, LOCKED ..}  -> {0, DIED W}                by anybody who asked whether the owner lives; wakes all
+//	bury      {dead, LOCKED W?}  -> {0, DIED W?}               by anybody who asked whether the owner lives; with W wakes all
 //	bury      {dead, LOCKED WHOLE W?} -> {0, W?}               likewise; nothing to repair
 //	recover   {0, DIED W?}       -> {self, LOCKED DIED W?}     the repair runs now
 //	repaired  {self, LOCKED DIED W?} -> {self, LOCKED W?}      held, like any other
-//	failed    {self, LOCKED DIED W?} -> {0, DIED W}            also when its process dies meanwhile (bury); wakes all
+//	failed    {self, LOCKED DIED W?} -> {0, DIED W?}           also when its process dies meanwhile (bury); with W wakes all
 //	expose    {self, LOCKED WHOLE ..} -> {self, LOCKED ..}     by a process that leaves the segment while it holds the word
-//	abandon   {self, LOCKED ..}  -> {0, DIED W}                wakes all
+//	abandon   {self, LOCKED W?}  -> {0, DIED W?}               with W wakes all
 //
 // DIED never passes through a word without it but by repaired. Nobody changes a word that names a living
 // other process, except to set WAITERS.

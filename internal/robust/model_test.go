@@ -272,9 +272,9 @@ func (m *model) act(s state, i int) bool {
 			return word{a.seen.low & waiters, 0}
 		}
 		if m.buryForgets {
-			return word{waiters, 0}
+			return word{a.seen.low & waiters, 0}
 		}
-		return word{died | waiters, 0}
+		return word{died | a.seen.low&waiters, 0}
 	}
 	free := func(low uint8) {
 		s.excused = false
@@ -283,9 +283,11 @@ func (m *model) act(s state, i int) bool {
 			s.word.owner = me
 		}
 		switch {
+		case low&waiters == 0:
+			end(idle)
 		case low&died != 0 && !m.diedWakesOne:
 			end(wakeAll)
-		case low&waiters != 0 && !m.freeWakesNobody:
+		case !m.freeWakesNobody:
 			end(wake1)
 		default:
 			end(idle)
@@ -333,7 +335,7 @@ func (m *model) act(s state, i int) bool {
 			goTo(look)
 		}
 	case bury:
-		if w := buried(); !swap(w) || w.low == 0 {
+		if w := buried(); !swap(w) || w.low&waiters == 0 {
 			goTo(look)
 		} else {
 			goTo(wakeAllLook)
@@ -388,7 +390,7 @@ func (m *model) act(s state, i int) bool {
 			goTo(last)
 		}
 	case lastBury:
-		if w := buried(); !swap(w) || w.low == 0 {
+		if w := buried(); !swap(w) || w.low&waiters == 0 {
 			goTo(last)
 		} else {
 			goTo(wakeAllLast)
@@ -397,7 +399,7 @@ func (m *model) act(s state, i int) bool {
 		if a.flags == 0 { // abandon
 			was := s
 			s.broken = true
-			free(died | waiters)
+			free(died | s.word.low&waiters)
 			s = was
 		}
 		free(s.word.low & waiters)
@@ -410,7 +412,7 @@ func (m *model) act(s state, i int) bool {
 		if m.unlockForgets { // failed
 			free(s.word.low & waiters)
 		} else {
-			free(died | waiters)
+			free(died | s.word.low&waiters)
 		}
 	case wake1, pass:
 		found := false

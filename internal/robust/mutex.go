@@ -93,6 +93,9 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 		when   time.Time
 		spins  = spinBudget()
 	)
+	if w := m.word.Load(); w&Locked != 0 && m.peers.KnownDead(uint32(w>>32)) {
+		spins = 0 // it will not be released
+	}
 	for {
 		if m.handle.Closed() {
 			if queued != 0 {
@@ -240,11 +243,8 @@ func (m *Mutex) unlock(mark uint64) error {
 		if mark == 0 && w&Died != 0 {
 			return ErrNotLocked
 		}
-		free := w & Waiters
-		switch {
-		case mark != 0:
-			free = Died | Waiters
-		case free != 0:
+		free := mark | w&Waiters
+		if free == Waiters {
 			free |= w &^ (1<<32 - 1) // the releaser's mark, so that nobody else's clear takes these WAITERS for its own
 		}
 		if !m.word.CompareAndSwap(w, free) { // PAIRS WITH Take, lock, TryLock
@@ -252,9 +252,10 @@ func (m *Mutex) unlock(mark uint64) error {
 		}
 		crashpoint.Hit("robust/unlock/freed")
 		switch {
+		case free&Waiters == 0:
 		case free&Died != 0:
 			futex.Wake(m.low, everybody)
-		case free != 0:
+		default:
 			if futex.Wake(m.low, 1) == 0 {
 				crashpoint.Hit("robust/unlock/nobody")
 				m.word.CompareAndSwap(free, 0)
@@ -278,13 +279,13 @@ func (m *Mutex) held(w uint64) error {
 
 // bury frees the word w, whose owner is dead.
 func (m *Mutex) bury(w uint64) {
-	free := uint64(Died | Waiters)
-	if w&(Whole|Died) == Whole {
-		free = w & Waiters
+	free := w & Waiters
+	if w&(Whole|Died) != Whole {
+		free |= Died
 	}
 	if m.word.CompareAndSwap(w, free) {
 		crashpoint.Hit("robust/bury/marked")
-		if free != 0 {
+		if free&Waiters != 0 {
 			futex.Wake(m.low, everybody)
 		}
 	}
