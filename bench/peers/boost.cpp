@@ -1,8 +1,9 @@
-// boost measures Boost.Interprocess and Boost.Lockfree: lock.uncontended, lock.contended, spsc.stream, spsc.batch,
-// spsc.pingpong and shm.create with boost.
+// boost measures Boost.Interprocess and Boost.Lockfree: lock.uncontended, lock.contended, spsc.stream,
+// spsc.batch, spsc.pingpong and shm.create with boost.
 //
 //	g++ -O2 -pthread -o boost boost.cpp -lrt
-#if !__has_include(<boost/interprocess/managed_shared_memory.hpp>) || !__has_include(<boost/lockfree/spsc_queue.hpp>)
+#if !__has_include(<boost/interprocess/managed_shared_memory.hpp>) || \
+	!__has_include(<boost/lockfree/spsc_queue.hpp>)
 #error "The headers of Boost are not here. On Debian and Ubuntu they are in the package libboost-dev."
 #endif
 #include "peer.h"

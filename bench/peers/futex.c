@@ -1,12 +1,12 @@
-// futex measures the machine: cacheline.pingpong with limit, two processes that spin, and futex.pingpong with c, two
-// that sleep.
+// futex measures the machine: cacheline.pingpong with limit, two processes that spin, and futex.pingpong with
+// c, two that sleep.
 //
 //	gcc -O2 -pthread -o futex futex.c
 #include "peer.h"
 #include <stdatomic.h>
 
-// lines are two words, each written by one side and waited for by the other. The numbers are all that is handed
-// over, so no order is needed.
+// lines are two words, each written by one side and waited for by the other. The numbers are all that is
+// handed over, so no order is needed.
 struct lines {
 	struct {
 		alignas(LINE) _Atomic uint32_t is;

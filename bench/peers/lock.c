@@ -1,5 +1,5 @@
-// lock measures mutexes of glibc between processes: lock.uncontended and lock.contended with c and c-robust, and
-// lock.recover with c-robust.
+// lock measures mutexes of glibc between processes: lock.uncontended and lock.contended with c and c-robust,
+// and lock.recover with c-robust.
 //
 //	gcc -O2 -pthread -o lock lock.c
 #include "peer.h"

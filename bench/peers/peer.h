@@ -1,19 +1,19 @@
-// peer.h is what the programs in C and C++ have in common: how they are called, how one process becomes two that are
-// bound to CPUs, how they measure, and what they print.
+// peer.h is what the programs in C and C++ have in common: how they are called, how one process becomes two
+// that are bound to CPUs, how they measure, and what they print.
 //
 //	PROGRAM ROW IMPL N CPUS        for example: lock lock.contended c-robust 5000000 0,1
 //
-// N is the number of operations in the measured part. CPUS has one CPU for each process, the measured one first; if
-// it has fewer, the others run on the last. About N/20 operations go before as a warm-up. The answer is one line of
-// JSON on standard output:
+// N is the number of operations in the measured part. CPUS has one CPU for each process, the measured one
+// first; if it has fewer, the others run on the last. About N/20 operations go before as a warm-up. The
+// answer is one line of JSON on standard output:
 //
 //	{"ns": 12.345, "cpus": [[0,0],[1,1]], "shares": [0.49,0.51], "latency": [[64,10],[66,2]]}
 //
-// ns is the mean of an operation; cpus are where each process was at the beginning and at the end of its measured
-// part; shares are the parts that two processes had in what they did together; latency is a histogram of operations
-// that were timed one by one: the lower end of a class, which is at most 1/64 wide, and how many fell into it. The
-// exit code is 0, or 1 if anything was wrong, which standard error then tells, or 2 for a row that the program does
-// not have. No process is left in any case.
+// ns is the mean of an operation; cpus are where each process was at the beginning and at the end of its
+// measured part; shares are the parts that two processes had in what they did together; latency is a
+// histogram of operations that were timed one by one: the lower end of a class, which is at most 1/64 wide,
+// and how many fell into it. The exit code is 0, or 1 if anything was wrong, which standard error then tells,
+// or 2 for a row that the program does not have. No process is left in any case.
 #ifndef PEER_H
 #define PEER_H
 
@@ -124,6 +124,23 @@ static inline int usage(const char *rows) {
 	return 2;
 }
 
+// reap waits for a process and returns its status.
+static inline int reap(pid_t pid) {
+	int status;
+	if (waitpid(pid, &status, 0) != pid)
+		err(1, "waitpid");
+	return status;
+}
+
+// abandon ends side 1 when side 0 exits before join.
+static inline void abandon(void) {
+	if (other == 0)
+		return;
+	signal(SIGCHLD, SIG_DFL); // this end is expected
+	kill(other, SIGKILL);
+	waitpid(other, NULL, 0);
+}
+
 // ended is called in side 0 when side 1 has ended. If that is too early, side 0 would wait for it for ever.
 static inline void ended(int sig) {
 	(void)sig;
@@ -134,9 +151,9 @@ static inline void ended(int sig) {
 		return;
 	if (info.si_code == CLD_EXITED && info.si_status == 0)
 		return;
-	if (write(2, message, sizeof message - 1) < 0) {
-		// There is nobody to tell.
-	}
+	ssize_t written = write(2, message, sizeof message - 1);
+	(void)written; // there is nobody else to tell
+	abandon();
 	_exit(1);
 }
 
@@ -164,23 +181,18 @@ static inline void split(void) {
 		guard(self);
 		side = 1;
 		bind_to(job.cpu[1]);
-	}
-}
-
-// reap waits for a process and returns its status.
-static inline int reap(pid_t pid) {
-	int status;
-	if (waitpid(pid, &status, 0) != pid)
-		err(1, "waitpid");
-	return status;
+	} else if (atexit(abandon) != 0)
+		errx(1, "atexit");
 }
 
 // join ends side 1; side 0 waits for that.
 static inline void join(void) {
 	if (side == 1)
 		_exit(0);
-	if (reap(other) != 0)
-		errx(1, "the other process failed");
+	int status = reap(other);
+	other = 0;
+	if (status != 0)
+		errx(1, "the other process ended with status %#x", status);
 }
 
 static inline void futex_wait(void *word, uint32_t value) {
@@ -193,8 +205,8 @@ static inline void futex_wake(void *word) {
 		err(1, "futex");
 }
 
-// meet returns when the other side has called it as often. It looks for some microseconds, so that two sides that
-// come at the same time also leave at the same time, and then sleeps, so that it disturbs nobody.
+// meet returns when the other side has called it as often. It looks for some microseconds, so that two sides
+// that come at the same time also leave at the same time, and then sleeps, so that it disturbs nobody.
 static inline void meet(void) {
 	static uint32_t mine;
 	uint32_t want = 2 * ++mine, met = __atomic_add_fetch(&board->met, 1, __ATOMIC_ACQ_REL);
@@ -235,8 +247,8 @@ enum latency {
 	WITHIN, // in the measured pass: for operations beside which reading the clock is nothing
 };
 
-// run does op with the numbers from 0 on: the warm-up, the measured part, and what is timed one by one; by side 0
-// only, the other side must not be held up by it.
+// run does op with the numbers from 0 on: the warm-up, the measured part, and what is timed one by one; by
+// side 0 only, the other side must not be held up by it.
 INLINE void run(void (*op)(void *arg, uint64_t i), void *arg, enum latency latency) {
 	uint64_t i = 0, to = job.warm;
 	for (; i < to; i++)
@@ -267,16 +279,17 @@ static inline void report(double ns, const double *shares) {
 	printf("]");
 	if (shares != NULL)
 		printf(", \"shares\": [%.4f,%.4f]", shares[0], shares[1]);
-	const char *between = ", \"latency\": [";
-	bool any = false;
+	static const char first[] = ", \"latency\": [";
+	const char *between = first;
 	for (int i = 0; i < (int)(sizeof histogram / sizeof *histogram); i++) {
 		if (histogram[i] == 0)
 			continue;
 		int shift = i < 128 ? 0 : i / 64 - 1;
-		printf("%s[%" PRIu64 ",%" PRIu64 "]", any ? "," : between, (uint64_t)(i - shift * 64) << shift, histogram[i]);
-		any = true;
+		uint64_t from = (uint64_t)(i - shift * 64) << shift;
+		printf("%s[%" PRIu64 ",%" PRIu64 "]", between, from, histogram[i]);
+		between = ",";
 	}
-	printf(any ? "]}\n" : "}\n");
+	printf(between == first ? "}\n" : "]}\n");
 }
 
 // new_mutex is a mutex for several processes.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure what multiprocessing does: peer.py ROW IMPL N CPUS, called and answering as peer.h says; IMPL is python."""
+"""Measure multiprocessing: peer.py ROW IMPL N CPUS, called and answering as peer.h says. IMPL is python."""
 
 import collections
 import ctypes
@@ -19,7 +19,7 @@ mp = multiprocessing.get_context("fork")
 
 
 class Job:
-    """One measurement. What both sides write, met, cpu and the times, is shared; side 1 is the forked process."""
+    """One measurement. What both sides write (met, cpu, time) is shared. Side 1 is the forked process."""
 
     def __init__(self, n, cpus):
         self.n, self.cpus = n, cpus
@@ -33,7 +33,7 @@ class Job:
         os.sched_setaffinity(0, cpus[:1])
 
     def split(self, function):
-        """Do function in side 1 also, and return when both have done it. If one side fails, the other ends."""
+        """Do function in both sides, and return when both have. If one side fails, the other ends."""
         signal.signal(signal.SIGCHLD, ended)
         self.other = mp.Process(target=self.second, args=(os.getpid(), function), daemon=True)
         self.other.start()
@@ -75,7 +75,9 @@ class Job:
             self.histogram[ns >> shift << shift] += 1
 
     def run(self, loop, latency=None):
-        """Call loop with ranges of numbers: the warm-up, the measured part, and "after" it or "within" it one by one.
+        """Call loop with ranges of numbers: the warm-up, the measured part, and what is timed one by one.
+
+        Side 0 does that in a second pass, "after" the measured part, or it is the measured part: "within".
 
         A loop is a function of its own, as a call for each number would be measured too.
         """
@@ -114,6 +116,7 @@ def ended(*_):
         return
     if info and (info.si_code, info.si_status) != (os.CLD_EXITED, 0):
         print("the other process failed", file=sys.stderr)
+        os.waitpid(info.si_pid, 0)
         os._exit(1)
 
 
@@ -142,7 +145,7 @@ def lock_contended(job):
         mine = 0
         while True:
             with lock:
-                if counter.value == to:
+                if counter.value >= to:
                     return mine
                 counter.value += 1
             mine += 1

@@ -1,5 +1,6 @@
-// process measures process.startjoin with c: a fork, whose child takes a mutex, gives it back and ends, and the wait
-// for it. CPUS are those on which the process and its children may run; only the process is reported.
+// process measures process.startjoin with c: a fork, whose child takes a mutex, gives it back and ends, and
+// the wait for it. CPUS are those on which the process and its children may run; only the process is
+// reported.
 //
 //	gcc -O2 -pthread -o process process.c
 #include "peer.h"

@@ -1,4 +1,5 @@
-// shm measures shm.create with c: 1 MiB of shared memory without a name is made, mapped, written to and let go.
+// shm measures shm.create with c: 1 MiB of shared memory without a name is made, mapped, written to and let
+// go.
 //
 //	gcc -O2 -pthread -o shm shm.c
 #include "peer.h"

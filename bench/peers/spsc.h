@@ -1,5 +1,5 @@
-// spsc.h has the rows of queues that C and Boost share. Who includes it defines struct queue, struct end with out_of
-// and into, push and pop. Both sides spin, and every number is checked.
+// spsc.h has the rows of queues that C and Boost share. Who includes it defines struct queue, struct end with
+// out_of and into, push and pop. Both sides spin, and every number is checked.
 
 struct ends {
 	struct end out, in;
