@@ -93,7 +93,9 @@ func TestCrashAcquire(t *testing.T) {
 			}
 			return // it does until it ends
 		}
-		usable(t, a.Lock)
+		if !usable(t, a.Lock) && at(t, "robust/lock/taken") {
+			t.Error("a death was forgotten")
+		}
 	})
 }
 

@@ -5,7 +5,9 @@ package ring_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/shoal-ipc/shoal/internal/proctest"
@@ -157,6 +159,17 @@ func takeAll(t testing.TB, c crashRing) (got []uint64) {
 	}
 }
 
+// left is the number for the step that t is about.
+func left(t testing.TB, numbers []uint64) uint64 {
+	t.Helper()
+	_, step, _ := strings.Cut(t.Name(), "/kill-")
+	n := 0
+	if _, err := fmt.Sscanf(step, "%d", &n); err != nil || n > len(numbers) {
+		t.Fatalf("step %q, %d are known", step, len(numbers))
+	}
+	return numbers[n-1]
+}
+
 // consecutive reports whether xs are the numbers from first to last.
 func consecutive(xs []uint64, first, last uint64) bool {
 	for i, x := range xs {
@@ -173,30 +186,31 @@ func TestCrashPush(t *testing.T) {
 	for _, c := range []struct {
 		op    *proctest.Op[crashRing]
 		setup func(t testing.TB) crashRing
+		left  []uint64 // how many items are there after a kill at each step
 	}{
-		{opPush, crashRingOf(2)},
-		{opMany, crashRingOf(2)},
-		{opCommit, crashRingOf(2)},
-		{opTakeOverPush, crashRingOfDead(2)},
+		{opPush, crashRingOf(2), []uint64{2, 2, 3}},
+		{opMany, crashRingOf(2), []uint64{2, 2, 4}},
+		{opCommit, crashRingOf(2), []uint64{2, 2, 4}},
+		{opTakeOverPush, crashRingOfDead(2), []uint64{2, 2, 3}},
 	} {
-		proctest.Crash(t, c.op, c.setup, busy(true), func(t testing.TB, c crashRing, survived bool) {
-			r, err := c.open()
+		proctest.Crash(t, c.op, c.setup, busy(true), func(t testing.TB, a crashRing, survived bool) {
+			r, err := a.open()
 			proctest.Must(t, err)
 			if survived {
 				if err := r.Produce(); !errors.Is(err, ring.ErrBusy) {
 					t.Errorf("the end of a living producer: %v", err)
 				}
-				if got := takeAll(t, c); !consecutive(got, 1, 4) {
+				if got := takeAll(t, a); !consecutive(got, 1, 4) {
 					t.Errorf("popped %v", got)
 				}
 				return
 			}
 			proctest.Must(t, r.Produce())
 			n := uint64(r.Len())
-			if n < 2 || n > 4 || !r.TryPush(n+1) {
-				t.Errorf("%d items, %v", n, r.Err())
+			if want := left(t, c.left); n != want || !r.TryPush(n+1) {
+				t.Errorf("%d items, want %d, %v", n, want, r.Err())
 			}
-			if got := takeAll(t, c); !consecutive(got, 1, n+1) {
+			if got := takeAll(t, a); !consecutive(got, 1, n+1) {
 				t.Errorf("popped %v", got)
 			}
 		})
@@ -209,13 +223,14 @@ func TestCrashPop(t *testing.T) {
 	for _, c := range []struct {
 		op    *proctest.Op[crashRing]
 		setup func(t testing.TB) crashRing
+		left  []uint64
 	}{
-		{opPop, crashRingOf(5)},
-		{opAdvance, crashRingOf(5)},
-		{opTakeOverPop, crashRingOfDead(5)},
+		{opPop, crashRingOf(5), []uint64{5, 5, 4}},
+		{opAdvance, crashRingOf(5), []uint64{5, 5, 3}},
+		{opTakeOverPop, crashRingOfDead(5), []uint64{5, 5, 4}},
 	} {
-		proctest.Crash(t, c.op, c.setup, busy(false), func(t testing.TB, c crashRing, survived bool) {
-			r, err := c.open()
+		proctest.Crash(t, c.op, c.setup, busy(false), func(t testing.TB, a crashRing, survived bool) {
+			r, err := a.open()
 			proctest.Must(t, err)
 			if survived {
 				if err := r.Consume(); !errors.Is(err, ring.ErrBusy) {
@@ -226,9 +241,9 @@ func TestCrashPop(t *testing.T) {
 				}
 				return
 			}
-			got := takeAll(t, c)
-			if n := uint64(len(got)); n < 3 || n > 5 || !consecutive(got, 6-n, 5) {
-				t.Errorf("popped %v", got)
+			got := takeAll(t, a)
+			if n := left(t, c.left); !consecutive(got, 6-n, 5) {
+				t.Errorf("popped %v, want the last %d of 5", got, n)
 			}
 		})
 	}

@@ -49,6 +49,7 @@ var layers = []layer{
 	{8, ".", "is the front page of the documentation"},
 	{8, "internal/proctest", "helps tests that need several processes"},
 	{8, "internal/rules", "reads the source"},
+	{8, "internal/chaos", "tests everything at once"},
 	{9, "bench", "measures"},
 	{10, "cmd/shoal/...", "is the command line"},
 	{9, "examples/...", "are programs to read"},
