@@ -37,11 +37,10 @@ func NewOp[A any](name string, prepare, do func(ctx context.Context, a A) error)
 			return err
 		}
 		crashpoint.Arm(mode, n)
-		err := do(ctx, a)
-		c.Say("survived %s", strings.Join(crashpoint.Disarm(), " "))
-		if err != nil {
+		if err := do(ctx, a); err != nil {
 			return err
 		}
+		c.Say("survived %s", strings.Join(crashpoint.Disarm(), " "))
 		c.Hear() // so that it dies with what the operation left it, when the test is done with looking
 		return nil
 	})
@@ -134,8 +133,9 @@ func Crash[A any](t *testing.T, op *Op[A], setup func(t testing.TB) A, stopped f
 		}
 		for _, leak := range before.leaks(own) {
 			t.Errorf("%s left behind: %s", name, leak)
+			ok = false
 		}
-		return !t.Failed()
+		return ok
 	}
 	ok := step(crashpoint.Kill, 0, whole)
 	for survived := false; ok && !survived; {
@@ -146,7 +146,7 @@ func Crash[A any](t *testing.T, op *Op[A], setup func(t testing.TB) A, stopped f
 		ok = step(crashpoint.Stop, n, stop)
 	}
 	result := "ok"
-	if t.Failed() {
+	if !ok {
 		result = "FAILED"
 	}
 	fmt.Printf("crash: %s %d steps, %d kills, %d stops, %s\n", op.name, steps, kills, stops, result)
