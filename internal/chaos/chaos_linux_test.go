@@ -48,6 +48,9 @@ const (
 	headAt = 256
 )
 
+// names is how many values with names there come to be.
+const names = 10_000
+
 // pair is a value whose halves are equal.
 type pair struct{ A, B uint64 }
 
@@ -70,6 +73,7 @@ func (w world) transfer(ctx context.Context, r *rand.Rand) error {
 	x, y := w.Plain.Uint32(plainX), w.Plain.Uint32(plainY)
 	n := x.Load()
 	x.Store(n + 1)
+	linger(r)
 	if m := y.Load(); m != n {
 		return fmt.Errorf("two hold the lock, or a death was forgotten: %d and %d", n, m)
 	}
@@ -84,6 +88,13 @@ func (w world) transfer(ctx context.Context, r *rand.Rand) error {
 		return err
 	}
 	return w.Lock.Release()
+}
+
+// linger takes some time, so that others come to wait and kills fall here too.
+func linger(r *rand.Rand) {
+	for range r.IntN(100) {
+		runtime.Gosched()
+	}
 }
 
 // finish does what the last holder of the lock had begun, as often as it takes; the lock is held.
@@ -112,9 +123,12 @@ func raise(p *pair) error {
 	return nil
 }
 
-// name finds or makes one of the values with a name, and raises it.
-func (w world) name(ctx context.Context, r *rand.Rand) error {
-	v, err := value.OpenOrNew(w.Lock.Segment(), fmt.Sprint("value ", r.IntN(200)), pair{})
+// name finds or makes the value with a name that others may be about to make too, and raises it.
+func (w world) name(ctx context.Context) error {
+	v, err := value.OpenOrNew(w.Lock.Segment(), fmt.Sprint("value ", w.Done.Load()/20%names), pair{})
+	if errors.Is(err, shm.ErrNoSpace) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -212,8 +226,8 @@ var busy = proctest.NewRole("chaos", func(ctx context.Context, c *proctest.Child
 			err = errors.Join(err, w.Lock.Segment().Check())
 		case n < 10:
 			err = errors.Join(err, w.memory())
-		case n < 50:
-			err = errors.Join(err, w.name(ctx, r))
+		case n < 200:
+			err = errors.Join(err, w.name(ctx))
 		}
 		if err != nil {
 			return err
@@ -341,7 +355,7 @@ func (w world) verify(t *testing.T) {
 	if tail, n := w.Ring.Uint32(tailAt).Load(), w.Plain.Uint32(seen).Load(); n != tail || n == 0 {
 		t.Errorf("%d numbers were pushed, %d came", tail, n)
 	}
-	for i := range 200 {
+	for i := range names {
 		v, err := value.Open[pair](seg, fmt.Sprint("value ", i))
 		if err == nil {
 			proctest.Must(t, v.Update(ctx, raise))
