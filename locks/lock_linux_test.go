@@ -2,6 +2,7 @@ package locks_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -430,22 +431,106 @@ func TestWaitersKilled(t *testing.T) {
 	proctest.Must(t, l.Release())
 }
 
-// A waiter that is stopped asleep, and woken in that state, holds nobody up, and gets the lock in its turn.
-func TestWaiterStopped(t *testing.T) {
+// wordOf is the lock's owner word, for when nobody changes it.
+func wordOf(t *testing.T, l *locks.Lock) uint64 {
+	t.Helper()
+	mem, err := shm.Kind{Name: "lock"}.OpenHandle(new(shm.Ref), l.Handle())
+	proctest.Must(t, err)
+	return binary.LittleEndian.Uint64(mem)
+}
+
+// A waiter that was killed asleep costs the next release a useless wake, and nobody a system call after that.
+func TestKilledWaiterIsForgotten(t *testing.T) {
 	l := newLock(t)
 	proctest.Must(t, l.Acquire(t.Context()))
 	p := hold.Start(t, holdArgs{l})
 	p.Asleep()
-	p.Stop()
+	p.Kill()
+	p.Wait()
 	proctest.Must(t, l.Release())
-	for range 3 {
+	if w := wordOf(t, l); w != 0 {
+		t.Errorf("the word is %#x after a release, want 0: the fast paths compare with that", w)
+	}
+}
+
+// A waiter that is stopped holds nobody up, and gets the lock when it goes on.
+func TestWaiterStopped(t *testing.T) {
+	l := newLock(t)
+	proctest.Must(t, l.Acquire(t.Context()))
+	stopped, other := hold.Start(t, holdArgs{l}), hold.Start(t, holdArgs{l})
+	stopped.Asleep()
+	other.Asleep()
+	stopped.Stop()
+	proctest.Must(t, l.Release())
+	other.WaitLine("held")
+	other.Tell("release")
+	proctest.Must(t, other.Wait())
+	for range 100 {
 		proctest.Must(t, l.Acquire(t.Context()))
 		proctest.Must(t, l.Release())
 	}
-	p.Continue()
+	stopped.Continue()
+	stopped.WaitLine("held")
+	stopped.Tell("release")
+	proctest.Must(t, stopped.Wait())
+}
+
+// Close lets a blocked call go by waking it: a call that went only at the cap of its sleep would cost a second a
+// round, and the watchdog would see that. Nor does Close wait for a call that is blocked.
+func TestCloseLetsGo(t *testing.T) {
+	l := newLock(t)
+	proctest.Watch(t)
+	proctest.Must(t, l.Acquire(t.Context()))
+	for range 300 {
+		m, err := locks.OpenLock(l.Segment(), "lock")
+		proctest.Must(t, err)
+		blocked := make(chan error)
+		go func() { blocked <- m.Acquire(context.Background()) }()
+		time.Sleep(time.Millisecond) // so that it sleeps; nothing depends on it
+		proctest.Must(t, m.Close())
+		want(t, "closed", <-blocked, os.ErrClosed)
+	}
+	proctest.Must(t, l.Release())
+}
+
+// releaser releases what it does not hold, when told to, and says what came of it.
+var releaser = proctest.NewRole("releaser", func(ctx context.Context, c *proctest.Child, a holdArgs) error {
+	for {
+		c.Hear()
+		c.Say("%v", a.Lock.Release())
+	}
+})
+
+// A release by another process, however late it comes, frees nothing and takes no mark away: not before the owner's
+// death, nor after it, nor in the middle of the recovery.
+func TestForeignRelease(t *testing.T) {
+	l := newLock(t)
+	p := hold.Start(t, holdArgs{l})
 	p.WaitLine("held")
-	p.Tell("release")
-	proctest.Must(t, p.Wait())
+	foreign := releaser.Start(t, holdArgs{l})
+	check := func(want error) {
+		t.Helper()
+		foreign.Tell("release")
+		if got := foreign.Line(); got != want.Error() {
+			t.Fatalf("Release by another process: %s, want %v", got, want)
+		}
+	}
+	check(locks.ErrNotOwner)
+	p.Kill()
+	p.Wait()
+	check(locks.ErrNotOwner)
+	want(t, "Acquire", l.Acquire(over()), locks.ErrOwnerDied)
+	check(locks.ErrNotLocked)
+	want(t, "Acquire after a foreign release", l.Acquire(over()), locks.ErrOwnerDied)
+	proctest.Must(t, l.Recover(t.Context(), func() error {
+		check(locks.ErrNotOwner)
+		want(t, "Acquire in the repair, after a foreign release", l.Acquire(over()), locks.ErrOwnerDied)
+		return nil
+	}))
+	if !l.Locked() {
+		t.Error("a foreign release freed what the recovery holds")
+	}
+	proctest.Must(t, l.Release())
 }
 
 // Cancellation against wake: whoever wins, nobody sleeps for ever and nobody holds what it was told it does not.
