@@ -62,6 +62,52 @@ func TestTurns(t *testing.T) {
 	runtime.KeepAlive(b)
 }
 
+// waits is asleep on the bell until it is killed.
+var waits = proctest.NewRole("waits", func(ctx context.Context, c *proctest.Child, a turnArgs) error {
+	return wait.Bell{W: a.B.Uint32(0)}.Wait(ctx, func() bool { return false })
+})
+
+// A sleeper that was killed costs one useless wake: the ringer takes its flag away, and after that rings without a
+// system call.
+func TestSleeperKilled(t *testing.T) {
+	b := newBlock(t)
+	bell := wait.Bell{W: b.Uint32(0)}
+	p := waits.Start(t, turnArgs{B: b})
+	for b.Uint32(0).Load()&1 == 0 {
+		runtime.Gosched()
+	}
+	p.Kill()
+	p.Wait()
+	for range 2 {
+		bell.Ring()
+		if v := b.Uint32(0).Load(); v&1 != 0 {
+			t.Errorf("the word is %#x after a ring: the next one wakes nobody again", v)
+		}
+	}
+	runtime.KeepAlive(b)
+}
+
+// A ringer that is stopped, or killed, between publishing and waking keeps nobody asleep: a sleeper looks again at the
+// cap of its sleep, and finds what was published, whether or not the flag is still there.
+func TestRingerStopped(t *testing.T) {
+	for _, add := range []uint32{0, 2, 2 - 1} { // before the ring; after it; after the flag was taken away, too
+		b := newBlock(t)
+		bell, published := wait.Bell{W: b.Uint32(0)}, b.Uint32(256)
+		done := make(chan error)
+		go func() { done <- bell.Wait(t.Context(), func() bool { return published.Load() == 1 }) }()
+		for b.Uint32(0).Load()&1 == 0 {
+			runtime.Gosched()
+		}
+		time.Sleep(20 * time.Millisecond) // so that it sleeps; nothing depends on it
+		published.Store(1)
+		b.Uint32(0).Add(add)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		runtime.KeepAlive(b)
+	}
+}
+
 func TestBell(t *testing.T) {
 	b := newBlock(t)
 	bell := wait.Bell{W: b.Uint32(0)}
