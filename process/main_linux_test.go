@@ -10,12 +10,15 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/process"
+	"github.com/shoal-ipc/shoal/shm"
 )
 
 func init() { maps.Copy(programs, linuxPrograms) }
@@ -73,6 +76,29 @@ var linuxPrograms = map[string]func(){
 			return errors.New("nobody killed me")
 		})
 	},
+	// its file is another by the time it starts a child
+	"replaced": func() {
+		process.Main(func(ctx context.Context) error {
+			exe, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			if err := os.Remove(exe); err != nil {
+				return err
+			}
+			if err := os.WriteFile(exe, []byte("#!/bin/sh\necho the wrong program\n"), 0o700); err != nil {
+				return err
+			}
+			return process.Run(ctx, printName, process.None{})
+		})
+	},
+	// its children find no /proc; in a namespace of its own
+	"no-proc": func() {
+		if os.Getenv("SHOAL_CHILD") != "" {
+			hideProc()
+		}
+		process.Main(startWithoutProc)
+	},
 	// told to ignore SIGINT, as shells do for background jobs; only exec keeps that
 	"background": func() {
 		if os.Getenv("SHOAL_TEST_IGNORING") == "" {
@@ -97,6 +123,121 @@ var linuxPrograms = map[string]func(){
 			return nil
 		})
 	},
+}
+
+// mountsVariable has the test's mount namespace, of which the program must not be.
+const mountsVariable = "SHOAL_TEST_MOUNTS"
+
+// hideProc mounts something else over /proc.
+func hideProc() {
+	mounts, err := os.Readlink("/proc/self/ns/mnt")
+	if err == nil && mounts == os.Getenv(mountsVariable) {
+		err = errors.New("in the mount namespace of the test")
+	}
+	if err == nil {
+		err = syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, "")
+	}
+	if err == nil {
+		err = syscall.Mount("none", "/proc", "tmpfs", 0, "")
+	}
+	if err != nil {
+		fmt.Println("hiding /proc:", err)
+		os.Exit(96)
+	}
+}
+
+// withoutProc uses what it was given, cannot make or hand over segments, and says so; then it waits to be killed.
+var withoutProc = process.Register("without-proc", func(ctx context.Context, s Shared) error {
+	if _, err := os.Stat("/proc/self"); err == nil {
+		return errors.New("there is /proc")
+	}
+	if seg, err := shm.Anonymous(1); err == nil {
+		seg.Close()
+		return errors.New("a segment was made without /proc")
+	} else if !strings.Contains(err.Error(), "needs /proc") {
+		return fmt.Errorf("Anonymous: %w", err)
+	}
+	if err := process.Run(ctx, adds, s); err == nil || !strings.Contains(err.Error(), "needs /proc") {
+		return fmt.Errorf("a segment was handed over without /proc: %w", err)
+	}
+	s.A.Uint32(0).Store(s.A.Segment().Self())
+	<-ctx.Done()
+	return ctx.Err()
+})
+
+func startWithoutProc(ctx context.Context) error {
+	seg, err := shm.Anonymous(1)
+	if err != nil {
+		return err
+	}
+	b, err := shm.NewBlock(seg, "", 64)
+	if err != nil {
+		return err
+	}
+	p, err := process.Start(ctx, withoutProc, Shared{A: b})
+	if err != nil {
+		return err
+	}
+	for b.Uint32(0).Load() == 0 && p.Alive() {
+		runtime.Gosched()
+	}
+	id := b.Uint32(0).Load()
+	if id == 0 {
+		return p.Join(ctx)
+	}
+	if seg.Dead(id) {
+		return errors.New("a child that runs is dead")
+	}
+	if err := p.Kill(); err != nil {
+		return err
+	}
+	p.Join(ctx)
+	if !seg.Dead(id) {
+		return errors.New("a child that was killed lives")
+	}
+	fmt.Println("done")
+	return nil
+}
+
+// TestChildWithoutProc: a child that finds no /proc, as in a sandbox, has what it was given, and its life is its own.
+func TestChildWithoutProc(t *testing.T) {
+	mounts, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := program(t, "no-proc", mountsVariable+"="+mounts)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	out, err := cmd.CombinedOutput()
+	if cmd.Process == nil {
+		t.Skipf("needs a mount namespace of its own: %v", err)
+	}
+	if strings.Contains(string(out), "hiding /proc") {
+		t.Skipf("needs to mount: %s", out)
+	}
+	if err != nil || string(out) != "done\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestReplacedProgram: a child is the program that runs, whatever has become of its file since: an update, or what
+// "go run" leaves.
+func TestReplacedProgram(t *testing.T) {
+	cmd := program(t, "replaced")
+	program, err := os.ReadFile(cmd.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Path = filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(cmd.Path, program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, stderr := finished(t, cmd); code != 0 || stdout != "print-name-1\n" {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
 }
 
 // program is a run of the test binary as another program.

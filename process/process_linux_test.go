@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -293,6 +294,31 @@ func TestParentEnds(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestStoppedChildOfDeadParent: a child that is stopped while its parent is killed ends as soon as it goes on.
+func TestStoppedChildOfDeadParent(t *testing.T) {
+	p := founds.Start(t, true)
+	pid, err := strconv.Atoi(p.Line())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- sys.AwaitExit(pid) }()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for !strings.Contains(statOf(pid), ") T ") {
+		runtime.Gosched()
+	}
+	p.Kill()
+	p.Wait()
+	if err := sys.ContinueProcess(pid); err != nil && !errors.Is(err, syscall.ESRCH) { // ESRCH: the kernel continued it
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil && !errors.Is(err, syscall.ESRCH) {
+		t.Error(err)
 	}
 }
 
