@@ -128,6 +128,34 @@ func TestWait(t *testing.T) {
 	})
 }
 
+// overdue is a context whose deadline comes before its timer has noticed.
+type overdue struct {
+	context.Context
+	deadline time.Time
+}
+
+func (c overdue) Deadline() (time.Time, bool) { return c.deadline, true }
+
+// The kernel notices a deadline before the context does: the error is the deadline's all the same, and not nil until the
+// context has come to know of it.
+func TestDeadlineBeforeContext(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
+		proctest.Watch(t)
+		b := sharedBlock(t)
+		for _, left := range []time.Duration{20 * time.Millisecond, -time.Hour} {
+			ctx := overdue{context.Background(), time.Now().Add(left)}
+			var err error
+			for err == nil {
+				err = futex.Wait(ctx, b.Uint32(0), 0)
+			}
+			if err != context.DeadlineExceeded {
+				t.Errorf("%v before the deadline: %v", left, err)
+			}
+		}
+		runtime.KeepAlive(b)
+	})
+}
+
 // A sleep ends by itself.
 func TestCap(t *testing.T) {
 	bothWays(t, func(t *testing.T) {

@@ -475,22 +475,33 @@ func TestWaiterStopped(t *testing.T) {
 	proctest.Must(t, stopped.Wait())
 }
 
-// Close lets a blocked call go by waking it: a call that went only at the cap of its sleep would cost a second a
-// round, and the watchdog would see that. Nor does Close wait for a call that is blocked.
+// Close, of a handle or of the segment, lets a blocked call go by waking it: a call that went only at the cap of its sleep
+// would cost a second a round, and the watchdog would see that. Nor does Close wait for a call that is blocked.
 func TestCloseLetsGo(t *testing.T) {
-	l := newLock(t)
-	proctest.Watch(t)
-	proctest.Must(t, l.Acquire(t.Context()))
-	for range 300 {
-		m, err := locks.OpenLock(l.Segment(), "lock")
-		proctest.Must(t, err)
-		blocked := make(chan error)
-		go func() { blocked <- m.Acquire(context.Background()) }()
-		time.Sleep(time.Millisecond) // so that it sleeps; nothing depends on it
-		proctest.Must(t, m.Close())
-		want(t, "closed", <-blocked, os.ErrClosed)
+	for _, c := range []struct {
+		name  string
+		close func(l *locks.Lock) error
+	}{
+		{"handle", (*locks.Lock).Close},
+		{"segment", func(l *locks.Lock) error { return l.Segment().Close() }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			proctest.Watch(t)
+			for range 200 {
+				seg, err := shm.Anonymous(1)
+				proctest.Must(t, err)
+				l, err := locks.NewLock(seg, "")
+				proctest.Must(t, err)
+				proctest.Must(t, l.Acquire(t.Context()))
+				blocked := make(chan error)
+				go func() { blocked <- l.Acquire(context.Background()) }()
+				time.Sleep(time.Millisecond) // so that it sleeps; nothing depends on it
+				proctest.Must(t, c.close(l))
+				want(t, "closed", <-blocked, os.ErrClosed)
+				proctest.Must(t, seg.Close())
+			}
+		})
 	}
-	proctest.Must(t, l.Release())
 }
 
 // releaser releases what it does not hold, when told to, and says what came of it.

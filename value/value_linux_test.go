@@ -166,6 +166,30 @@ func TestGuards(t *testing.T) {
 	}
 }
 
+// Close of a value lets a call go that is blocked on a lock the value was given, by waking it: a call that went only at the
+// cap of its sleep would cost a second a round, and the watchdog would see that.
+func TestCloseLetsGo(t *testing.T) {
+	proctest.Watch(t)
+	seg := proctest.Segment(t, 0)
+	l, err := locks.NewLock(seg, "")
+	proctest.Must(t, err)
+	_, err = value.New(seg, "given", 1, value.Options{Lock: l})
+	proctest.Must(t, err)
+	proctest.Must(t, l.Acquire(t.Context()))
+	for range 200 {
+		v, err := value.Open[int](seg, "given")
+		proctest.Must(t, err)
+		blocked := make(chan error)
+		go func() { blocked <- v.Set(context.Background(), 1) }()
+		time.Sleep(time.Millisecond) // so that it sleeps; nothing depends on it
+		proctest.Must(t, v.Close())
+		if err := <-blocked; !errors.Is(err, os.ErrClosed) {
+			t.Fatalf("Set of a value that is closed: %v", err)
+		}
+	}
+	proctest.Must(t, l.Release())
+}
+
 // Of two that make one value with different locks, the one that comes second has the first one's lock.
 func TestOpenOrNewWithLocks(t *testing.T) {
 	seg := proctest.Segment(t, 0)

@@ -226,6 +226,35 @@ func TestClosedPassesWakeOn(t *testing.T) {
 	w.isFree(t, holder)
 }
 
+// ending is a context that ends when it is asked whether it has, and does something before.
+type ending struct {
+	context.Context
+	before func()
+}
+
+func (c ending) Err() error {
+	c.before()
+	return context.Canceled
+}
+
+// A waiter whose context ends looks at the word once more, and takes it if it came free meanwhile: without that
+// it might leave with the wake that said so.
+func TestCancelledTakesFreeWord(t *testing.T) {
+	w := newWord(t)
+	holder, m := w.of(peer{id: 1}), w.of(peer{id: 2})
+	proctest.Must(t, holder.Lock(t.Context(), 0))
+	var once sync.Once
+	err := m.Lock(ending{t.Context(), func() { once.Do(func() { proctest.Must(t, holder.Unlock()) }) }}, 0)
+	if err != nil {
+		t.Errorf("Lock of a word that came free when the context ended: %v", err)
+	}
+	if err := holder.Lock(ending{t.Context(), func() {}}, 0); err != context.Canceled {
+		t.Errorf("Lock of a word that is held when the context ends: %v", err)
+	}
+	proctest.Must(t, m.Unlock())
+	w.isFree(t, holder)
+}
+
 // A waiter that was killed asleep leaves a flag, which costs the next release a wake for nobody and is gone then: there
 // is no system call on anybody's way after that.
 func TestKilledWaiterIsForgotten(t *testing.T) {
