@@ -7,10 +7,10 @@
 // # Rules
 //
 //   - Wait may return nil at any time. The caller looks at the word again and decides.
-//   - Before Linux 5.16 an error of Wait may come together with a wake that was meant for somebody who goes on: a caller that
-//     leaves looks once more, and passes one wake on when it goes without what it waited for. (What waits in this module
-//     keeps a "somebody waits" bit in the word until a wake found nobody, which does the same.) With futex_waitv a wait that
-//     used up a wake returns nil.
+//   - Before Linux 5.16 an error of Wait may come together with a wake that was meant for somebody who goes on:
+//     a caller that leaves looks once more, and passes one wake on when it goes without what it waited for.
+//     (What waits in this module keeps a "somebody waits" bit in the word until a wake found nobody, which does
+//     the same.) With futex_waitv a wait that used up a wake returns nil.
 //   - Every sleep ends after a second at the latest. A process that was stopped (SIGSTOP, a debugger) between its store and
 //     its wake announces nothing, so nobody may rely on wakes alone.
 //   - The count that Wake returns is of kernel waiters; it may be lower than the number of goroutines that go on.

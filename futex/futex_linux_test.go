@@ -136,8 +136,8 @@ type overdue struct {
 
 func (c overdue) Deadline() (time.Time, bool) { return c.deadline, true }
 
-// The kernel notices a deadline before the context does: the error is the deadline's all the same, and not nil until the
-// context has come to know of it.
+// The kernel notices a deadline before the context does: the error is the deadline's all the same, and not
+// nil until the context has come to know of it.
 func TestDeadlineBeforeContext(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		proctest.Watch(t)
@@ -176,7 +176,8 @@ func TestKick(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		for i := range 8 {
 			wg.Go(func() { // half of them in the part that is kicked
-				for ctx.Err() == nil && (i >= 4 || !kicked.Load()) { // a sleep may have reached its cap before asleep looked
+				// Again, for a sleep may have reached its cap before asleep looked.
+				for ctx.Err() == nil && (i >= 4 || !kicked.Load()) {
 					futex.Wait(ctx, b.Uint32(i*512), 0)
 				}
 				if i < 4 {
@@ -287,8 +288,9 @@ func TestCancelAgainstWake(t *testing.T) {
 	})
 }
 
-// A wake that meets a cancellation is not used up unseen: if the kernel counted this waiter as woken, its wait says so, and
-// the waiter looks again, instead of leaving with a wake that was meant for somebody who stays.
+// A wake that meets a cancellation is not used up unseen: if the kernel counted this waiter as woken, its
+// wait says so, and the waiter looks again, instead of leaving with a wake that was meant for somebody who
+// stays.
 func TestWakeMeetsCancel(t *testing.T) {
 	if !futex.Features().Waitv {
 		t.Skip("the kernel has no futex_waitv, or a sandbox refuses it: then who leaves must pass a wake on")
@@ -333,7 +335,8 @@ func TestWakeMeetsCancel(t *testing.T) {
 	runtime.KeepAlive(b)
 }
 
-// With one processor a waiter must not keep those from running who are to wake it: each sleep would last until its cap.
+// With one processor a waiter must not keep those from running who are to wake it: each sleep would last
+// until its cap.
 func TestOneProcessor(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	bothWays(t, func(t *testing.T) {

@@ -475,8 +475,9 @@ func TestWaiterStopped(t *testing.T) {
 	proctest.Must(t, stopped.Wait())
 }
 
-// Close, of a handle or of the segment, lets a blocked call go by waking it: a call that went only at the cap of its sleep
-// would cost a second a round, and the watchdog would see that. Nor does Close wait for a call that is blocked.
+// Close, of a handle or of the segment, lets a blocked call go by waking it: a call that went only at the cap
+// of its sleep would cost a second a round, and the watchdog would see that. Nor does Close wait for a call
+// that is blocked.
 func TestCloseLetsGo(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -512,8 +513,8 @@ var releaser = proctest.NewRole("releaser", func(ctx context.Context, c *proctes
 	}
 })
 
-// A release by another process, however late it comes, frees nothing and takes no mark away: not before the owner's
-// death, nor after it, nor in the middle of the recovery.
+// A release by another process, however late it comes, frees nothing and takes no mark away: not before the
+// owner's death, nor after it, nor in the middle of the recovery.
 func TestForeignRelease(t *testing.T) {
 	l := newLock(t)
 	p := hold.Start(t, holdArgs{l})

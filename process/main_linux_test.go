@@ -146,7 +146,8 @@ func hideProc() {
 	}
 }
 
-// withoutProc uses what it was given, cannot make or hand over segments, and says so; then it waits to be killed.
+// withoutProc uses what it was given, cannot make or hand over segments, and says so; then it waits to be
+// killed.
 var withoutProc = process.Register("without-proc", func(ctx context.Context, s Shared) error {
 	if _, err := os.Stat("/proc/self"); err == nil {
 		return errors.New("there is /proc")
@@ -199,7 +200,8 @@ func startWithoutProc(ctx context.Context) error {
 	return nil
 }
 
-// TestChildWithoutProc: a child that finds no /proc, as in a sandbox, has what it was given, and its life is its own.
+// TestChildWithoutProc: a child that finds no /proc, as in a sandbox, has what it was given, and its life is
+// its own.
 func TestChildWithoutProc(t *testing.T) {
 	mounts, err := os.Readlink("/proc/self/ns/mnt")
 	if err != nil {
@@ -223,8 +225,8 @@ func TestChildWithoutProc(t *testing.T) {
 	}
 }
 
-// TestReplacedProgram: a child is the program that runs, whatever has become of its file since: an update, or what
-// "go run" leaves.
+// TestReplacedProgram: a child is the program that runs, whatever has become of its file since: an update, or
+// what "go run" leaves.
 func TestReplacedProgram(t *testing.T) {
 	cmd := program(t, "replaced")
 	program, err := os.ReadFile(cmd.Path)

@@ -297,7 +297,8 @@ func TestParentEnds(t *testing.T) {
 	}
 }
 
-// TestStoppedChildOfDeadParent: a child that is stopped while its parent is killed ends as soon as it goes on.
+// TestStoppedChildOfDeadParent: a child that is stopped while its parent is killed ends as soon as it goes
+// on.
 func TestStoppedChildOfDeadParent(t *testing.T) {
 	p := founds.Start(t, true)
 	pid, err := strconv.Atoi(p.Line())

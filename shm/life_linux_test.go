@@ -30,8 +30,8 @@ var givesUp = proctest.NewRole("gives-up", func(ctx context.Context, c *proctest
 	return nil
 })
 
-// The description that a life is bound to is there for nothing else: it is not what is mapped, and nobody has a
-// duplicate, for each of those would keep the life after its process's death.
+// The description that a life is bound to is there for nothing else: it is not what is mapped, and nobody has
+// a duplicate, for each of those would keep the life after its process's death.
 func TestLifeIsPrivate(t *testing.T) {
 	seg := proctest.Segment(t, 0)
 	b := twoIn(t, seg)
@@ -117,8 +117,8 @@ func setSlotWord(seg *shm.Segment, slot, word uint32) {
 	binary.LittleEndian.PutUint32(shm.Memory(seg)[shm.SlotsAt+128*slot:], word)
 }
 
-// allUsed makes it so that each slot was used before, by the generation given, and is in that state now, but for that
-// of this process.
+// allUsed makes it so that each slot was used before, by the generation given, and is in that state now, but
+// for that of this process.
 func allUsed(seg *shm.Segment, word uint32) {
 	for i := range uint32(slotCount) {
 		if i != seg.Self()%slotCount {
@@ -136,8 +136,8 @@ func prepare(t *testing.T, seg *shm.Segment) (id uint32, abandon func()) {
 	return gift.Owner, gift.Abandon
 }
 
-// A claimer that is stopped between its claim and its proof does not bring the slot's last holder, who died, back to
-// life: neither before it has locked its byte nor after.
+// A claimer that is stopped between its claim and its proof does not bring the slot's last holder, who died,
+// back to life: neither before it has locked its byte nor after.
 func TestClaimerStopped(t *testing.T) {
 	seg := proctest.Segment(t, 0)
 	claimer, err := sys.Reopen(shm.File(seg))
@@ -204,7 +204,8 @@ func TestGenerationWraps(t *testing.T) {
 	}
 }
 
-// Slots are used again in the order in which they were freed, so that an owner id returns as late as possible.
+// Slots are used again in the order in which they were freed, so that an owner id returns as late as
+// possible.
 func TestOldestSlotFirst(t *testing.T) {
 	seg := proctest.Segment(t, 0)
 	allUsed(seg, 1*generation|slotFree)

@@ -166,8 +166,8 @@ func TestGuards(t *testing.T) {
 	}
 }
 
-// Close of a value lets a call go that is blocked on a lock the value was given, by waking it: a call that went only at the
-// cap of its sleep would cost a second a round, and the watchdog would see that.
+// Close of a value lets a call go that is blocked on a lock the value was given, by waking it: a call that
+// went only at the cap of its sleep would cost a second a round, and the watchdog would see that.
 func TestCloseLetsGo(t *testing.T) {
 	proctest.Watch(t)
 	seg := proctest.Segment(t, 0)

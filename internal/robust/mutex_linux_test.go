@@ -20,7 +20,8 @@ import (
 	"github.com/shoal-ipc/shoal/shm"
 )
 
-// peer is one of several processes that are made up: they live in one, so that a test can hold each where it wants.
+// peer is one of several processes that are made up: they live in one, so that a test can hold each where it
+// wants.
 type peer struct {
 	id     uint32
 	closed func() bool // asked between any two steps of a waiter; nil: the handle is open
@@ -54,8 +55,8 @@ func (w sharedWord) set(v uint64) { binary.LittleEndian.PutUint64(w.Bytes(), v) 
 // low is the futex word.
 func (w sharedWord) low() *atomic.Uint32 { return w.Uint32(0) }
 
-// queue lets m wait for the word, which somebody holds, and free it once it has got it. It returns when m is about
-// to sleep; that it does sleep makes the tests stronger, but none depends on it.
+// queue lets m wait for the word, which somebody holds, and free it once it has got it. It returns when m is
+// about to sleep; that it does sleep makes the tests stronger, but none depends on it.
 func (w sharedWord) queue(m *robust.Mutex) (done chan error) {
 	done = make(chan error, 1)
 	go func() {
@@ -92,8 +93,9 @@ func (w sharedWord) isFree(t *testing.T, m *robust.Mutex) {
 
 const owner = 1 << 32 // of a word: times the id
 
-// Who does not hold the word changes no bit of it, whatever it says: a release that comes too late, from a process that
-// was taken for dead meanwhile, ends neither the next owner's hold nor the mark that something is half changed.
+// Who does not hold the word changes no bit of it, whatever it says: a release that comes too late, from a
+// process that was taken for dead meanwhile, ends neither the next owner's hold nor the mark that something
+// is half changed.
 func TestForeignRelease(t *testing.T) {
 	w := newWord(t)
 	m := w.of(peer{id: 1})
@@ -135,8 +137,8 @@ func TestForeignRelease(t *testing.T) {
 	}
 }
 
-// The word is changed by compare-and-swap alone: any other change of it may undo what another process did since the word
-// was looked at. No test can count on falling into that moment.
+// The word is changed by compare-and-swap alone: any other change of it may undo what another process did
+// since the word was looked at. No test can count on falling into that moment.
 func TestOnlyCompareAndSwap(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	proctest.Must(t, err)
@@ -163,8 +165,8 @@ func TestOnlyCompareAndSwap(t *testing.T) {
 	}
 }
 
-// A waiter that is stopped between being woken and taking the word has used up a wake. The next release wakes another
-// all the same, and the one that was stopped gets the word when it goes on.
+// A waiter that is stopped between being woken and taking the word has used up a wake. The next release wakes
+// another all the same, and the one that was stopped gets the word when it goes on.
 func TestWokenAndStopped(t *testing.T) {
 	w := newWord(t)
 	holder := w.of(peer{id: 1})
@@ -196,8 +198,8 @@ func TestWokenAndStopped(t *testing.T) {
 	w.isFree(t, holder)
 }
 
-// A releaser that is stopped, or killed, between freeing the word and waking keeps nobody asleep: whoever sleeps on a
-// free word looks again within the cap of a sleep.
+// A releaser that is stopped, or killed, between freeing the word and waking keeps nobody asleep: whoever
+// sleeps on a free word looks again within the cap of a sleep.
 func TestReleaserStopped(t *testing.T) {
 	w := newWord(t)
 	holder := w.of(peer{id: 1})
@@ -237,8 +239,8 @@ func (c ending) Err() error {
 	return context.Canceled
 }
 
-// A waiter whose context ends looks at the word once more, and takes it if it came free meanwhile: without that
-// it might leave with the wake that said so.
+// A waiter whose context ends looks at the word once more, and takes it if it came free meanwhile: without
+// that it might leave with the wake that said so.
 func TestCancelledTakesFreeWord(t *testing.T) {
 	w := newWord(t)
 	holder, m := w.of(peer{id: 1}), w.of(peer{id: 2})
@@ -255,8 +257,8 @@ func TestCancelledTakesFreeWord(t *testing.T) {
 	w.isFree(t, holder)
 }
 
-// A waiter that was killed asleep leaves a flag, which costs the next release a wake for nobody and is gone then: there
-// is no system call on anybody's way after that.
+// A waiter that was killed asleep leaves a flag, which costs the next release a wake for nobody and is gone
+// then: there is no system call on anybody's way after that.
 func TestKilledWaiterIsForgotten(t *testing.T) {
 	w := newWord(t)
 	m := w.of(peer{id: 1})

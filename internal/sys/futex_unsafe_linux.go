@@ -59,9 +59,9 @@ func FutexWait(w *atomic.Uint32, old uint32, deadline int64) error {
 }
 
 // FutexWaitTwo sleeps while *own is 0 and *shared is old (futex_waitv, Linux 5.16). own belongs to this
-// process. Errors are those of FutexWait; without one, woken says that a wake of shared was used up, which may
-// be so when own was woken too: the kernel reports the last word of the vector that was woken, hence own comes
-// first.
+// process. Errors are those of FutexWait; without one, woken says that a wake of shared was used up, which
+// may be so when own was woken too: the kernel reports the last word of the vector that was woken, hence own
+// comes first.
 func FutexWaitTwo(own, shared *atomic.Uint32, old uint32, deadline int64) (woken bool, err error) {
 	vec := [2]futexWaiter{
 		{0, uint64(uintptr(unsafe.Pointer(own))), futex2U32 | futex2Private, 0},

@@ -9,8 +9,9 @@ import (
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
-// TestByteLocks: what keeps the lock of a byte, which is a participant's life, and what does not. A lock belongs to the open
-// file description: to whatever refers to that, a duplicate or a mapping too, and to nothing else.
+// TestByteLocks: what keeps the lock of a byte, which is a participant's life, and what does not. A lock
+// belongs to the open file description: to whatever refers to that, a duplicate or a mapping too, and to
+// nothing else.
 func TestByteLocks(t *testing.T) {
 	memory, err := sys.MemoryFile("test", 4096)
 	if err != nil {

@@ -67,8 +67,8 @@ var waits = proctest.NewRole("waits", func(ctx context.Context, c *proctest.Chil
 	return wait.Bell{W: a.B.Uint32(0)}.Wait(ctx, func() bool { return false })
 })
 
-// A sleeper that was killed costs one useless wake: the ringer takes its flag away, and after that rings without a
-// system call.
+// A sleeper that was killed costs one useless wake: the ringer takes its flag away, and after that rings
+// without a system call.
 func TestSleeperKilled(t *testing.T) {
 	b := newBlock(t)
 	bell := wait.Bell{W: b.Uint32(0)}
@@ -87,8 +87,8 @@ func TestSleeperKilled(t *testing.T) {
 	runtime.KeepAlive(b)
 }
 
-// A ringer that is stopped, or killed, between publishing and waking keeps nobody asleep: a sleeper looks again at the
-// cap of its sleep, and finds what was published, whether or not the flag is still there.
+// A ringer that is stopped, or killed, between publishing and waking keeps nobody asleep: a sleeper looks
+// again at the cap of its sleep, and finds what was published, whether or not the flag is still there.
 func TestRingerStopped(t *testing.T) {
 	for _, add := range []uint32{0, 2, 2 - 1} { // before the ring; after it; after the flag was taken away, too
 		b := newBlock(t)
