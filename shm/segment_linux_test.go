@@ -403,7 +403,7 @@ func TestParticipants(t *testing.T) {
 		t.Errorf("self is %#x, dead %v", self, seg.Dead(self))
 	}
 	for _, id := range []uint32{0, self + 1<<12, self - 1<<12, self ^ 1, math.MaxUint32} {
-		if !seg.Dead(id) {
+		if !seg.KnownDead(id) || !seg.Dead(id) {
 			t.Errorf("%#x lives", id)
 		}
 	}
