@@ -25,7 +25,8 @@ var state struct {
 	sync.Mutex
 	armed bool
 	mode  Mode
-	n     int // which hit it is to be
+	n     int    // which hit it is to be
+	name  string // or the first hit of which name
 	hits  []string
 }
 
@@ -33,7 +34,15 @@ var state struct {
 func Arm(mode Mode, n int) {
 	state.Lock()
 	defer state.Unlock()
-	state.armed, state.mode, state.n, state.hits = true, mode, n, nil
+	state.armed, state.mode, state.n, state.name, state.hits = true, mode, n, "", nil
+}
+
+// ArmAt makes the first Hit of that name from now on kill or stop the process.
+func ArmAt(mode Mode, name string) {
+	Arm(mode, 0)
+	state.Lock()
+	defer state.Unlock()
+	state.name = name
 }
 
 // Disarm ends the counting and returns the names that were hit.
@@ -52,7 +61,10 @@ func Hit(name string) {
 		return
 	}
 	state.hits = append(state.hits, name)
-	now := len(state.hits) == state.n
+	now := len(state.hits) == state.n || name == state.name
+	if now {
+		state.name = "" // once
+	}
 	mode := state.mode
 	state.Unlock() // a stopped process must not hold what its other goroutines need
 	if !now {
