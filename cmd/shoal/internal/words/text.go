@@ -26,14 +26,46 @@ type Memory interface {
 	Put()
 }
 
-// Text reads f and, if it is text, calls visit with all of it, in pieces that no word crosses; visit owns the
-// piece. It reports whether f is text. A file of up to PieceSize bytes is one piece and is read once; a
-// larger one is read twice, because it must be known to be text before its first piece is visited. Longer
-// words make longer pieces.
+// Text reads f and, if it is text, calls visit with all of it, in pieces that follow each other and that no
+// word crosses; visit owns the piece. It reports whether f is text. A file of up to PieceSize bytes is one
+// piece and is read once; a larger one is read twice, because it must be known to be text before its first
+// piece is visited. Longer words make longer pieces.
 //
 // The error is ErrChanged if f's size or time are not what they were when Walk found it, or change until it
 // is read. Then some pieces may have been visited.
 func (f File) Text(ctx context.Context, mem Memory, visit func(piece []byte) error) (text bool, err error) {
+	err = f.with(func(file *os.File) (err error) {
+		if f.Size > PieceSize {
+			text, err = f.large(ctx, file, mem, visit)
+		} else {
+			text, err = f.small(file, mem, visit)
+		}
+		return err
+	})
+	return text, err
+}
+
+// Again reads once more what Text visited as the piece of n bytes that begins at offset at of f, into memory
+// that is the caller's afterwards, as it is the visitor's. The error is ErrChanged as it is of Text.
+func (f File) Again(mem Memory, at int64, n int) (piece []byte, err error) {
+	err = f.with(func(file *os.File) error {
+		if piece, err = mem.Get(n); err != nil {
+			return err
+		}
+		err := readFullAt(file, piece, at)
+		if err == nil {
+			err = f.check(file)
+		}
+		if err != nil {
+			mem.Put()
+		}
+		return err
+	})
+	return piece, err
+}
+
+// with calls do with f open, if it is still what Walk found.
+func (f File) with(do func(file *os.File) error) (err error) {
 	defer func() {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -45,16 +77,13 @@ func (f File) Text(ctx context.Context, mem Memory, visit func(piece []byte) err
 	// Not blocking: what was a regular file may be a FIFO by now.
 	file, err := os.OpenFile(f.Path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer file.Close()
 	if err := f.check(file); err != nil {
-		return false, err
+		return err
 	}
-	if f.Size > PieceSize {
-		return f.large(ctx, file, mem, visit)
-	}
-	return f.small(file, mem, visit)
+	return do(file)
 }
 
 func (f File) small(file *os.File, mem Memory, visit func([]byte) error) (bool, error) {

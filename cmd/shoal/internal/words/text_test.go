@@ -112,6 +112,36 @@ func TestTextLongWord(t *testing.T) {
 	}
 }
 
+// TestAgain reads the pieces of a large file a second time.
+func TestAgain(t *testing.T) {
+	f := file(t, strings.Repeat("word ", words.PieceSize/5+1000)+"é")
+	all, _, err := pieces(t, f)
+	if err != nil || len(all) < 2 {
+		t.Fatalf("%d pieces, error %v", len(all), err)
+	}
+	at := int64(0)
+	for i, p := range all {
+		var mem heap
+		got, err := f.Again(&mem, at, len(p))
+		if err != nil || string(got) != p || mem.got != 1 || mem.put != 0 {
+			t.Errorf("piece %d: %d bytes, %d of them wanted, error %v; memory %+v", i, len(got), len(p), err, mem)
+		}
+		at += int64(len(p))
+	}
+	if err := os.Chtimes(f.Path, time.Time{}, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Again(new(heap), 0, 1); !errors.Is(err, words.ErrChanged) || !strings.Contains(err.Error(), f.Path) {
+		t.Errorf("error %v, want ErrChanged and the file's name", err)
+	}
+	if err := os.Remove(f.Path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Again(new(heap), 0, 1); !errors.Is(err, words.ErrChanged) {
+		t.Errorf("error %v, want ErrChanged", err)
+	}
+}
+
 func TestTextChanged(t *testing.T) {
 	for name, change := range map[string]func(path string) error{
 		"longer":      func(path string) error { return os.WriteFile(path, []byte("hello again"), 0o666) },
