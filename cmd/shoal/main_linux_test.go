@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 )
 
@@ -123,6 +124,7 @@ func TestExitCodes(t *testing.T) {
 		{"demo --nonsense", exitUsage, "nonsense"},
 		{"demo --workers", exitUsage, "workers"},
 		{"demo --workers many", exitUsage, "many"},
+		{"demo --kill-one=maybe " + dir, exitUsage, "maybe"},
 		{"demo --workers 0 " + dir, exitUsage, "at least one"},
 		{"demo --workers -1 " + dir, exitUsage, "at least one"},
 		{"demo --workers 10000 " + dir, exitUsage, "at most"},
@@ -137,6 +139,16 @@ func TestExitCodes(t *testing.T) {
 		}
 		if code != 0 && out != "" {
 			t.Errorf("shoal %s: a failure, and %q on standard output", c.args, out)
+		}
+	}
+}
+
+// TestNoPoints: the flags for crash points are those of a build of its own.
+func TestNoPoints(t *testing.T) {
+	for _, flag := range []string{"--kill-at", "--stop-at", "--list-points"} {
+		code, _, errs := shoal(t, "demo", flag)
+		if unknown := strings.Contains(errs, "unknown flag"); unknown == crashpoint.Enabled || unknown && code != exitUsage {
+			t.Errorf("%s: exit code %d, standard error %q, with crash points: %v", flag, code, errs, crashpoint.Enabled)
 		}
 	}
 }
@@ -219,17 +231,32 @@ func TestSignals(t *testing.T) {
 		})
 	}
 	t.Run("worker killed", func(t *testing.T) {
-		var victim int
-		code, errs := whileWorking(t, dir, func(pid int, workers []int) error {
-			victim = workers[1]
-			return syscall.Kill(victim, syscall.SIGKILL)
-		})
 		// Which of the workers it is does not show in the order of the children.
-		want := fmt.Sprintf(" (pid %d): ended by signal 9 (killed)\n", victim)
-		if code != exitFailure || !strings.HasPrefix(errs, "shoal: process worker-") || !strings.HasSuffix(errs, want) {
-			t.Errorf("exit code %d, standard error %q; want %d and %q", code, errs, exitFailure, want)
+		code, errs := whileWorking(t, dir, func(pid int, workers []int) error {
+			return syscall.Kill(workers[1], syscall.SIGKILL)
+		})
+		if code != 0 || errs != "" {
+			t.Errorf("exit code %d, standard error %q; want another worker to go on", code, errs)
 		}
 	})
+}
+
+// TestKillOne: the command's report tells of the killed worker.
+func TestKillOne(t *testing.T) {
+	dir := texts(t, 100_000)
+	code, out, errs := shoal(t, "demo", "--workers", "2", "--kill-one", dir)
+	told := strings.Contains(out, "was killed when it had counted")
+	if code != 0 || errs != "" || !told || !strings.Contains(out, "20006 words") {
+		t.Errorf("exit code %d, standard error %q:\n%s", code, errs, out)
+	}
+	code, out, errs = shoal(t, "demo", "--workers", "2", "--kill-one", "--json", dir)
+	var r struct {
+		Killed []struct{ Worker, Pid int }
+	}
+	err := json.Unmarshal([]byte(out), &r)
+	if err != nil || code != 0 || len(r.Killed) != 1 || r.Killed[0].Pid == 0 || r.Killed[0].Worker == 0 {
+		t.Errorf("error %v, exit code %d, standard error %q: %s", err, code, errs, out)
+	}
 }
 
 // whileWorking starts a demo with two workers, calls f when they run, and waits for the end of all.

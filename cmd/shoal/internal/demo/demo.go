@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -15,6 +16,8 @@ var (
 	ErrNoText = errors.New("no text files")
 	// ErrMismatch is returned when several processes together and one alone counted differently.
 	ErrMismatch = errors.New("the answers differ")
+	// ErrNotReached is returned when the first worker did not come to Options.At.
+	ErrNotReached = errors.New("the first worker did not come to the point")
 )
 
 // Options say what to count and how.
@@ -23,15 +26,32 @@ type Options struct {
 	Workers int  // from 1 to MaxWorkers
 	Words   bool // the report is to have the whole word table
 
+	// KillOne, if set, chooses a worker that is killed, and when, while it has work.
+	KillOne *rand.Rand
+	// At has an effect in programs built with -tags crashpoint.
+	At Point
+
 	// Progress, if set, is called from time to time with how many bytes of how many have been dealt with,
 	// every file twice. It is called from one goroutine at a time, which it holds up.
 	Progress func(done, total int64)
 }
 
+// Point is what the first worker does at a place that package crashpoint knows by a name, when it comes there
+// for the first time. The zero Point is nothing.
+type Point struct {
+	Kill string // where it is killed
+	Stop string // or where it is stopped, to be continued after a second
+	List bool   // or it lists, at its end, on standard error the places that it has come to
+}
+
 // Run counts the words of the text files under o.Paths twice, with o.Workers processes and with this one
 // alone, and compares. When it returns, for whatever reason, all processes that it started have ended. The
 // error is the cause of ctx's end if that came first; ErrNoText; words.ErrChanged for a file that changed;
-// the *process.ExitError of a worker that failed; ErrMismatch; or that of the file system or of package shm.
+// the *process.ExitError of a worker that failed; ErrMismatch; ErrNotReached; or that of the file system or of
+// package shm.
+//
+// A worker that is killed (SIGKILL) is no failure: another one takes its place, and the answer is the same. Only
+// when more are killed than there are workers and three, that of the last is returned.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	files, err := words.Walk(ctx, o.Paths)
 	if err != nil {
@@ -43,7 +63,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	progress := progressOf(files, o.Progress)
 
 	begin := time.Now()
-	together, processes, err := countTogether(ctx, files, o.Workers, progress)
+	together, j, err := countTogether(ctx, files, o, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +81,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if d := together.diff(alone); d != "" {
 		return nil, fmt.Errorf("%w: by %d processes and by one alone, %s", ErrMismatch, o.Workers, d)
 	}
-	r := newReport(o, together, processes)
+	if name := o.At.Kill + o.At.Stop; name != "" && !j.fates.reached {
+		return nil, fmt.Errorf("%w %s", ErrNotReached, name)
+	}
+	r := newReport(o, together, j.processes(), j.fates)
 	r.Seconds, r.AloneSeconds = seconds, aloneSeconds
 	return r, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -137,35 +138,62 @@ func TestRunNoText(t *testing.T) {
 
 // middle runs a demo over more than its workers are dealt at once, and calls f when the first ranges are
 // done, while nothing more can be dealt.
-func middle(t *testing.T, ctx context.Context, workers int, f func(last string)) error {
+func middle(t *testing.T, ctx context.Context, workers int, f func(last string)) (*demo.Report, error) {
 	t.Helper()
 	dir, last := tree(t, 3*2*demo.BytesAhead)
 	var once sync.Once
-	_, err := demo.Run(ctx, demo.Options{Paths: []string{dir}, Workers: workers,
+	r, err := demo.Run(ctx, demo.Options{Paths: []string{dir}, Workers: workers,
 		Progress: func(int64, int64) { once.Do(func() { f(last) }) }})
 	if n := len(process.Children()); n != 0 {
 		t.Errorf("%d workers still run", n)
 	}
-	return err
+	return r, err
 }
 
+// checkRanges adds up who has counted how many ranges.
+func checkRanges(t *testing.T, r *demo.Report) {
+	t.Helper()
+	var sum uint64
+	pids := make(map[int]bool)
+	for _, p := range r.Workers {
+		sum += p.Ranges
+		pids[p.Pid] = true
+	}
+	for _, k := range r.Killed {
+		if !pids[k.Pid] { // else it was killed when it had finished, and nobody took its place
+			sum += k.Ranges
+		}
+	}
+	if sum != r.Ranges {
+		t.Errorf("the workers counted %d ranges, and the totals have %d: %+v, killed %+v",
+			sum, r.Ranges, r.Workers, r.Killed)
+	}
+}
+
+// TestWorkerKilled kills a worker that has reported ranges and holds others: another one goes on.
 func TestWorkerKilled(t *testing.T) {
 	for i := range 2 {
 		var victim *process.Process
-		err := middle(t, t.Context(), 2, func(string) {
+		r, err := middle(t, t.Context(), 2, func(string) {
 			victim = process.Children()[i]
 			if err := victim.Kill(); err != nil {
 				t.Error(err)
 			}
 			<-victim.Done()
 		})
-		var exit *process.ExitError
-		if !errors.As(err, &exit) || exit.Pid != victim.Pid() || exit.Signal != syscall.SIGKILL {
-			t.Errorf("worker %d: error %v, want its end by SIGKILL", i+1, err)
+		if err != nil {
+			t.Errorf("worker %d: error %v, want none", i+1, err)
 			continue
 		}
-		if text := err.Error(); !strings.Contains(text, fmt.Sprintf("worker-%d", i+1)) || !strings.Contains(text, fmt.Sprint(exit.Pid)) {
-			t.Errorf("%q does not name worker-%d and its pid", text, i+1)
+		checkRanges(t, r)
+		pid := victim.Pid()
+		if k := r.Killed; len(k) != 1 || k[0].Pid != pid || k[0].Worker != i+1 || r.Workers[i].Pid == pid {
+			t.Errorf("killed: %+v, want worker %d with pid %d; workers: %+v", k, i+1, pid, r.Workers)
+		}
+		var out bytes.Buffer
+		err = r.WriteText(&out)
+		if want := fmt.Sprintf("Worker %d (pid %d) was killed", i+1, pid); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("error %v, and %q is not in:\n%s", err, want, out.Bytes())
 		}
 	}
 }
@@ -173,7 +201,7 @@ func TestWorkerKilled(t *testing.T) {
 // TestWorkersKilledAnywhere kills a worker at any time, also while it holds the lock or sends its table.
 func TestWorkersKilledAnywhere(t *testing.T) {
 	dir, _ := tree(t, 1<<20)
-	failed := 0
+	killed := 0
 	for i := range 20 {
 		stop := make(chan struct{})
 		var wait sync.WaitGroup
@@ -191,27 +219,109 @@ func TestWorkersKilledAnywhere(t *testing.T) {
 				}
 			}
 		})
-		_, err := demo.Run(t.Context(), demo.Options{Paths: []string{dir}, Workers: 3})
+		r, err := demo.Run(t.Context(), demo.Options{Paths: []string{dir}, Workers: 3})
 		close(stop)
 		wait.Wait()
-		var exit *process.ExitError
-		switch {
-		case err == nil: // too late
-		case errors.As(err, &exit) && exit.Signal == syscall.SIGKILL:
-			failed++
-		default:
-			t.Errorf("run %d: %v, want the end of a worker by SIGKILL", i, err)
+		if err != nil {
+			t.Errorf("run %d: %v", i, err)
+			continue
+		}
+		checkRanges(t, r)
+		killed += len(r.Killed)
+	}
+	if killed == 0 {
+		t.Error("no worker was killed in time")
+	}
+}
+
+func TestKillOne(t *testing.T) {
+	runs := 10
+	if testing.Short() {
+		runs = 2
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for i := range runs {
+		dir, _ := tree(t, 1+random.IntN(1<<(10+random.IntN(11))))
+		workers := 1 + random.IntN(4)
+		var done, total int64
+		r, err := demo.Run(t.Context(), demo.Options{Paths: []string{dir}, Workers: workers, KillOne: random,
+			Progress: func(d, all int64) { done, total = d, all }})
+		if err != nil {
+			t.Fatalf("run %d, %d workers: %v", i, workers, err)
+		}
+		if done != total {
+			t.Errorf("run %d, %d workers: progress ends at %d of %d", i, workers, done, total)
+		}
+		checkRanges(t, r)
+		if len(r.Killed) != 1 {
+			t.Errorf("run %d, %d workers: killed %+v, want one", i, workers, r.Killed)
 		}
 	}
-	if failed == 0 {
-		t.Error("no worker was killed in time")
+}
+
+// TestKillOneEmpty: there is one to kill also when there is nothing to count.
+func TestKillOneEmpty(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "empty"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	r, err := demo.Run(t.Context(), demo.Options{Paths: []string{dir}, Workers: 2, KillOne: rand.New(rand.NewPCG(0, 0))})
+	if err != nil || len(r.Killed) != 1 {
+		t.Errorf("error %v, report %+v; want one killed", err, r)
+	}
+}
+
+// TestKilledForGood: workers are not replaced without end.
+func TestKilledForGood(t *testing.T) {
+	dir, _ := tree(t, 1<<20)
+	stop := make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond): // so that the others come to run
+			}
+			for _, p := range process.Children() {
+				p.Kill()
+			}
+		}
+	})
+	_, err := demo.Run(t.Context(), demo.Options{Paths: []string{dir}, Workers: 2})
+	close(stop)
+	wait.Wait()
+	var exit *process.ExitError
+	if !errors.As(err, &exit) || exit.Signal != syscall.SIGKILL || !strings.Contains(err.Error(), "others were killed") {
+		t.Errorf("error %v, want the end of a worker by SIGKILL, after others", err)
+	}
+}
+
+// TestWorkerEnds: a worker that ends in another way than by SIGKILL is a failure.
+func TestWorkerEnds(t *testing.T) {
+	var victim *process.Process
+	_, err := middle(t, t.Context(), 2, func(string) {
+		victim = process.Children()[1]
+		if err := victim.Terminate(); err != nil {
+			t.Error(err)
+		}
+		<-victim.Done()
+	})
+	var exit *process.ExitError
+	if !errors.As(err, &exit) || exit.Pid != victim.Pid() || exit.Signal != syscall.SIGTERM {
+		t.Fatalf("error %v, want the worker's end by SIGTERM", err)
+	}
+	if text := err.Error(); !strings.Contains(text, "worker-2") || !strings.Contains(text, fmt.Sprint(exit.Pid)) {
+		t.Errorf("%q does not name worker-2 and its pid", text)
 	}
 }
 
 func TestInterrupted(t *testing.T) {
 	enough := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	if err := middle(t, ctx, 2, func(string) { cancel(enough) }); err != enough {
+	if _, err := middle(t, ctx, 2, func(string) { cancel(enough) }); err != enough {
 		t.Errorf("error %v, want the cause of the context's end", err)
 	}
 }
@@ -219,7 +329,7 @@ func TestInterrupted(t *testing.T) {
 // TestInterruptedWithStoppedWorker: a worker that cannot notice that the job has ended is killed.
 func TestInterruptedWithStoppedWorker(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	err := middle(t, ctx, 2, func(string) {
+	_, err := middle(t, ctx, 2, func(string) {
 		if err := syscall.Kill(process.Children()[0].Pid(), syscall.SIGSTOP); err != nil {
 			t.Error(err)
 		}
@@ -232,7 +342,7 @@ func TestInterruptedWithStoppedWorker(t *testing.T) {
 
 // TestTerminalInterrupt: the SIGINT that a terminal sends to all processes is the parent's business alone.
 func TestTerminalInterrupt(t *testing.T) {
-	err := middle(t, t.Context(), 1, func(string) { // by one worker, which has begun
+	_, err := middle(t, t.Context(), 1, func(string) { // by one worker, which has begun
 		if err := process.Children()[0].Interrupt(); err != nil {
 			t.Error(err)
 		}
@@ -248,7 +358,7 @@ func TestFileChanges(t *testing.T) {
 		"removed": os.Remove,
 	} {
 		var changed string
-		err := middle(t, t.Context(), 2, func(last string) {
+		_, err := middle(t, t.Context(), 2, func(last string) {
 			changed = last
 			if err := change(last); err != nil {
 				t.Error(err)

@@ -9,7 +9,10 @@ import (
 )
 
 // For tests in package demo_test.
-type Window = window
+type (
+	Window   = window
+	Accounts = accounts
+)
 
 var (
 	ErrRecord    = errRecord
@@ -25,6 +28,26 @@ func NewWindow(size int) *Window                { return &window{size: size} }
 func (w *window) Take(n int) (off int, ok bool) { return w.take(n) }
 func (w *window) Give(off int)                  { w.give(off) }
 func (w *window) Parts() int                    { return len(w.parts) }
+
+func NewAccounts(seg *shm.Segment, seats int) (Accounts, error) { return newAccounts(seg, seats) }
+
+// Count counts text as a range of seat's.
+func (a *accounts) Count(ctx context.Context, seat int, text string) error {
+	var c words.Counter
+	c.Count([]byte(text), 0, len(text))
+	return a.hold(ctx, func() error { return a.add(seat, &c) })
+}
+
+// Look is what the accounts are.
+func (a *accounts) Look(ctx context.Context, seat int) (t Totals, lengths []uint64, done uint64, err error) {
+	lengths = make([]uint64, a.Lengths.Len())
+	err = a.hold(ctx, func() error {
+		t, done = a.Totals.Load(), a.Done.Load(seat)
+		a.Lengths.ReadAt(lengths, 0)
+		return nil
+	})
+	return t, lengths, done, err
+}
 
 // SendBack sends table through a link of so many bytes in seg, after so many done ranges, and reads it again.
 func SendBack(ctx context.Context, seg *shm.Segment, table *words.Table, done int) (*words.Table, int, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/layout"
 	"github.com/shoal-ipc/shoal/internal/wait"
 	"github.com/shoal-ipc/shoal/ring"
@@ -77,6 +78,7 @@ func (l *link[T]) Push(ctx context.Context, v T) error {
 			return err
 		}
 	}
+	crashpoint.Hit("demo/link/pushed")
 	l.notEmpty.Ring()
 	return nil
 }
@@ -91,6 +93,7 @@ func (l *link[T]) PushAll(ctx context.Context, vs []T) error {
 			}
 			continue
 		}
+		crashpoint.Hit("demo/link/pushed")
 		l.notEmpty.Ring()
 		vs = vs[n:]
 	}
@@ -109,6 +112,7 @@ func (l *link[T]) Pop(ctx context.Context) (v T, err error) {
 		}
 		v, ok = l.ring.TryPop()
 	}
+	crashpoint.Hit("demo/link/popped")
 	l.popped()
 	return v, nil
 }
@@ -122,6 +126,7 @@ func (l *link[T]) PopSome(ctx context.Context, dst []T) (int, error) {
 		}
 		n = l.ring.TryPopMany(dst)
 	}
+	crashpoint.Hit("demo/link/popped")
 	l.popped()
 	return n, nil
 }

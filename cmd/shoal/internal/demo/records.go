@@ -15,7 +15,7 @@ import (
 // What a worker sends back is a stream of bytes in its second link, cut into records: a kind, and the fields
 // of that kind, numbers as unsigned varints.
 //
-//	done      a range has been counted and added to the totals; the ranges are done in the order in which they were dealt
+//	done      a range has been counted; the ranges are done in the order in which they were dealt
 //	word      length in bytes, the bytes, how often
 //	summary   ranges, words, nanoseconds working, nanoseconds waiting, number of word records; nothing follows
 const (

@@ -29,8 +29,10 @@ type Report struct {
 	Lengths []uint64 `json:"lengths"`
 
 	Workers      []Process `json:"workers"`
-	Seconds      float64   `json:"seconds"`       // that the workers took together, from before the first was started
-	AloneSeconds float64   `json:"alone_seconds"` // that one process alone took, with the same answer
+	Killed       []Killed  `json:"killed"`            // workers that others took the place of
+	Stopped      []int     `json:"stopped,omitempty"` // pids of workers that were stopped at Options.At, and continued
+	Seconds      float64   `json:"seconds"`           // that the workers took together, from before the first was started
+	AloneSeconds float64   `json:"alone_seconds"`     // that one process alone took, with the same answer
 
 	Counts map[string]uint64 `json:"counts,omitzero"` // with --words: every word and how often it occurs
 }
@@ -44,7 +46,14 @@ type Process struct {
 	Waiting float64 `json:"waiting_seconds"` // for work, for the lock, for room to send
 }
 
-func newReport(o Options, a *answer, processes []Process) *Report {
+// Killed is a worker that was killed.
+type Killed struct {
+	Worker int    `json:"worker"` // from 1; another one has its number now
+	Pid    int    `json:"pid"`
+	Ranges uint64 `json:"ranges"` // that it had counted
+}
+
+func newReport(o Options, a *answer, processes []Process, f fates) *Report {
 	r := &Report{
 		Paths:    o.Paths,
 		Files:    a.Files,
@@ -57,6 +66,8 @@ func newReport(o Options, a *answer, processes []Process) *Report {
 		Top:      a.Table.Top(10),
 		Lengths:  slices.Clone(a.Lengths[:]),
 		Workers:  processes,
+		Killed:   append([]Killed{}, f.killed...), // never null
+		Stopped:  f.stopped,
 	}
 	for len(r.Lengths) > 0 && r.Lengths[len(r.Lengths)-1] == 0 {
 		r.Lengths = r.Lengths[:len(r.Lengths)-1]
@@ -96,8 +107,16 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(t, "%d\t%d\t%d\t%d\t%.3f s\t%.3f s\t\n", i+1, p.Pid, p.Ranges, p.Words, p.Working, p.Waiting)
 	}
 	t.Flush()
+	b.WriteString("\n")
+	for _, k := range r.Killed {
+		fmt.Fprintf(&b, "Worker %d (pid %d) was killed when it had counted %s; another one took its place.\n",
+			k.Worker, k.Pid, plural(int(k.Ranges), "range"))
+	}
+	for _, pid := range r.Stopped {
+		fmt.Fprintf(&b, "The worker with pid %d was stopped, and continued after %v.\n", pid, stopFor)
+	}
 
-	fmt.Fprintf(&b, "\n%s took %.3f s, one process alone %.3f s", plural(len(r.Workers), "worker"), r.Seconds, r.AloneSeconds)
+	fmt.Fprintf(&b, "%s took %.3f s, one process alone %.3f s", plural(len(r.Workers), "worker"), r.Seconds, r.AloneSeconds)
 	if r.Seconds > 0 {
 		fmt.Fprintf(&b, " (%.2f times as long)", r.AloneSeconds/r.Seconds)
 	}

@@ -7,33 +7,20 @@ import (
 	"os/signal"
 	"time"
 
-	"github.com/shoal-ipc/shoal/array"
 	"github.com/shoal-ipc/shoal/cmd/shoal/internal/words"
-	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/process"
 	"github.com/shoal-ipc/shoal/shm"
-	"github.com/shoal-ipc/shoal/value"
 )
 
 // workerArgs is what a worker is given.
 type workerArgs struct {
-	Shared sharedArgs
-	Deals  *shm.Block // a link of deals
-	Back   *shm.Block // a link of bytes: records
-}
-
-// sharedArgs is the part that all workers share.
-type sharedArgs struct {
-	Window  *shm.Block
-	Lock    *locks.Lock // guards Totals and Lengths, together
-	Totals  *value.Value[Totals]
-	Lengths *array.Array[uint64]
-}
-
-// Totals is what all workers have counted so far.
-type Totals struct {
-	Tally  words.Tally
-	Ranges uint64
+	Seat     int
+	Window   *shm.Block
+	Accounts accounts
+	Deals    *shm.Block // a link of deals
+	Back     *shm.Block // a link of bytes: records
+	At       Point
 }
 
 // deal is a range for a worker: the words that begin in bytes From to To of a text.
@@ -41,6 +28,7 @@ type deal struct {
 	Block    uint64 // where the text is: 0 is the window, else the block called textName(Block)
 	Off, Len uint64 // of the text in it
 	From, To uint64 // within the text; From == To ends the work
+	Counted  uint64 // if not 0 the accounts have the range already, by a worker that died: only its words are wanted
 }
 
 // textName is the name of the block that holds a text for which the window is too small.
@@ -49,13 +37,14 @@ func textName(block uint64) string { return fmt.Sprintf("text-%d", block) }
 var workerFunc = process.Register("shoal demo worker", func(ctx context.Context, a workerArgs) error {
 	// Ctrl-C reaches all processes of the terminal; the parent's decides.
 	signal.Ignore(os.Interrupt)
-	w := worker{sharedArgs: a.Shared}
-	return w.work(ctx, a.Deals, a.Back)
+	defer a.At.arm()()
+	w := worker{workerArgs: a}
+	return w.work(ctx)
 })
 
 // worker is the working side of the job. It runs in a process of its own.
 type worker struct {
-	sharedArgs
+	workerArgs
 	counter words.Counter
 	ranges  uint64
 	words   uint64
@@ -63,18 +52,18 @@ type worker struct {
 }
 
 // work counts ranges until there are no more, and sends back the table.
-func (w *worker) work(ctx context.Context, dealsBlock, backBlock *shm.Block) error {
+func (w *worker) work(ctx context.Context) error {
 	begin := time.Now()
-	deals, err := openLink[deal](dealsBlock)
+	deals, err := openLink[deal](w.Deals)
 	if err != nil {
 		return fmt.Errorf("open the ring of deals: %w", err)
 	}
-	defer dealsBlock.Close()
-	back, err := openLink[byte](backBlock)
+	defer w.Deals.Close()
+	back, err := openLink[byte](w.Back)
 	if err != nil {
 		return fmt.Errorf("open the ring back: %w", err)
 	}
-	defer backBlock.Close()
+	defer w.Back.Close()
 	records := newRecordWriter(ctx, back)
 
 	// Telling the parent what is done wakes it, which costs both processes time: not after each small file,
@@ -97,9 +86,13 @@ func (w *worker) work(ctx context.Context, dealsBlock, backBlock *shm.Block) err
 		if err := w.count(d); err != nil {
 			return err
 		}
-		if err := w.share(ctx); err != nil {
-			return err
+		if d.Counted == 0 {
+			if err := w.share(ctx); err != nil {
+				return err
+			}
 		}
+		w.counter.Tally = words.Tally{}
+		clear(w.counter.Lengths[:])
 		if err := records.done(); err != nil {
 			return err
 		}
@@ -108,17 +101,21 @@ func (w *worker) work(ctx context.Context, dealsBlock, backBlock *shm.Block) err
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	crashpoint.Hit("demo/work/ended")
 	if err := records.table(&w.counter.Table); err != nil {
 		return err
 	}
+	crashpoint.Hit("demo/work/table")
 	waiting := deals.waited + back.waited + w.locking
-	return records.summary(summary{
+	err = records.summary(summary{
 		ranges:  w.ranges,
 		words:   w.words,
 		working: time.Since(begin) - waiting,
 		waiting: waiting,
 		entries: uint64(w.counter.Table.Len()),
 	})
+	crashpoint.Hit("demo/work/summary")
+	return err
 }
 
 // count counts one range.
@@ -140,30 +137,15 @@ func (w *worker) count(d deal) error {
 	return nil
 }
 
-// share adds what was counted since the last call to what all have counted, under one hold of the lock.
+// share adds what was counted of a range to what all have counted.
 func (w *worker) share(ctx context.Context) error {
 	asked := time.Now()
-	err := locks.With(ctx, w.Lock, func() error {
+	err := w.Accounts.hold(ctx, func() error {
 		w.locking += time.Since(asked)
-		t := w.Totals.Load()
-		t.Tally.Add(w.counter.Tally)
-		t.Ranges++
-		w.Totals.Store(t)
-		return w.Lengths.View(func(shared []uint64) error {
-			for n, words := range &w.counter.Lengths {
-				if words != 0 {
-					shared[n] += words
-				}
-			}
-			return nil
-		})
+		return w.Accounts.add(w.Seat, &w.counter)
 	})
-	if err != nil {
-		return fmt.Errorf("add to the totals: %w", err)
-	}
+	crashpoint.Hit("demo/share/released")
 	w.ranges++
 	w.words += w.counter.Tally.Words
-	w.counter.Tally = words.Tally{}
-	clear(w.counter.Lengths[:])
-	return nil
+	return err
 }
