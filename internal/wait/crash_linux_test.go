@@ -27,7 +27,7 @@ func set(ctx context.Context, a crashArgs) error {
 	return nil
 }
 
-var waits = proctest.NewRole("waits", func(ctx context.Context, c *proctest.Child, a crashArgs) error {
+var sleeps = proctest.NewRole("sleeps", func(ctx context.Context, c *proctest.Child, a crashArgs) error {
 	err := await(ctx, a)
 	c.Say("rung %v", err)
 	c.Hear()
@@ -45,7 +45,7 @@ func TestCrashRing(t *testing.T) {
 	var sleeper *proctest.Proc
 	setup := func(t testing.TB) crashArgs {
 		a := crashArgs{newBlock(t)}
-		sleeper = waits.Start(t, a)
+		sleeper = sleeps.Start(t, a)
 		sleeper.Asleep()
 		return a
 	}

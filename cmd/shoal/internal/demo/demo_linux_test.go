@@ -18,6 +18,7 @@ import (
 
 	"github.com/shoal-ipc/shoal/cmd/shoal/internal/demo"
 	"github.com/shoal-ipc/shoal/cmd/shoal/internal/words"
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/process"
 )
 
@@ -239,9 +240,7 @@ func TestKillOne(t *testing.T) {
 	if testing.Short() {
 		runs = 2
 	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := proctest.Rand(t)
 	for i := range runs {
 		dir, _ := tree(t, 1+random.IntN(1<<(10+random.IntN(11))))
 		workers := 1 + random.IntN(4)

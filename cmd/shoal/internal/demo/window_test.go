@@ -1,17 +1,15 @@
 package demo_test
 
 import (
-	"math/rand/v2"
 	"testing"
 
 	"github.com/shoal-ipc/shoal/cmd/shoal/internal/demo"
+	"github.com/shoal-ipc/shoal/internal/proctest"
 )
 
 // TestWindow takes and gives at random and checks that no two parts overlap and that all room comes back.
 func TestWindow(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 0))
+	rnd := proctest.Rand(t)
 	const size = 4096
 	w := demo.NewWindow(size)
 	type span struct{ off, len int }

@@ -3,7 +3,6 @@ package words_test
 import (
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/shoal-ipc/shoal/cmd/shoal/internal/words"
+	"github.com/shoal-ipc/shoal/internal/proctest"
 )
 
 // plain counts as the definition reads, one rune after the other.
@@ -92,9 +92,7 @@ func TestCountEveryByteAlone(t *testing.T) {
 
 // TestCountAnyCutting is the property: any cutting of any text gives the same answer as no cutting.
 func TestCountAnyCutting(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 0))
+	rnd := proctest.Rand(t)
 	alphabet := []rune("aaabzAZ059 \n._-äÄßİıΣ日本。、“”𝔘\U0001F600\u0301²½\u00a0")
 	for range 3000 {
 		var b strings.Builder
