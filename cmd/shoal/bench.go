@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/shoal-ipc/shoal/bench"
 )
@@ -55,12 +54,12 @@ func benchCommand() *cobra.Command {
 			if err := o.Check(); err != nil {
 				return usageError{err}
 			}
-			progress, clear := benchProgress()
-			o.Progress = progress
+			line := newStatus()
+			o.Progress = benchProgress(line)
 			records := []bench.Record{}
 			failed := 0
 			err := bench.Run(c.Context(), o, func(r *bench.Result) error {
-				clear()
+				line.clear()
 				records = append(records, r.Records()...)
 				for _, s := range r.Sides {
 					if s.Err != nil && !s.Missing() {
@@ -72,7 +71,7 @@ func benchCommand() *cobra.Command {
 				}
 				return r.WriteText(os.Stdout)
 			})
-			clear()
+			line.clear()
 			if err != nil {
 				return err
 			}
@@ -116,20 +115,15 @@ func writeRecords(file string, records []bench.Record) (err error) {
 	return os.WriteFile(file, []byte(b.String()), 0o666)
 }
 
-// benchProgress returns a function for bench.Options.Progress that keeps a line on standard error, and one that takes
-// it away. If standard error is no terminal, the line is written once a row, and stays.
-func benchProgress() (progress func(bench.Progress), clear func()) {
-	if !term.IsTerminal(int(os.Stderr.Fd())) {
-		last := 0
-		return func(p bench.Progress) {
-			if p.Row != last {
-				fmt.Fprintf(os.Stderr, "%d of %d: %s, %s\n", p.Row, p.Rows, p.Name, p.Mode)
-			}
-			last = p.Row
-		}, func() {}
-	}
-	const home = "\r\x1b[K"
+// benchProgress returns a function for bench.Options.Progress. Without line, it writes what is kept: a line a row.
+func benchProgress(line *status) func(bench.Progress) {
+	last := 0
 	return func(p bench.Progress) {
-		fmt.Fprintf(os.Stderr, "%s%d of %d: %s, %s: repeat %d of %d: %s", home, p.Row, p.Rows, p.Name, p.Mode, p.Repeat, p.Repeats, p.Impl)
-	}, func() { fmt.Fprint(os.Stderr, home) }
+		if line != nil {
+			line.show("%d of %d: %s, %s: repeat %d of %d: %s", p.Row, p.Rows, p.Name, p.Mode, p.Repeat, p.Repeats, p.Impl)
+		} else if p.Row != last {
+			fmt.Fprintf(os.Stderr, "%d of %d: %s, %s\n", p.Row, p.Rows, p.Name, p.Mode)
+		}
+		last = p.Row
+	}
 }

@@ -5,11 +5,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
-	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/shoal-ipc/shoal/cmd/shoal/internal/demo"
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
@@ -74,10 +71,14 @@ func demoCommand() *cobra.Command {
 			if killOne {
 				o.KillOne = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 			}
-			bar, clearBar := progressBar()
-			o.Progress = bar
+			line := newStatus()
+			if line != nil {
+				o.Progress = func(done, total int64) {
+					line.show("counting: %d%% of %d MB", 100*done/max(total, 1), total/1e6)
+				}
+			}
 			report, err := demo.Run(c.Context(), o)
-			clearBar()
+			line.clear()
 			if err != nil {
 				return err
 			}
@@ -104,28 +105,4 @@ func pointFlags(c *cobra.Command, p *demo.Point) {
 	c.Flags().StringVar(&p.Stop, "stop-at", "", "stop it at `POINT`, and continue it after a second; likewise")
 	c.Flags().BoolVar(&p.List, "list-points", false, "list on standard error the points that the first worker comes to")
 	c.MarkFlagsMutuallyExclusive("kill-at", "stop-at", "list-points")
-}
-
-// progressBar returns a function for demo.Options.Progress that draws a bar on standard error, and one that
-// takes it away. If standard error is no terminal, the first is nil and the second does nothing.
-func progressBar() (progress func(done, total int64), clear func()) {
-	if !term.IsTerminal(int(os.Stderr.Fd())) {
-		return nil, func() {}
-	}
-	var bar *progressbar.ProgressBar
-	progress = func(done, total int64) {
-		if bar == nil {
-			bar = progressbar.NewOptions64(total,
-				progressbar.OptionSetWriter(os.Stderr),
-				progressbar.OptionSetDescription("counting"),
-				progressbar.OptionThrottle(100*time.Millisecond),
-				progressbar.OptionClearOnFinish())
-		}
-		bar.Set64(done)
-	}
-	return progress, func() {
-		if bar != nil {
-			bar.Clear()
-		}
-	}
 }
