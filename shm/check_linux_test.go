@@ -202,10 +202,12 @@ func TestCheckJoins(t *testing.T) {
 var churn = proctest.NewRole("churn", func(ctx context.Context, c *proctest.Child, a *shm.Block) error {
 	c.Say("ready")
 	for i := 0; ; i++ {
-		for _, name := range []string{"", fmt.Sprint(i % 500)} {
-			if _, err := guardedKind.OpenOrNew(new(shm.Ref), a.Segment(), name, 8, nil); err != nil && !errors.Is(err, shm.ErrNoSpace) {
-				return err
-			}
+		name := fmt.Sprint(i % 5000)
+		if i%50 == 0 {
+			name = ""
+		}
+		if _, err := guardedKind.OpenOrNew(new(shm.Ref), a.Segment(), name, 8, nil); err != nil && !errors.Is(err, shm.ErrNoSpace) {
+			return err
 		}
 		gift, err := a.Segment().Prepare()
 		if err != nil {
@@ -226,7 +228,7 @@ func TestCheckMeanwhile(t *testing.T) {
 		p, q := churn.Start(t, a), churn.Start(t, a)
 		p.WaitLine("ready")
 		q.WaitLine("ready")
-		for range 10 {
+		for range 50 {
 			proctest.Must(t, a.Segment().Check())
 			runtime.Gosched()
 		}
