@@ -6,7 +6,13 @@ func ForceNoWaitv() (undo func()) {
 	return func() { noWaitv.Store(false) }
 }
 
-// Waiting is how many goroutines of this process are in Wait.
+// ForceNoBrief makes waits ready for contexts and Kick at once, until the function that it returns is called.
+func ForceNoBrief() (undo func()) {
+	noBrief.Store(true)
+	return func() { noBrief.Store(false) }
+}
+
+// Waiting is how many goroutines of this process are in Wait, in the part that is ready for contexts and Kick.
 func Waiting() (n int) {
 	waiters.Lock()
 	defer waiters.Unlock()

@@ -27,7 +27,7 @@ var probe = sync.OnceValue(func() FeatureSet {
 // Features probes once.
 func Features() FeatureSet { return probe() }
 
-// noWaitv forces the fallback, in tests.
-var noWaitv atomic.Bool
+// noWaitv forces the fallback, noBrief leaves out the first part of a sleep, in tests.
+var noWaitv, noBrief atomic.Bool
 
 func waitv() bool { return probe().Waitv && !noWaitv.Load() }

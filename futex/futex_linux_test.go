@@ -24,8 +24,10 @@ func sharedBlock(t testing.TB) *shm.Block {
 	return b
 }
 
-// bothWays runs f with futex_waitv, if the kernel has it, and without.
+// bothWays runs f with futex_waitv, if the kernel has it, and without; sleeps are ready for contexts at once, as tests
+// that cancel thousands of them need it.
 func bothWays(t *testing.T, f func(t *testing.T)) {
+	defer futex.ForceNoBrief()()
 	t.Run("waitv", func(t *testing.T) {
 		if !futex.Features().Waitv {
 			t.Skip("the kernel has no futex_waitv, or a sandbox refuses it")
@@ -204,6 +206,54 @@ func TestKick(t *testing.T) {
 	})
 }
 
+// In its first part, too, a sleep ends with a wake, and soon after its context, a Kick or a deadline.
+func TestBriefly(t *testing.T) {
+	proctest.Watch(t)
+	b := sharedBlock(t)
+	w := b.Uint32(0)
+	for range 100 {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		if err := waitFor(ctx, w); err != context.Canceled {
+			t.Fatalf("cancelled: %v", err)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
+		if err := waitFor(ctx, w); err != context.DeadlineExceeded {
+			t.Fatalf("after the deadline: %v", err)
+		}
+		cancel()
+		var over atomic.Bool
+		time.AfterFunc(time.Millisecond, func() {
+			over.Store(true)
+			futex.Kick(b.Bytes())
+		})
+		for !over.Load() {
+			if err := futex.WaitUnless(t.Context(), w, 0, over.Load); err != nil {
+				t.Fatalf("kicked: %v", err)
+			}
+		}
+		time.AfterFunc(time.Millisecond, func() {
+			w.Store(1)
+			futex.Wake(w, 1)
+		})
+		if err := waitFor(t.Context(), w); err != nil {
+			t.Fatalf("woken: %v", err)
+		}
+		w.Store(0)
+	}
+	runtime.KeepAlive(b)
+}
+
+// waitFor waits until w is not 0.
+func waitFor(ctx context.Context, w *atomic.Uint32) error {
+	for w.Load() == 0 {
+		if err := futex.Wait(ctx, w, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 type words struct{ B *shm.Block }
 
 // pingPong answers on word 4 whatever comes on word 0.
@@ -296,6 +346,7 @@ func TestWakeMeetsCancel(t *testing.T) {
 		t.Skip("the kernel has no futex_waitv, or a sandbox refuses it: then who leaves must pass a wake on")
 	}
 	proctest.Watch(t)
+	defer futex.ForceNoBrief()()
 	n := 1000
 	if testing.Short() {
 		n = 100
