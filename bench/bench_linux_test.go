@@ -76,7 +76,7 @@ func TestPeers(t *testing.T) {
 	}
 	defer done()
 	for _, c := range all {
-		if err := c.Round(t.Context()); err != nil {
+		if err := c.Repeat(t.Context()); err != nil {
 			t.Error(err)
 		}
 		for _, s := range c.Result().Sides {

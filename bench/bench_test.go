@@ -6,7 +6,7 @@ import (
 	"github.com/shoal-ipc/shoal/bench"
 )
 
-// BenchmarkRows is `shoal bench --peers` under package testing: one iteration measures each side of a row once. It reports
+// BenchmarkRows is `shoal bench --peers` under package testing: one iteration measures each side of a row for one repeat. It reports
 // the median cost of each side, and what Shoal costs in terms of each other side. With -short the repeats are
 // so short that they show no more than that all works.
 func BenchmarkRows(b *testing.B) {
@@ -20,17 +20,17 @@ func BenchmarkRows(b *testing.B) {
 			if r := c.Result(); r.Err != nil {
 				b.Skip(r.Err)
 			}
-			if len(c.Result().Sides) > 0 && c.Result().Sides[0].Repeats == 0 {
-				if err := c.Round(b.Context()); err != nil { // finds out how long a repeat is
+			if !c.Tried() {
+				if err := c.Repeat(b.Context()); err != nil {
 					b.Fatal(err)
 				}
 			}
 			for b.Loop() {
-				if err := c.Round(b.Context()); err != nil {
+				if err := c.Repeat(b.Context()); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(0, "ns/op") // an operation of b is a round, which says nothing
+			b.ReportMetric(0, "ns/op") // an operation of b is a repeat, which says nothing
 			for _, s := range c.Result().Sides {
 				if s.Err != nil {
 					b.Logf("%s: %v", s.Impl, s.Err)

@@ -7,14 +7,14 @@
 //
 // A row ([Names]) is one question: what does one operation of this kind cost? Its sides are the
 // implementations that answer it, and mode says where their processes run. Only ratios count, and only those of
-// one run: machines differ, and so does one machine from minute to minute. So the sides are measured in turn,
-// A B C A B C, each time in fresh processes, and a ratio is the median of the ratios of neighbours in time.
+// one run: machines differ, and so does one machine from minute to minute. So the sides are measured in turns,
+// A B C A B C, of some hundredths of a second, each in fresh processes, and a ratio is the median of the ratios of
+// neighbours in time. Twenty turns are a repeat; what is reported is the median and the spread of the repeats.
 //
-// Each side runs for about as long as the others: it is first tried with few operations, which also warms caches
-// up, and from that follows how many make a repeat. Processes are bound to CPUs, all their threads are, and
-// each reports on which CPU it was at the beginning and at the end; a row whose sides did not run where they
-// were bound to is an error. Times of single operations, where there are any, come from a pass of their own
-// within each repeat, in which one reading of the clock is part of each.
+// Each side is first tried with few operations, which also warms caches up, and from that follows how many make a
+// turn. Processes are bound to CPUs, all their threads are, and each reports on which CPU it was at the beginning
+// and at the end; a side that did not run where it was bound to is an error. Times of single operations, where
+// there are any, come from a pass of their own within each turn, in which one reading of the clock is part of each.
 //
 // The peers are programs of ours against what Debian packages (glibc, Boost, Python); they lie in the directory
 // peers, are part of the executable, and are compiled when they are asked for. A peer that this machine cannot

@@ -17,8 +17,11 @@ func Compare(o Options) (all []*Comparison, done func() error, err error) {
 // Title is the row's name and the mode.
 func (c *Comparison) Title() string { return c.row.name + "/mode=" + string(c.mode) }
 
-// Round measures each side once more.
-func (c *Comparison) Round(ctx context.Context) error { return c.round(ctx, func(string) {}) }
+// Repeat measures all sides once more; the first time it finds out for how many operations.
+func (c *Comparison) Repeat(ctx context.Context) error { return c.repeat(ctx, func(string) {}) }
+
+// Tried reports whether that has been.
+func (c *Comparison) Tried() bool { return c.tried }
 
 // Result is what was found so far.
 func (c *Comparison) Result() *Result { return c.result() }

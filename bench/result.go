@@ -30,10 +30,11 @@ type Result struct {
 type SideResult struct {
 	Impl    string
 	Repeats int
-	Cost    Spread // of the repeats
+	Cost    Spread // of the repeats, each the median of its turns
 	// P50, P99 and P999 are percentiles of the times of single operations; 0 where those were not measured.
 	P50, P99, P999 float64
-	// Ratio is what Shoal costs in terms of this one: the spread of the ratios of neighbours in time.
+	// Ratio is what Shoal costs in terms of this one: the spread over the repeats, each the median of its turns, of
+	// which neighbours in time are compared.
 	Ratio Spread
 	// Goal is the most that the median of Ratio may be, 0 if there is none.
 	Goal float64
@@ -67,7 +68,7 @@ func (c *comparison) result() *Result {
 			f.LeastGoal = c.row.fair
 			r.Noisy = r.Noisy || f.Cost.noisy() && len(c.sides) == 1
 		} else {
-			f.Ratio = ratios(own.cost, s.cost)
+			f.Ratio = SpreadOf(s.ratio)
 			for _, g := range c.row.goals {
 				if g.against == s.impl && g.mode == c.mode {
 					f.Goal = g.most

@@ -57,6 +57,7 @@ type row struct {
 	modes []Mode
 	sides []string // implementations, shoal's first
 	goals []goal
+	most  int     // operations of a turn, where more is work beside them; 0 means as many as take the time
 	fair  float64 // the least share of an equal part that the least served process is to get, 0 if nobody asks
 	note  string  // what is worth knowing of a side
 }
@@ -87,7 +88,7 @@ var rows = []row{
 		goals: []goal{{robust, TwoCPUs, 1.0}}, fair: 0.75,
 	}, {
 		name: "lock.recover", does: "acquire a lock whose owner was killed, repair nothing, release", procs: 2,
-		modes: []Mode{OneCPU}, sides: []string{shoal, robust},
+		modes: []Mode{OneCPU}, sides: []string{shoal, robust}, most: 2 * heldLocks,
 	}, {
 		name: "spsc.stream", does: "a number from one spinning process to another through a ring of 1,024", procs: 2, size: 8,
 		modes: []Mode{TwoCPUs}, sides: []string{shoal, c, boost, goChan, osPipe, socket, python},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -36,12 +37,17 @@ type Progress struct {
 	Repeat, Repeats int
 }
 
-// repeat is how long one measurement of one side takes, and how many there are.
-func (o Options) repeat() (length time.Duration, repeats int) {
+// turn is how long a side is measured before it is the next one's turn. The caches of two CPUs may be far from each
+// other for some seconds, and near after that (a virtual machine moves); turns are so short that neighbours mostly
+// find the same.
+const turn = 55 * time.Millisecond
+
+// plan is how long a turn is, how many make a repeat, and how many repeats there are.
+func (o Options) plan() (length time.Duration, turns, repeats int) {
 	if o.Quick {
-		return 20 * time.Millisecond, 3
+		return turn / 3, 1, 3
 	}
-	return 1100 * time.Millisecond, 9
+	return turn, 20, 7
 }
 
 // Run measures the rows that o chooses and calls each with what it found, row by row. The error is one of o.Only,
@@ -52,7 +58,7 @@ func Run(ctx context.Context, o Options, each func(*Result) error) error {
 		return err
 	}
 	defer cs.Close()
-	_, repeats := o.repeat()
+	_, _, repeats := o.plan()
 	for i, c := range cs.all {
 		tell := func(impl string, repeat int) {
 			if o.Progress != nil {
@@ -60,7 +66,7 @@ func Run(ctx context.Context, o Options, each func(*Result) error) error {
 			}
 		}
 		for k := range repeats + 1 {
-			if err := c.round(ctx, func(impl string) { tell(impl, k) }); err != nil {
+			if err := c.repeat(ctx, func(impl string) { tell(impl, k) }); err != nil {
 				return err
 			}
 		}
@@ -97,11 +103,11 @@ func compare(o Options) (*comparisons, error) {
 			return nil, fmt.Errorf("bench: %w", err)
 		}
 	}
-	length, _ := o.repeat()
+	length, turns, _ := o.plan()
 	allowed := sys.CPUs()
 	for _, r := range rs {
 		for _, mode := range r.modes {
-			c := &comparison{row: r, mode: mode, cpus: mode.cpus(allowed), length: length, peers: cs.peers}
+			c := &comparison{row: r, mode: mode, cpus: mode.cpus(allowed), length: length, turns: turns, peers: cs.peers}
 			for _, impl := range r.sides {
 				if cs.peers != nil || !isPeer(impl) {
 					c.sides = append(c.sides, &side{impl: impl, latency: newHistogram()})
@@ -118,52 +124,72 @@ type comparison struct {
 	row    row
 	mode   Mode
 	cpus   []int
-	length time.Duration
+	length time.Duration // of a turn
+	turns  int           // of a repeat
 	peers  *peers
-	rounds int // measured
+	tried  bool // the sides know how many operations make a turn
 	sides  []*side
 }
 
 // side is one implementation.
 type side struct {
 	impl    string
-	n       int   // operations of a repeat, 0 before the trial
+	n       int   // operations of a turn, 0 before the trial
 	err     error // why it has no figures
-	cost    []float64
-	least   []float64 // the least share of an equal part
+	turns   []float64
+	cost    []float64 // of each repeat, the median of its turns
+	ratio   []float64 // of each repeat, the median of what Shoal cost in terms of this one
+	least   []float64 // of each turn, the least share of an equal part
 	latency *hdrhistogram.Histogram
 }
 
-// round measures each side once, and tells before which. The first round finds out how many operations take
-// as long as a repeat shall, and does not count.
-func (c *comparison) round(ctx context.Context, tell func(impl string)) error {
-	trial := c.rounds == 0
-	c.rounds++
+// repeat measures each side for some turns, and tells before which. The first repeat finds out how many operations
+// make a turn, and does not count.
+func (c *comparison) repeat(ctx context.Context, tell func(impl string)) error {
 	if c.cpus == nil {
 		return nil // too few of them: see result
 	}
-	for _, s := range c.sides {
-		if s.err != nil {
-			continue
-		}
-		tell(s.impl)
-		var err error
-		if trial {
-			err = c.try(ctx, s)
-		} else {
-			err = c.measure(ctx, s)
-		}
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case err == nil:
-		case s.impl == shoal:
-			return fmt.Errorf("bench: %s, %s: %w", c.row.name, c.mode, err)
-		default:
-			s.err = err
+	do, turns := c.measure, c.turns
+	if !c.tried {
+		do, turns = c.try, 1
+	}
+	for range turns {
+		for _, s := range c.sides {
+			if s.err != nil {
+				continue
+			}
+			tell(s.impl)
+			err := do(ctx, s)
+			switch {
+			case ctx.Err() != nil:
+				return context.Cause(ctx)
+			case err == nil:
+			case s.impl == shoal:
+				return fmt.Errorf("bench: %s, %s: %w", c.row.name, c.mode, err)
+			default:
+				s.err = err
+			}
 		}
 	}
+	if c.tried {
+		c.sum()
+	}
+	c.tried = true
 	return nil
+}
+
+// sum makes a repeat of the turns of all sides.
+func (c *comparison) sum() {
+	own := c.sides[0]
+	for _, s := range c.sides {
+		if s.err == nil {
+			s.cost = append(s.cost, SpreadOf(s.turns).Median)
+			s.ratio = append(s.ratio, ratios(own.turns, s.turns).Median)
+		}
+	}
+	for _, s := range c.sides {
+		s.turns = nil
+	}
 }
 
 // try finds s.n.
@@ -179,25 +205,25 @@ func (c *comparison) try(ctx context.Context, s *side) error {
 		grow := float64(c.length) / took
 		if grow < most {
 			s.n = max(1, int(grow*float64(s.n)))
-			return nil
+			break
 		}
 		s.n *= most
 	}
+	if c.row.most != 0 {
+		s.n = min(s.n, c.row.most)
+	}
+	return nil
 }
 
-// measure adds one repeat to s.
+// measure adds one turn to s.
 func (c *comparison) measure(ctx context.Context, s *side) error {
 	found, err := c.once(ctx, s)
 	if err != nil {
 		return err
 	}
-	s.cost = append(s.cost, found.NS)
+	s.turns = append(s.turns, found.NS)
 	if n := len(found.Shares); n > 0 {
-		least := found.Shares[0]
-		for _, x := range found.Shares {
-			least = min(least, x)
-		}
-		s.least = append(s.least, least*float64(n))
+		s.least = append(s.least, slices.Min(found.Shares)*float64(n))
 	}
 	for _, l := range found.Latency {
 		if err := s.latency.RecordValues(min(max(l[0], 1), s.latency.HighestTrackableValue()), l[1]); err != nil {

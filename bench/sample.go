@@ -84,7 +84,7 @@ func newMeter(n int, cpus ...int) (*meter, error) {
 // one by one. Both sides know how many.
 func warm(n int) int { return n/20 + 1 }
 
-func timed(n int) int { return min(max(n/10, 1000), 200_000) }
+func timed(n int) int { return min(max(n/10, 100), 200_000) }
 
 // all is how many operations trips does.
 func all(n int) int { return warm(n) + n + timed(n) }

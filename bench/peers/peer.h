@@ -93,7 +93,7 @@ static inline void start(int argc, char **argv) {
 		return;
 	job.n = strtoull(argv[3], NULL, 10);
 	job.warm = job.n / 20;
-	job.timed = job.n / 10 < 1000 ? 1000 : job.n / 10 > 200000 ? 200000 : job.n / 10;
+	job.timed = job.n / 10 < 100 ? 100 : job.n / 10 > 200000 ? 200000 : job.n / 10;
 	char *at = argv[4];
 	for (bool more = true; more; at++) {
 		char *from = at;

@@ -24,7 +24,7 @@ class Job:
     def __init__(self, n, cpus):
         self.n, self.cpus = n, cpus
         self.warm = n // 20
-        self.timed = min(max(n // 10, 1000), 200_000)
+        self.timed = min(max(n // 10, 100), 200_000)
         self.side, self.other = 0, None
         self.met = mp.RawArray("q", 2)
         self.cpu = mp.RawArray("q", 4)
