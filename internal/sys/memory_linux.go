@@ -153,3 +153,15 @@ func PidNamespace() uint64 {
 	}
 	return st.Ino
 }
+
+// Random fills p with random bytes.
+func Random(p []byte) error {
+	for len(p) > 0 {
+		n, err := unix.Getrandom(p, 0)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return os.NewSyscallError("getrandom", err)
+		}
+		p = p[max(n, 0):]
+	}
+	return nil
+}

@@ -33,3 +33,6 @@ func BytesLocked(f *os.File, at, n int64) (bool, error) { return false, errors.E
 
 // PidNamespace is 0 here.
 func PidNamespace() uint64 { return 0 }
+
+// Random is not supported here.
+func Random(p []byte) error { return errors.ErrUnsupported }
