@@ -198,6 +198,30 @@ func TestCheckJoins(t *testing.T) {
 	}
 }
 
+// A reserved byte that is wrong at one moment and right at the next makes Check report it or not, and no more.
+func TestCheckFlickering(t *testing.T) {
+	c := newChecked(t)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := byte(0); ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				c.mem[3000] = i & 1
+			}
+		}
+	}()
+	for range 10_000 {
+		if err := c.seg.Check(); err != nil && !errors.Is(err, shm.ErrCorrupt) {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	<-stopped
+}
+
 // churn makes objects, participants and deaths until it is killed.
 var churn = proctest.NewRole("churn", func(ctx context.Context, c *proctest.Child, a *shm.Block) error {
 	c.Say("ready")
