@@ -5,8 +5,9 @@ import (
 	"unsafe"
 )
 
-// Kick makes every wait of this process on a word in mem return, as if woken, and returns how many. Package
-// shm uses it when handles are closed and when a process was found dead.
+// Kick makes the waits of this process on words in mem return, as if woken, and returns how many. Those that are in
+// their first part are not among them: they ask over when that ends (see WaitUnless), and without one sleep on.
+// Package shm uses it when handles are closed.
 func Kick(mem []byte) int {
 	from := uintptr(unsafe.Pointer(unsafe.SliceData(mem)))
 	to := from + uintptr(len(mem))

@@ -61,7 +61,7 @@ func (b Bell) Wait(ctx context.Context, ready func() bool) error {
 		if err := ctx.Err(); err != nil { // also when the bell never stops ringing
 			return err
 		}
-		if err := futex.Wait(ctx, b.W, v|sleeps); err != nil {
+		if err := futex.WaitUnless(ctx, b.W, v|sleeps, ready); err != nil {
 			if ready() {
 				return nil
 			}

@@ -150,3 +150,21 @@ func TestBell(t *testing.T) {
 	wg.Wait()
 	runtime.KeepAlive(b)
 }
+
+// Closing the handle of the block, or its segment, lets a waiter go within milliseconds that is told so by ready,
+// in the first part of its sleep too.
+func TestCloseInFirstPart(t *testing.T) {
+	for range 3 {
+		b := newBlock(t)
+		bell := wait.Bell{W: b.Uint32(0)}
+		time.AfterFunc(2*time.Millisecond, func() { b.Close() })
+		begin := time.Now()
+		if err := bell.Wait(t.Context(), b.Closed); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(begin); d > 500*time.Millisecond {
+			t.Errorf("a waiter went on %v after its handle was closed", d)
+		}
+		runtime.KeepAlive(b)
+	}
+}
