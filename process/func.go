@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 
 	"github.com/shoal-ipc/shoal/internal/codec"
+	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
 // ErrInit is returned by Start when the program has not called Init or Main.
@@ -34,7 +35,6 @@ type Func[A any] struct {
 type function struct {
 	name     string
 	argument string                              // the type A
-	at       uintptr                             // its code
 	run      func(context.Context, []byte) error // decodes an A and calls
 	started  atomic.Int64                        // numbers default names
 }
@@ -65,7 +65,7 @@ func Register[A any](name string, f func(ctx context.Context, a A) error) Func[A
 	if err := codec.Check(argument); err != nil {
 		panic(fmt.Errorf("process: Register(%q): %w", name, err))
 	}
-	fn := &function{name: name, argument: argument.String(), at: reflect.ValueOf(f).Pointer()}
+	fn := &function{name: name, argument: argument.String()}
 	fn.run = func(ctx context.Context, data []byte) error {
 		var a A
 		if err := codec.Unmarshal(data, &a); err != nil {
@@ -112,9 +112,9 @@ func seal() {
 	registry.sealed = true
 }
 
-// buildID differs between programs that are not the same build: whose registered functions, or the places of
-// their code, or Go versions differ. /proc/self/exe makes parent and child the same file, so this guards against
-// a marker that came from elsewhere. It is called after registration has ended.
+// buildID differs between programs that are not the same file, or whose registered functions differ.
+// /proc/self/exe makes parent and child the same, so this guards against a marker that came from elsewhere, and
+// against a file that was replaced where there is no /proc. It is called after registration has ended.
 func buildID() string {
 	registry.Lock()
 	defer registry.Unlock()
@@ -128,11 +128,9 @@ func buildID() string {
 			h.Write([]byte{0})
 		}
 	}
-	add(strconv.Itoa(markerVersion), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	here := reflect.ValueOf(buildID).Pointer() // a program may lie elsewhere each time that it runs
+	add(strconv.Itoa(markerVersion), runtime.Version(), runtime.GOOS, runtime.GOARCH, sys.FileID(executable()))
 	for _, name := range slices.Sorted(maps.Keys(registry.functions)) {
-		f := registry.functions[name]
-		add(name, f.argument, strconv.Itoa(int(f.at-here)))
+		add(name, registry.functions[name].argument)
 	}
 	for _, name := range slices.Sorted(maps.Keys(registry.sentinels)) {
 		add(name)

@@ -41,7 +41,9 @@
 // from taking away the WAITERS of another process's release, whose wake may be yet to come. Every sleep has a
 // cap (package futex), at whose end the waiter looks at the word and asks for the owner again; so a process
 // stopped between its free and its wake delays others by the cap at most, and a free word is never slept on
-// for longer.
+// for longer. (A clear that comes late can take away the WAITERS that a later release by the same process left.
+// Then one who sleeps, beside the one whom that release woke, looks at its cap if that one is killed or stopped before
+// it takes.)
 //
 // # What a kill or a stop leaves
 //

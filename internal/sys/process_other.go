@@ -33,3 +33,6 @@ func SignalSelf(kill bool) {}
 
 // AwaitStopped is not supported here.
 func AwaitStopped(pid int) error { return errors.ErrUnsupported }
+
+// FileID is "" here.
+func FileID(path string) string { return "" }
