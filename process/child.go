@@ -123,7 +123,7 @@ func adopt(text string) (control *os.File, err error) {
 	for fd := firstFile; fd < m.control; fd++ {
 		sys.SetCloseOnExec(fd) // may have been closed while packages were initialised: the user's own affair
 	}
-	if id := buildID(); m.build != id {
+	if id := buildID(); !sameBuild(m.build, id) {
 		return nil, fmt.Errorf("it was set by build %q, and this is build %q", m.build, id)
 	}
 	if control, err = sys.AdoptControl(m.control); err != nil {

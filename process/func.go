@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -112,29 +113,39 @@ func seal() {
 	registry.sealed = true
 }
 
-// buildID differs between programs that are not the same file, or whose registered functions differ.
-// /proc/self/exe makes parent and child the same, so this guards against a marker that came from elsewhere, and
-// against a file that was replaced where there is no /proc. It is called after registration has ended.
+// buildID differs between programs whose registered functions or Go versions differ, and, behind a hyphen, between
+// files; without /proc a program does not know its file, and says nothing there. /proc/self/exe makes parent and child
+// the same, so this guards against a marker that came from elsewhere. It is called after registration has ended.
 func buildID() string {
 	registry.Lock()
 	defer registry.Unlock()
 	if registry.build != "" {
 		return registry.build
 	}
-	h := fnv.New64a()
-	add := func(texts ...string) {
-		for _, text := range texts {
-			io.WriteString(h, text)
-			h.Write([]byte{0})
-		}
-	}
-	add(strconv.Itoa(markerVersion), runtime.Version(), runtime.GOOS, runtime.GOARCH, sys.FileID(executable()))
+	names := []string{strconv.Itoa(markerVersion), runtime.Version(), runtime.GOOS, runtime.GOARCH}
 	for _, name := range slices.Sorted(maps.Keys(registry.functions)) {
-		add(name, registry.functions[name].argument)
+		names = append(names, name, registry.functions[name].argument)
 	}
-	for _, name := range slices.Sorted(maps.Keys(registry.sentinels)) {
-		add(name)
+	names = append(names, slices.Sorted(maps.Keys(registry.sentinels))...)
+	registry.build = hashOf(names...) + "-"
+	if file := sys.FileID(executable()); file != "" {
+		registry.build += hashOf(file)
 	}
-	registry.build = hex.EncodeToString(h.Sum(nil))
 	return registry.build
+}
+
+func hashOf(texts ...string) string {
+	h := fnv.New64a()
+	for _, text := range texts {
+		io.WriteString(h, text)
+		h.Write([]byte{0})
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// sameBuild reports whether two may be those of one program.
+func sameBuild(a, b string) bool {
+	program1, file1, _ := strings.Cut(a, "-")
+	program2, file2, _ := strings.Cut(b, "-")
+	return program1 == program2 && (file1 == file2 || file1 == "" || file2 == "")
 }

@@ -15,7 +15,7 @@ import (
 // for each segment its UUID, the numbers of memory and liveness descriptor, and the owner id, joined by
 // colons:
 //
-//	SHOAL_CHILD=1 5f2c9a0d11e8b374 4 000102030405060708090a0b0c0d0e0f:5:6:4097
+//	SHOAL_CHILD=1 5f2c9a0d11e8b374-93a1c6d2e4b07f58 4 000102030405060708090a0b0c0d0e0f:5:6:4097
 const (
 	markerName    = "SHOAL_CHILD"
 	markerVersion = 1
