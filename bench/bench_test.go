@@ -25,6 +25,7 @@ func BenchmarkRows(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
+			c.Reset() // with -count, each is a measurement of its own
 			for b.Loop() {
 				if err := c.Repeat(b.Context()); err != nil {
 					b.Fatal(err)
@@ -33,7 +34,9 @@ func BenchmarkRows(b *testing.B) {
 			b.ReportMetric(0, "ns/op") // an operation of b is a repeat, which says nothing
 			for _, s := range c.Result().Sides {
 				if s.Err != nil {
-					b.Logf("%s: %v", s.Impl, s.Err)
+					if b.Logf("%s: %v", s.Impl, s.Err); !s.Missing() {
+						b.Fail()
+					}
 					continue
 				}
 				b.ReportMetric(s.Cost.Median, s.Impl+"-ns/op")

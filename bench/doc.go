@@ -1,7 +1,7 @@
 // Package bench measures Shoal beside what else does the same: programs in C, C++ and Python, what Go has
 // itself, and what the machine can do at best.
 //
-//	go run ./cmd/shoal bench --peers               # all rows, some minutes
+//	go run ./cmd/shoal bench --peers               # all rows, ten minutes or more
 //	go run ./cmd/shoal bench --only 'spsc.*' --json spsc.json
 //	go test -run '^$' -bench . -benchtime 5x ./bench  # the same code under package testing
 //
@@ -14,9 +14,10 @@
 // Each side is first tried with few operations, which also warms caches up, and from that follows how many make a
 // turn. Processes are bound to CPUs, all their threads are, and each reports on which CPU it was at the beginning
 // and at the end; a side that did not run where it was bound to is an error. Times of single operations, where
-// there are any, come from a pass of their own within each turn, in which one reading of the clock is part of each.
+// there are any, come from a pass of their own within each turn, in which one reading of the clock is part of each;
+// where that is nothing beside an operation, from the pass that counts.
 //
 // The peers are programs of ours against what Debian packages (glibc, Boost, Python); they lie in the directory
 // peers, are part of the executable, and are compiled when they are asked for. A peer that this machine cannot
-// compile or run is reported as missing.
+// compile, or for which there is no python3, is reported as missing; one that fails is an error.
 package bench

@@ -1,6 +1,11 @@
 package bench
 
-import "context"
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+)
 
 // Comparison is one row in one mode.
 type Comparison = comparison
@@ -19,6 +24,13 @@ func (c *Comparison) Title() string { return c.row.name + "/mode=" + string(c.mo
 
 // Repeat measures all sides once more; the first time it finds out for how many operations.
 func (c *Comparison) Repeat(ctx context.Context) error { return c.repeat(ctx, func(string) {}) }
+
+// Reset forgets what was found, but not for how many operations.
+func (c *Comparison) Reset() {
+	for i, s := range c.sides {
+		c.sides[i] = &side{impl: s.impl, n: s.n, err: s.err, latency: newHistogram()}
+	}
+}
 
 // Tried reports whether that has been.
 func (c *Comparison) Tried() bool { return c.tried }
@@ -46,3 +58,39 @@ var (
 	Nanoseconds = nanoseconds
 	Times       = ratio
 )
+
+// Sample is what one measurement found.
+type Sample = sample
+
+// ParseSample reads what a process prints.
+var ParseSample = parseSample
+
+// Check and CheckShares are what a sample must pass.
+func (s *sample) Check(mode Mode, cpus []int, processes int) error {
+	return s.check(mode, cpus, processes)
+}
+func (s *sample) CheckShares(n int) error { return s.checkShares(n) }
+
+// CompareFake is a row, beside a peer in C whose program is a script for sh.
+func CompareFake(rowName, script string) (c *Comparison, done func() error, err error) {
+	cs, err := compare(Options{Only: rowName, Peers: true, Quick: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	c = cs.all[0]
+	c.sides = slices.DeleteFunc(c.sides, func(s *side) bool { return s.impl != shoal && s.impl != "c" })
+	name, _, _ := program(job{Row: rowName, Impl: "c"})
+	cs.peers.built[name] = nil
+	return c, cs.Close, os.WriteFile(filepath.Join(cs.peers.dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o777)
+}
+
+// CompareWithout is a row whose peer in C does not compile.
+func CompareWithout(rowName string) (c *Comparison, done func() error, err error) {
+	c, done, err = CompareFake(rowName, "exit 0")
+	if err == nil {
+		name, _, _ := program(job{Row: rowName, Impl: "c"})
+		delete(c.peers.built, name)
+		err = os.WriteFile(filepath.Join(c.peers.dir, name+".c"), []byte("#error no"), 0o666)
+	}
+	return c, done, err
+}

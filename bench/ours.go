@@ -114,6 +114,14 @@ var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
 // alone are the implementations within one process, whatever the row.
 func alone(impl string) bool { return impl == goChan || impl == goLock }
 
+// processes is how many of an implementation are bound to CPUs and say where they ran.
+func processes(impl string, mode Mode) int {
+	if (mode == SameCPU || mode == TwoCPUs) && !alone(impl) {
+		return 2
+	}
+	return 1
+}
+
 // runOurs measures a side written in Go once, in fresh processes.
 func runOurs(ctx context.Context, j job, mode Mode) (s sample, err error) {
 	seg, err := shm.Anonymous(0)
@@ -128,10 +136,7 @@ func runOurs(ctx context.Context, j job, mode Mode) (s sample, err error) {
 	if err := lockOnce(ctx, o.Lock); err != nil {
 		return s, err
 	}
-	sides := 1
-	if (mode == SameCPU || mode == TwoCPUs) && !alone(j.Impl) {
-		sides = 2
-	}
+	sides := processes(j.Impl, mode)
 	files, err := connect(j.Impl)
 	if err != nil {
 		return s, err
@@ -174,7 +179,7 @@ func runOurs(ctx context.Context, j job, mode Mode) (s sample, err error) {
 		}
 		s.join(t)
 	}
-	return s, nil
+	return s, s.checkShares(j.N)
 }
 
 // connect makes what an implementation talks through instead of shared memory: for each side what it writes to, and what it

@@ -79,24 +79,33 @@ func (m *meter) share(took time.Duration, mine int) {
 }
 
 func mutexContended(ctx context.Context, p *part, m *meter) error {
-	var mu sync.Mutex
-	var x, n uint64 = 0, uint64(p.Job.N)
+	// As everywhere else, the lock is on a line of its own; small variables could share one.
+	var s struct {
+		mu sync.Mutex
+		_  [line]byte
+		x  uint64
+		_  [line]byte
+	}
+	n := uint64(p.Job.N)
 	start := time.Now()
 	var counts [2]int
 	err := goroutines(func(side int) error {
 		mine := 0
 		for more := true; more; {
-			mu.Lock()
-			if more = x < n; more {
-				x++
+			s.mu.Lock()
+			if more = s.x < n; more {
+				s.x++
 				mine++
 			}
-			mu.Unlock()
+			s.mu.Unlock()
 		}
 		counts[side] = mine
 		return nil
 	})
 	took := time.Since(start)
+	if s.x != n {
+		return fmt.Errorf("the number is %d, want %d", s.x, n)
+	}
 	for _, mine := range counts {
 		m.share(took, mine)
 	}

@@ -68,8 +68,8 @@ func table(records []bench.Record) string {
 		if r.Ratio != 0 {
 			ratio = bench.Times(r.Ratio) + " of it"
 		}
-		if r.Least != 0 {
-			who := fmt.Sprintf("least served %.0f%%", 100*r.Least)
+		if r.Least != nil {
+			who := fmt.Sprintf("least served %.0f%%", 100**r.Least)
 			ratio = strings.TrimPrefix(ratio+"; "+who, "; ")
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s to %s | %s | %s |\n", row, mode, r.Impl, bench.Nanoseconds(r.Median),

@@ -19,8 +19,8 @@ type Result struct {
 	Procs int
 	Size  int // bytes that an operation moves
 	Sides []SideResult
-	// Noisy is set when neighbours in time differ too much for the ratios to be worth much: the middle half of
-	// them spans more than a quarter of their median.
+	// Noisy is set when the repeats differ too much for the ratios to be worth much: of one of the sides, the middle
+	// half of the ratios of its repeats spans more than a quarter of their median.
 	Noisy bool
 	// Err is why nothing was measured.
 	Err error
@@ -38,9 +38,10 @@ type SideResult struct {
 	Ratio Spread
 	// Goal is the most that the median of Ratio may be, 0 if there is none.
 	Goal float64
-	// Least is the median of what the process that was served least got of an equal share; 0 where one cannot
-	// say. LeastGoal is what it is to be at least, 0 if nothing was asked.
-	Least, LeastGoal float64
+	// Least is the median over the turns of what the process that was served least got of an equal share; nil where
+	// one cannot say. LeastGoal is what it is to be at least, 0 if nothing was asked.
+	Least     *float64
+	LeastGoal float64
 	// Err is why there are no numbers: the peer is missing, or failed.
 	Err error
 }
@@ -56,10 +57,14 @@ func (c *comparison) result() *Result {
 	}
 	own := c.sides[0]
 	for _, s := range c.sides {
-		f := SideResult{Impl: s.impl, Repeats: len(s.cost), Cost: SpreadOf(s.cost), Err: s.err, Least: SpreadOf(s.least).Median}
+		f := SideResult{Impl: s.impl, Repeats: len(s.cost), Cost: SpreadOf(s.cost), Err: s.err}
 		if s.err != nil {
 			r.Sides = append(r.Sides, SideResult{Impl: s.impl, Err: s.err})
 			continue
+		}
+		if len(s.least) > 0 {
+			least := SpreadOf(s.least).Median
+			f.Least = &least
 		}
 		if s.latency.TotalCount() > 0 {
 			f.P50, f.P99, f.P999 = float64(s.latency.ValueAtQuantile(50)), float64(s.latency.ValueAtQuantile(99)), float64(s.latency.ValueAtQuantile(99.9))
@@ -139,13 +144,28 @@ func (r *Result) WriteText(w io.Writer) error {
 		if s.P50 != 0 {
 			fmt.Fprintf(&b, "  p50 %s p99 %s p99.9 %s", nanoseconds(s.P50), nanoseconds(s.P99), nanoseconds(s.P999))
 		}
-		if s.Least != 0 {
-			fmt.Fprintf(&b, "  least served %.0f%%", 100*s.Least)
-		}
-		if s.LeastGoal != 0 {
-			fmt.Fprintf(&b, ", asked %.0f%%: %s", 100*s.LeastGoal, verdict(s.Least >= s.LeastGoal))
+		if s.Least != nil {
+			fmt.Fprintf(&b, "  least served %.0f%%", 100**s.Least)
+			if s.LeastGoal != 0 {
+				fmt.Fprintf(&b, ", asked %.0f%%: %s", 100*s.LeastGoal, verdict(*s.Least >= s.LeastGoal))
+			}
 		}
 		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// WriteErrors writes, a line each, why sides of r have no numbers: what its records do not tell.
+func (r *Result) WriteErrors(w io.Writer) error {
+	var b strings.Builder
+	if r.Err != nil {
+		fmt.Fprintf(&b, "%s, %s: not measured: %v\n", r.Name, r.Mode, r.Err)
+	}
+	for _, s := range r.Sides {
+		if s.Err != nil {
+			fmt.Fprintf(&b, "%s, %s, %s: %v\n", r.Name, r.Mode, s.Impl, s.Err)
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -197,8 +217,8 @@ type Record struct {
 	// Ratio is what Shoal costs in terms of this one; left out of Shoal's own records.
 	Ratio float64 `json:"ratio,omitempty"`
 	// Least is what the process that was served least got of an equal share, where one can say.
-	Least float64 `json:"least,omitempty"`
-	Noisy bool    `json:"noisy,omitempty"`
+	Least *float64 `json:"least,omitempty"`
+	Noisy bool     `json:"noisy,omitempty"`
 }
 
 // Records are the sides of r that have numbers.

@@ -93,6 +93,7 @@ var rows = []row{
 		name: "spsc.stream", does: "a number from one spinning process to another through a ring of 1,024", procs: 2, size: 8,
 		modes: []Mode{TwoCPUs}, sides: []string{shoal, c, boost, goChan, osPipe, socket, python},
 		goals: []goal{{c, TwoCPUs, 1.5}},
+		note:  "go-chan, os-pipe, unix-socket and python sleep; the last three make system calls for each number",
 	}, {
 		name: "spsc.batch", does: "the same in batches of 32", procs: 2, size: 8,
 		modes: []Mode{TwoCPUs}, sides: []string{shoal, c, boost},
@@ -115,6 +116,7 @@ var rows = []row{
 	}, {
 		name: "shm.create", does: "make, map, touch and close 1 MiB of shared memory", procs: 1,
 		modes: []Mode{OneCPU}, sides: []string{shoal, c, boost, python},
+		note: "shoal unmaps later, when garbage is collected: the median has that, p50 has not; c touches one page",
 	},
 }
 

@@ -242,7 +242,7 @@ func (c *comparison) once(ctx context.Context, s *side) (found sample, err error
 		found, err = runOurs(ctx, j, c.mode)
 	}
 	if err == nil {
-		err = found.check(c.mode, c.cpus)
+		err = found.check(c.mode, c.cpus, processes(s.impl, c.mode))
 	}
 	return found, err
 }

@@ -42,22 +42,38 @@ func (s *sample) join(t sample) {
 	s.Latency = append(s.Latency, t.Latency...)
 }
 
-// check is an error unless the sample says what it cost and that its processes ran where mode binds them.
-func (s *sample) check(mode Mode, cpus []int) error {
+// check is an error unless the sample says what it cost and that its processes, so many, ran where mode binds
+// them.
+func (s *sample) check(mode Mode, cpus []int, processes int) error {
 	if !(s.NS > 0) || math.IsInf(s.NS, 0) {
 		return fmt.Errorf("it says that an operation costs %v ns", s.NS)
 	}
-	if len(s.CPUs) == 0 {
-		return fmt.Errorf("it does not say on which CPUs it ran")
+	if len(s.CPUs) != processes {
+		return fmt.Errorf("%d processes say on which CPUs they ran, of %d", len(s.CPUs), processes)
 	}
 	for i, ran := range s.CPUs {
 		on := cpus
-		if mode == TwoCPUs && len(s.CPUs) == len(cpus) {
+		if mode == TwoCPUs && processes == len(cpus) {
 			on = cpus[i : i+1]
 		}
 		if !slices.Contains(on, ran[0]) || !slices.Contains(on, ran[1]) {
 			return fmt.Errorf("process %d ran on CPUs %d, bound to %d", i, ran, on)
 		}
+	}
+	return nil
+}
+
+// checkShares is an error unless the shares are of n operations, each done once.
+func (s *sample) checkShares(n int) error {
+	if len(s.Shares) == 0 {
+		return nil
+	}
+	sum := 0.0
+	for _, x := range s.Shares {
+		sum += x * float64(n)
+	}
+	if got := math.Round(sum); got != float64(n) {
+		return fmt.Errorf("its processes did %.0f operations, want %d", got, n)
 	}
 	return nil
 }
@@ -128,13 +144,15 @@ func (m *meter) trips(f func(i int) error) error {
 func (m *meter) singly(n int, f func() error) error {
 	h := newHistogram()
 	start := time.Now()
-	for before := time.Duration(0); n > 0; n-- {
+	for range n {
+		before := time.Since(start)
 		if err := f(); err != nil {
 			return err
 		}
-		now := time.Since(start)
-		h.RecordValue(int64(now - before))
-		before = now
+		took := time.Since(start) - before
+		if err := h.RecordValue(int64(took)); err != nil {
+			return err
+		}
 	}
 	m.latency(h)
 	return nil

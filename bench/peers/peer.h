@@ -11,8 +11,8 @@
 //
 // ns is the mean of an operation; cpus are where each process was at the beginning and at the end of its
 // measured part; shares are the parts that two processes had in what they did together; latency is a
-// histogram of operations that were timed one by one: the lower end of a class, which is at most 1/64 wide,
-// and how many fell into it. The exit code is 0, or 1 if anything was wrong, which standard error then tells,
+// histogram of operations that were timed one by one: the middle of a class, which is at most 1/64 wide, and
+// how many fell into it. The exit code is 0, or 1 if anything was wrong, which standard error then tells,
 // or 2 for a row that the program does not have. No process is left in any case.
 #ifndef PEER_H
 #define PEER_H
@@ -147,7 +147,10 @@ static inline void ended(int sig) {
 	static const char message[] = "the other process failed\n";
 	siginfo_t info;
 	info.si_pid = 0;
-	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0)
+	int before = errno; // of what this interrupts
+	int e = waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT);
+	errno = before;
+	if (e != 0 || info.si_pid == 0)
 		return;
 	if (info.si_code == CLD_EXITED && info.si_status == 0)
 		return;
@@ -285,8 +288,8 @@ static inline void report(double ns, const double *shares) {
 		if (histogram[i] == 0)
 			continue;
 		int shift = i < 128 ? 0 : i / 64 - 1;
-		uint64_t from = (uint64_t)(i - shift * 64) << shift;
-		printf("%s[%" PRIu64 ",%" PRIu64 "]", between, from, histogram[i]);
+		uint64_t middle = ((uint64_t)(i - shift * 64) << shift) + (((1ull << shift) - 1) >> 1);
+		printf("%s[%" PRIu64 ",%" PRIu64 "]", between, middle, histogram[i]);
 		between = ",";
 	}
 	printf(between == first ? "}\n" : "]}\n");

@@ -72,7 +72,7 @@ class Job:
             loop(one)
             ns = time.monotonic_ns() - start
             shift = max(ns.bit_length() - 7, 0)
-            self.histogram[ns >> shift << shift] += 1
+            self.histogram[(ns >> shift << shift) + ((1 << shift) - 1 >> 1)] += 1
 
     def run(self, loop, latency=None):
         """Call loop with ranges of numbers: the warm-up, the measured part, and what is timed one by one.

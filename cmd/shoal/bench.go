@@ -22,8 +22,10 @@ nothing else. With --peers all rows take about ten minutes.
   marks a row whose repeats differ too much.
 
 Modes: one-cpu, one process; same-cpu, two that take turns on one CPU; two-cpus, each
-has one; any-cpu, processes on either of two. Peers are compiled with gcc and g++; one
-that this machine cannot compile or run is reported as missing.
+has one; any-cpu, processes on either of two; go-chan and go-mutex are two goroutines
+of one process, on either of two. The CPUs are the first that the command may use, see
+taskset(1); they may be two threads of one core. Peers are compiled with gcc and g++; one
+that cannot be compiled here, or without python3, is reported as missing.
 
 Rows (PATTERN is one of them, * and ? stand for letters):
   %s
@@ -36,9 +38,14 @@ an array with an object for each side of a row:
   median, min, max   of n repeats
   p50, p99, p999     percentiles of single operations; null where those were not timed
   n                  repeats
-  ratio              median of shoal's cost divided by this one's, of neighbours in time
-  least              what the process that was served least got of an equal share
-  noisy              true if the repeats differ too much
+  ratio              median of shoal's cost divided by this one's, of neighbours in time;
+                     left out of shoal's own
+  least              what the process that was served least got of an equal share, from 0
+                     to 1; left out where nobody counts
+  noisy              true, for all sides of a row, if the repeats of one differ too much;
+                     left out otherwise
+What was not measured (a missing or failed peer, a row that needs more CPUs) has no
+object: the table says why, or standard error with --json -.
 
 Exit codes: 0 measured; 1 a failure, also of a peer; 2 usage; 130 interrupted.`
 
@@ -54,6 +61,9 @@ func benchCommand() *cobra.Command {
 			if err := o.Check(); err != nil {
 				return usageError{err}
 			}
+			if err := writable(file); err != nil {
+				return err
+			}
 			line := newStatus()
 			o.Progress = benchProgress(line)
 			records := []bench.Record{}
@@ -67,7 +77,7 @@ func benchCommand() *cobra.Command {
 					}
 				}
 				if file == "-" {
-					return nil
+					return r.WriteErrors(os.Stderr)
 				}
 				return r.WriteText(os.Stdout)
 			})
@@ -89,6 +99,19 @@ func benchCommand() *cobra.Command {
 	c.Flags().BoolVar(&o.Peers, "peers", false, "measure what other languages do, too")
 	c.Flags().StringVar(&file, "json", "", "write all numbers to this file")
 	return c
+}
+
+// writable is an error if file cannot be written, which is better known before the measurements than after. It leaves
+// what is in it.
+func writable(file string) error {
+	if file == "" || file == "-" {
+		return nil
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE, 0o666)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // writeRecords writes one record a line.
