@@ -143,9 +143,10 @@ func lockRecover(ctx context.Context, p *part, m *meter) error {
 			return err
 		}
 	}
-	h := newHistogram()
-	total := time.Duration(0)
-	for done, round := 0, uint32(1); done < p.Job.N; round++ {
+	round := uint32(0)
+	// orphaned has the locks taken by a process that is killed, and calls f with those of which there are n.
+	orphaned := func(n int, f func(ls []*locks.Lock) error) error {
+		round++
 		owner, err := process.Start(ctx, ownerFunc, *p)
 		if err != nil {
 			return err
@@ -153,35 +154,57 @@ func lockRecover(ctx context.Context, p *part, m *meter) error {
 		for p.Shared.word(ready).Load() != round {
 			select {
 			case <-owner.Done():
-				return owner.Join(ctx)
+				return fmt.Errorf("the owner of the locks ended: %w", owner.Join(ctx))
 			case <-time.After(100 * time.Microsecond):
 			}
 		}
 		owner.Kill()
 		owner.Join(context.Background())
 		owner.Close()
-		for _, l := range held[:min(heldLocks, p.Job.N-done)] {
-			start := time.Now()
-			if err := l.Acquire(ctx); !errors.Is(err, locks.ErrOwnerDied) {
-				return fmt.Errorf("a lock whose owner was killed: %v", err)
-			}
-			if err := errors.Join(l.Recover(ctx, nil), l.Release()); err != nil {
-				return err
-			}
-			took := time.Since(start)
-			total += took
-			h.RecordValue(int64(took))
-			done++
+		if err := f(held[:n]); err != nil {
+			return err
 		}
-		for _, l := range held { // those that this round did not measure
+		for _, l := range held { // those that are left
 			if err := errors.Join(l.Recover(ctx, nil), l.Release()); err != nil {
 				return err
 			}
+		}
+		return nil
+	}
+	inherit := func(l *locks.Lock) error {
+		if err := l.Acquire(ctx); !errors.Is(err, locks.ErrOwnerDied) {
+			return fmt.Errorf("a lock whose owner was killed: %v", err)
+		}
+		return errors.Join(l.Recover(ctx, nil), l.Release())
+	}
+	total := time.Duration(0)
+	together := func(ls []*locks.Lock) error {
+		start := time.Now()
+		for _, l := range ls {
+			if err := inherit(l); err != nil {
+				return err
+			}
+		}
+		total += time.Since(start)
+		return nil
+	}
+	if err := orphaned(min(heldLocks, warm(m.n)), together); err != nil {
+		return err
+	}
+	total = 0
+	for done := 0; done < m.n; done += heldLocks {
+		if err := orphaned(min(heldLocks, m.n-done), together); err != nil {
+			return err
 		}
 	}
-	m.s.NS = float64(total) / float64(p.Job.N)
-	m.latency(h)
-	return nil
+	m.s.NS = float64(total) / float64(m.n)
+	return orphaned(min(heldLocks, timed(m.n)), func(ls []*locks.Lock) error {
+		i := 0
+		return m.singly(len(ls), func() error {
+			i++
+			return inherit(ls[i-1])
+		})
+	})
 }
 
 func valueAdd(ctx context.Context, p *part, m *meter) error {
