@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 //go:embed peers
@@ -99,6 +100,10 @@ func (p *peers) compile(ctx context.Context, name string) error {
 	args := append([]string{"-O2", "-pthread", "-o", name, source}, last...)
 	c := exec.CommandContext(ctx, compiler, args...)
 	c.Dir = p.dir
+	// When ctx ends only the compiler's driver is killed: what it has in temporary files it does not remove, and the
+	// passes that it started hold its output until they are done.
+	c.Env = append(c.Environ(), "TMPDIR="+p.dir)
+	c.WaitDelay = 100 * time.Millisecond
 	if out, err := c.CombinedOutput(); err != nil {
 		text, _, _ := strings.Cut(string(out), "\n")
 		return fmt.Errorf("%s %s: %w %s", compiler, strings.Join(args, " "), err, text)
