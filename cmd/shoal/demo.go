@@ -20,8 +20,8 @@ A text file is valid UTF-8 without NUL. A word is a maximal run of letters and
 digits (Unicode L and Nd), lower-cased rune by rune. Symbolic links to files are
 followed, those to directories are not, unless they are a path themselves; hidden
 files are counted, directories called .git are not. Each file is counted once,
-however many paths or links lead to it. A file that cannot be read, or changes
-while it is being counted, is an error.
+however many paths or symbolic links lead to it (hard links are files of their own).
+A file that cannot be read, or changes while it is being counted, is an error.
 
 There may be up to 1,000 workers, or fewer if the machine's limits say so: 8 open
 files, 16 threads and 16 MiB of free memory for each. A word may be as long as the
