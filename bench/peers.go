@@ -69,13 +69,15 @@ func (p *peers) run(ctx context.Context, j job) (sample, error) {
 	err, ok := p.built[name]
 	if strings.HasSuffix(name, ".py") {
 		argv = append([]string{"python3"}, argv...)
-		_, err = exec.LookPath(argv[0])
+		if _, err = exec.LookPath(argv[0]); err != nil {
+			err = fmt.Errorf("%w: %w", errMissing, err)
+		}
 	} else if !ok {
 		err = p.compile(ctx, name)
 		p.built[name] = err
 	}
 	if err != nil {
-		return sample{}, fmt.Errorf("%w: %w", errMissing, err)
+		return sample{}, err
 	}
 	cpus := make([]string, len(j.CPUs))
 	for i, cpu := range j.CPUs {
@@ -91,11 +93,15 @@ func (p *peers) run(ctx context.Context, j job) (sample, error) {
 	return parseSample(out.Bytes())
 }
 
-// compile compiles a program of one file.
+// compile compiles a program of one file. The error is errMissing if there is no compiler, or if the source itself says
+// that it cannot be compiled here, by #error.
 func (p *peers) compile(ctx context.Context, name string) error {
 	compiler, source, last := "gcc", name+".c", []string(nil)
 	if _, err := fs.Stat(peerFiles, path.Join("peers", source)); err != nil {
 		compiler, source, last = "g++", name+".cpp", []string{"-lrt"}
+	}
+	if _, err := exec.LookPath(compiler); err != nil {
+		return fmt.Errorf("%w: %w", errMissing, err)
 	}
 	args := append([]string{"-O2", "-pthread", "-o", name, source}, last...)
 	c := exec.CommandContext(ctx, compiler, args...)
@@ -106,7 +112,11 @@ func (p *peers) compile(ctx context.Context, name string) error {
 	c.WaitDelay = 100 * time.Millisecond
 	if out, err := c.CombinedOutput(); err != nil {
 		text, _, _ := strings.Cut(string(out), "\n")
-		return fmt.Errorf("%s %s: %w %s", compiler, strings.Join(args, " "), err, text)
+		err = fmt.Errorf("%s %s: %w %s", compiler, strings.Join(args, " "), err, text)
+		if bytes.Contains(out, []byte("#error")) {
+			err = fmt.Errorf("%w: %w", errMissing, err)
+		}
+		return err
 	}
 	return nil
 }

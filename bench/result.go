@@ -19,8 +19,8 @@ type Result struct {
 	Procs int
 	Size  int // bytes that an operation moves
 	Sides []SideResult
-	// Noisy is set when the repeats differ too much for the ratios to be worth much: of one of the sides, the middle
-	// half of the ratios of its repeats spans more than a quarter of their median.
+	// Noisy is set when the repeats differ too much for the ratios to be worth much: of the first of the other sides, or
+	// one that has a goal, the middle half of the ratios of its repeats spans more than a quarter of their median.
 	Noisy bool
 	// Err is why nothing was measured.
 	Err error
@@ -56,7 +56,7 @@ func (c *comparison) result() *Result {
 		return r
 	}
 	own := c.sides[0]
-	for _, s := range c.sides {
+	for i, s := range c.sides {
 		f := SideResult{Impl: s.impl, Repeats: len(s.cost), Cost: SpreadOf(s.cost), Err: s.err}
 		if s.err != nil {
 			r.Sides = append(r.Sides, SideResult{Impl: s.impl, Err: s.err})
@@ -70,16 +70,18 @@ func (c *comparison) result() *Result {
 			f.P50, f.P99, f.P999 = float64(s.latency.ValueAtQuantile(50)), float64(s.latency.ValueAtQuantile(99)), float64(s.latency.ValueAtQuantile(99.9))
 		}
 		if s == own {
-			f.LeastGoal = c.row.fair
+			if !c.quick {
+				f.LeastGoal = c.row.fair
+			}
 			r.Noisy = r.Noisy || f.Cost.noisy() && len(c.sides) == 1
 		} else {
 			f.Ratio = SpreadOf(s.ratio)
 			for _, g := range c.row.goals {
-				if g.against == s.impl && g.mode == c.mode {
+				if g.against == s.impl && g.mode == c.mode && !c.quick {
 					f.Goal = g.most
 				}
 			}
-			r.Noisy = r.Noisy || f.Ratio.noisy()
+			r.Noisy = r.Noisy || f.Ratio.noisy() && (i == 1 || f.Goal != 0)
 		}
 		r.Sides = append(r.Sides, f)
 	}

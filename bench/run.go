@@ -107,7 +107,7 @@ func compare(o Options) (*comparisons, error) {
 	allowed := sys.CPUs()
 	for _, r := range rs {
 		for _, mode := range r.modes {
-			c := &comparison{row: r, mode: mode, cpus: mode.cpus(allowed), length: length, turns: turns, peers: cs.peers}
+			c := &comparison{row: r, mode: mode, cpus: mode.cpus(allowed), length: length, turns: turns, peers: cs.peers, quick: o.Quick}
 			for _, impl := range r.sides {
 				if cs.peers != nil || !isPeer(impl) {
 					c.sides = append(c.sides, &side{impl: impl, latency: newHistogram()})
@@ -127,6 +127,7 @@ type comparison struct {
 	length time.Duration // of a turn
 	turns  int           // of a repeat
 	peers  *peers
+	quick  bool // too short for verdicts
 	tried  bool // the sides know how many operations make a turn
 	sides  []*side
 }
@@ -153,8 +154,12 @@ func (c *comparison) repeat(ctx context.Context, tell func(impl string)) error {
 	if !c.tried {
 		do, turns = c.try, 1
 	}
-	for range turns {
-		for _, s := range c.sides {
+	for i := range turns {
+		for k := range c.sides {
+			s := c.sides[k]
+			if i%2 != 0 { // back again, so that nobody always comes after the same one
+				s = c.sides[len(c.sides)-1-k]
+			}
 			if s.err != nil {
 				continue
 			}
@@ -235,17 +240,27 @@ func (c *comparison) measure(ctx context.Context, s *side) error {
 
 // once runs s and checks where that was.
 func (c *comparison) once(ctx context.Context, s *side) (found sample, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, stuck, errStuck)
+	defer cancel()
 	j := job{c.row.name, s.impl, s.n, c.cpus}
 	if isPeer(s.impl) {
 		found, err = c.peers.run(ctx, j)
 	} else {
 		found, err = runOurs(ctx, j, c.mode)
 	}
+	if err != nil && context.Cause(ctx) == errStuck {
+		err = errStuck
+	}
 	if err == nil {
 		err = found.check(c.mode, c.cpus, processes(s.impl, c.mode))
 	}
 	return found, err
 }
+
+// stuck is when a turn is given up: two sides that have lost an item spin for ever.
+const stuck = 2 * time.Minute
+
+var errStuck = fmt.Errorf("not done after %v", stuck)
 
 // errFewCPUs is why a row has no figures on a machine that is too small for it.
 var errFewCPUs = errors.New("needs two CPUs")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -42,7 +43,7 @@ an array with an object for each side of a row:
                      left out of shoal's own
   least              what the process that was served least got of an equal share, from 0
                      to 1; left out where nobody counts
-  noisy              true, for all sides of a row, if the repeats of one differ too much;
+  noisy              true, for all sides of a row, if the repeats differ too much;
                      left out otherwise
 What was not measured (a missing or failed peer, a row that needs more CPUs) has no
 object: the table says why, or standard error with --json -.
@@ -82,10 +83,8 @@ func benchCommand() *cobra.Command {
 				return r.WriteText(os.Stdout)
 			})
 			line.clear()
-			if err != nil {
-				return err
-			}
-			if err := writeRecords(file, records); err != nil {
+			// What was measured before a failure is as good as all else.
+			if err := errors.Join(err, writeRecords(file, records)); err != nil {
 				return err
 			}
 			if failed > 0 {
