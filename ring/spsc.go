@@ -177,8 +177,9 @@ func (r *SPSC[T]) TryPushMany(vs []T) int {
 	if n == 0 {
 		return 0
 	}
-	first := copy(r.all[r.prod.index():], vs[:n])
-	copy(r.all, vs[first:n])
+	if first := copy(r.all[r.prod.index():], vs[:n]); first < n {
+		copy(r.all, vs[first:n])
+	}
 	r.prod.pass(n)
 	return n
 }
@@ -189,9 +190,12 @@ func (r *SPSC[T]) TryPopMany(dst []T) int {
 	if n == 0 {
 		return 0
 	}
-	first := copy(dst[:n], r.all[r.cons.index():])
-	copy(dst[first:n], r.all)
-	r.normalise(dst[:n])
+	if first := copy(dst[:n], r.all[r.cons.index():]); first < n {
+		copy(dst[first:n], r.all)
+	}
+	if r.bools != nil {
+		r.normalise(dst[:n])
+	}
 	r.cons.pass(n)
 	return n
 }
