@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/race"
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
@@ -525,6 +526,9 @@ func begin(kills, leaves uint8, ops ...uint8) (s state) {
 }
 
 func TestModel(t *testing.T) {
+	if race.Enabled {
+		t.Skip("one goroutine: the race detector finds nothing in it, and takes ten times as long")
+	}
 	for _, c := range []struct {
 		name  string
 		start state

@@ -19,6 +19,7 @@ import (
 	"github.com/shoal-ipc/shoal/cmd/shoal/internal/demo"
 	"github.com/shoal-ipc/shoal/cmd/shoal/internal/words"
 	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/internal/race"
 	"github.com/shoal-ipc/shoal/process"
 )
 
@@ -88,6 +89,9 @@ func TestRun(t *testing.T) {
 
 // TestRunLongWords: words longer than a range, than a ring, than a piece, and than the window.
 func TestRunLongWords(t *testing.T) {
+	if race.Enabled {
+		t.Skip("the race detector takes more than a minute for so many bytes; TestRun has the same goroutines")
+	}
 	dir := t.TempDir()
 	long := strings.Repeat("xé", 1<<20)
 	longest := strings.Repeat("Y", 3*words.PieceSize)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shoal-ipc/shoal/cmd/shoal/internal/words"
+	"github.com/shoal-ipc/shoal/internal/race"
 )
 
 // heap is a Memory that never takes back what was visited.
@@ -71,6 +72,9 @@ func TestText(t *testing.T) {
 
 // TestTextLarge: a large file comes in pieces that no word crosses, and is judged as a whole before the first.
 func TestTextLarge(t *testing.T) {
+	if race.Enabled {
+		t.Skip("one goroutine goes over many millions of bytes, for which the race detector takes half a minute and in which it can find nothing")
+	}
 	line := "ein Wörtchen 日本語、" // 8 of 26 bytes can be cut
 	big := strings.Repeat(line, words.PieceSize*2/len(line)+100)
 	got, text, err := pieces(t, file(t, big))
@@ -98,6 +102,9 @@ func TestTextLarge(t *testing.T) {
 
 // TestTextLongWord: a word longer than a piece makes a longer piece.
 func TestTextLongWord(t *testing.T) {
+	if race.Enabled {
+		t.Skip("one goroutine goes over many millions of bytes, for which the race detector takes half a minute and in which it can find nothing")
+	}
 	word := strings.Repeat("ä", words.PieceSize/2+words.PieceSize/4)
 	got, text, err := pieces(t, file(t, "a b "+word+" c"))
 	if err != nil || !text {
