@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -126,5 +127,29 @@ func TestCrashFindsFaults(t *testing.T) {
 				t.Errorf("no summary in:\n%s", out)
 			}
 		})
+	}
+}
+
+type chanceArgs struct{ B *shm.Block }
+
+// opChance has a step more the first times that it runs.
+var opChance = proctest.NewOp("chance", nil, func(ctx context.Context, a chanceArgs) error {
+	if a.B.Uint32(0).Add(1) <= 4 {
+		crashpoint.Hit("chance/first")
+	}
+	crashpoint.Hit("chance/always")
+	runtime.KeepAlive(a.B)
+	return nil
+})
+
+// A child that comes to fewer steps than the one before it is no hang.
+func TestCrashFewerSteps(t *testing.T) {
+	b, err := shm.NewBlock(proctest.Segment(t, 1), "", 64)
+	proctest.Must(t, err)
+	stops := 0
+	proctest.Crash(t, opChance, func(testing.TB) chanceArgs { return chanceArgs{b} },
+		func(testing.TB, chanceArgs) { stops++ }, func(testing.TB, chanceArgs, bool) {})
+	if stops != 2 {
+		t.Errorf("%d stops, want 2", stops)
 	}
 }
