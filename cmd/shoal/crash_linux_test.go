@@ -23,13 +23,14 @@ type report struct {
 	Stopped []int
 }
 
-// crashDemo runs a demo, whose exit code is to be 0 if it comes to what it is asked for.
-func crashDemo(t *testing.T, args ...string) (r report, stderr string) {
+// crashDemo runs a demo, whose exit code is to be 0; reached is false if it did not come to a point of chances that it was
+// asked for.
+func crashDemo(t *testing.T, args ...string) (r report, stderr string, reached bool) {
 	t.Helper()
 	code, out, errs := shoal(t, append([]string{"demo", "--workers", "3", "--json", "--words"}, args...)...)
 	missed := func(name string) bool { return strings.HasSuffix(errs, " "+name+"\n") }
 	if code == exitFailure && slices.ContainsFunc(chances, missed) {
-		t.Skip("this time the first worker did not come there")
+		return r, errs, false
 	}
 	if code != 0 {
 		t.Fatalf("exit code %d, standard error %q", code, errs)
@@ -37,7 +38,7 @@ func crashDemo(t *testing.T, args ...string) (r report, stderr string) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)
 	}
-	return r, errs
+	return r, errs, true
 }
 
 // manyWords makes a directory with text in several files, whose words fill a ring when they are sent.
@@ -65,9 +66,9 @@ var chances = []string{"robust/lock/queued", "robust/lock/woken", "robust/unlock
 // demo, of which the demo itself has seen to it that it is right.
 func TestCrashDemo(t *testing.T) {
 	dir := manyWords(t)
-	undisturbed, listed := crashDemo(t, "--list-points", dir)
+	undisturbed, listed, _ := crashDemo(t, "--list-points", dir)
 	points := strings.Fields(listed)
-	for _, need := range []string{"demo/add/recorded", "demo/apply/length", "demo/work/table", "ring/pass/done"} {
+	for _, need := range []string{"demo/add/recorded", "demo/apply/length", "demo/worker/table", "ring/pass/done"} {
 		if !slices.Contains(points, need) {
 			t.Errorf("no worker comes to %s, only to %v", need, points)
 		}
@@ -78,8 +79,9 @@ func TestCrashDemo(t *testing.T) {
 			for how, done := range map[string]*atomic.Int32{"kill": &kills, "stop": &stops} {
 				t.Run(how+"/"+name, func(t *testing.T) {
 					t.Parallel()
-					crashAt(t, how, name, dir, undisturbed)
-					done.Add(1)
+					if crashAt(t, how, name, dir, undisturbed) {
+						done.Add(1)
+					}
 				})
 			}
 		}
@@ -91,9 +93,12 @@ func TestCrashDemo(t *testing.T) {
 	fmt.Printf("crash: demo %d points, %d kills, %d stops, %s\n", len(points), kills.Load(), stops.Load(), result)
 }
 
-// crashAt lets the first worker be killed or stopped at a point.
-func crashAt(t *testing.T, how, name, dir string, undisturbed report) {
-	r, errs := crashDemo(t, "--"+how+"-at", name, dir)
+// crashAt lets the first worker be killed or stopped at a point, and reports whether it came there.
+func crashAt(t *testing.T, how, name, dir string, undisturbed report) bool {
+	r, errs, reached := crashDemo(t, "--"+how+"-at", name, dir)
+	if !reached {
+		return false
+	}
 	if r.Words != undisturbed.Words || !maps.Equal(r.Counts, undisturbed.Counts) {
 		t.Errorf("%d words, %d of them different; want %d and %d, or other words",
 			r.Words, len(r.Counts), undisturbed.Words, len(undisturbed.Counts))
@@ -101,4 +106,5 @@ func crashAt(t *testing.T, how, name, dir string, undisturbed report) {
 	if errs != "" || len(r.Killed)+len(r.Stopped) != 1 || (how == "kill") != (len(r.Killed) == 1) {
 		t.Errorf("killed %v, stopped %v, standard error %q", r.Killed, r.Stopped, errs)
 	}
+	return true
 }

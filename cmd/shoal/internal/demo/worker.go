@@ -101,11 +101,11 @@ func (w *worker) work(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	crashpoint.Hit("demo/work/ended")
+	crashpoint.Hit("demo/worker/ended")
 	if err := records.table(&w.counter.Table); err != nil {
 		return err
 	}
-	crashpoint.Hit("demo/work/table")
+	crashpoint.Hit("demo/worker/table")
 	waiting := deals.waited + back.waited + w.locking
 	err = records.summary(summary{
 		ranges:  w.ranges,
@@ -114,7 +114,7 @@ func (w *worker) work(ctx context.Context) error {
 		waiting: waiting,
 		entries: uint64(w.counter.Table.Len()),
 	})
-	crashpoint.Hit("demo/work/summary")
+	crashpoint.Hit("demo/worker/summary")
 	return err
 }
 
