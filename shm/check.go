@@ -260,7 +260,7 @@ func (c *checker) described(off uint64, o *object) {
 	code := offsetOf(c.memory, &o.Code)
 	owners := offsetOf(c.memory, &o.Owners)
 	c.zero(code+1, offsetOf(c.memory, &o.Created))
-	c.zero(offsetOf(c.memory, &o.Limbo), owners)
+	c.zero(offsetOf(c.memory, &o.More), owners)
 	c.zero(owners+16, off+objectHead)
 	switch {
 	case o.Owners == ownerWords{}:

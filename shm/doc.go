@@ -34,10 +34,10 @@
 //	256     4       death epoch, futex word   who notices a death; add
 //	384     8       top of the heap           who lays a block, or finds one laid; CAS, grows
 //	512     8       committed                 who reserved memory; CAS
-//	2048    1024    lists of free blocks      reserved, 0
 //	4096    8192    1,024 buckets             who links an object; CAS
-//	12288   524288  4,096 slots of 128        the participants, see below
-//	536576          heap                      blocks in a row, multiples of 128
+//	12288   16384   256 x 8 hints             who finds or frees a block
+//	28672   524288  4,096 slots of 128        the participants, see below
+//	552960          heap                      blocks in a row, multiples of 128
 //
 //	slot
 //	0       4       generation<<12 | state    see participant.go; CAS
@@ -61,7 +61,8 @@
 //	56      8       created, ns since 1970    creator
 //	64      4       creator's owner id        creator
 //	68      4       creator's pid             creator
-//	72      8       limbo                     reserved
+//	72      8       more of 96                who needs it; CAS from 0, once
 //	80      16      owner words: at, count, stride, class   creator
+//	96      32      owner ids of those who have it open   they; CAS
 //	128             payload, then the name, then the type's name
 package shm

@@ -14,6 +14,7 @@ var (
 
 const (
 	DirAt    = dirAt
+	HintsAt  = hintsAt
 	SlotsAt  = slotsAt
 	HeapAt   = heapAt
 	LockBase = lockBase

@@ -14,14 +14,18 @@ const (
 
 	dirBuckets = 1024
 	slotCount  = 4096
-	classCount = 128
+	classCount = 256 // of sizes of blocks
+	hintCount  = 8   // for each of them
 
 	dirAt   = 4096
-	slotsAt = dirAt + 8*dirBuckets
+	hintsAt = dirAt + 8*dirBuckets
+	slotsAt = hintsAt + 8*hintCount*classCount
 	heapAt  = slotsAt + slotCount*128
 
 	// unit is the alignment and the unit of size of blocks.
 	unit = layout.CacheLine
+	// openCount is how many processes that have an object open are listed in its header.
+	openCount = 8
 	// objectHead is the size of an object's header; the payload follows it.
 	objectHead = 128
 )
@@ -58,9 +62,7 @@ type header struct {
 	Committed atomic.Uint64 // memory [0, Committed) is reserved and may be touched
 	_         [unit - 8]byte
 
-	_    [2048 - 5*unit]byte
-	Free [classCount]atomic.Uint64 // reserved for the lists of free blocks
-	_    [dirAt - 2048 - 8*classCount]byte
+	_ [dirAt - 5*unit]byte
 }
 
 // slot is one participant.
@@ -98,12 +100,14 @@ type object struct {
 	Created    int64
 	Creator    uint32 // owner id
 	CreatorPid uint32
-	Limbo      uint64 // reserved: offset of the record of who still has a freed object open
+	// More is the offset of a block with more of Open, 0 if there is none.
+	More atomic.Uint64
 
 	// Where the payload has words that name owners, for whoever sweeps up after a dead process: Count words,
 	// the first at payload offset At, Stride bytes apart; Class tells their protocol (1: package robust).
 	Owners ownerWords
-	_      [objectHead - 96]byte
+	// Open has the owner ids of processes that have the object open.
+	Open [openCount]atomic.Uint32
 }
 
 type ownerWords struct {
@@ -120,9 +124,10 @@ var (
 	_ [256]struct{}        = [unsafe.Offsetof(header{}.DeathEpoch)]struct{}{}
 	_ [384]struct{}        = [unsafe.Offsetof(header{}.Top)]struct{}{}
 	_ [512]struct{}        = [unsafe.Offsetof(header{}.Committed)]struct{}{}
-	_ [2048]struct{}       = [unsafe.Offsetof(header{}.Free)]struct{}{}
 	_ [16]struct{}         = [unsafe.Offsetof(object{}.Next)]struct{}{}
+	_ [72]struct{}         = [unsafe.Offsetof(object{}.More)]struct{}{}
 	_ [80]struct{}         = [unsafe.Offsetof(object{}.Owners)]struct{}{}
+	_ [96]struct{}         = [unsafe.Offsetof(object{}.Open)]struct{}{}
 )
 
 // memory is a mapped segment. Offsets given to its methods were checked by the caller.

@@ -17,14 +17,14 @@ func TestLayout(t *testing.T) {
 	}{
 		{shm.HeaderType, 4096, map[string]uintptr{
 			"Magic": 0, "Version": 8, "Flags": 12, "Size": 16, "UUID": 24, "Created": 40, "Creator": 48, "CreatorPid": 52,
-			"HeapAt": 56, "SlotsUsed": 128, "Freed": 136, "DeathEpoch": 256, "Top": 384, "Committed": 512, "Free": 2048,
+			"HeapAt": 56, "SlotsUsed": 128, "Freed": 136, "DeathEpoch": 256, "Top": 384, "Committed": 512,
 		}},
 		{shm.SlotType, 128, map[string]uintptr{
 			"Word": 0, "Doorbell": 4, "Who": 8, "PidSpace": 16, "Since": 24, "Freed": 32, "Waits": 40,
 		}},
 		{shm.ObjectType, 128, map[string]uintptr{
 			"Claim": 0, "State": 8, "Next": 16, "Hash": 24, "Kind": 32, "Size": 40, "NameLen": 48, "TypeLen": 50, "Code": 52,
-			"Created": 56, "Creator": 64, "CreatorPid": 68, "Limbo": 72, "Owners": 80,
+			"Created": 56, "Creator": 64, "CreatorPid": 68, "More": 72, "Owners": 80, "Open": 96,
 		}},
 	} {
 		if err := layout.CheckShared(c.typ); err != nil {
@@ -47,7 +47,7 @@ func TestLayout(t *testing.T) {
 			t.Errorf("%v lacks %v", c.typ, c.fields)
 		}
 	}
-	if got := [4]int{shm.DirAt, shm.SlotsAt, shm.HeapAt, shm.LockBase >> 40}; got != [4]int{4096, 12288, 536576, 1 << 22} {
+	if got := [5]int{shm.DirAt, shm.HintsAt, shm.SlotsAt, shm.HeapAt, shm.LockBase >> 40}; got != [5]int{4096, 12288, 28672, 552960, 1 << 22} {
 		t.Errorf("tables are at %v", got)
 	}
 }

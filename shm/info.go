@@ -1,0 +1,97 @@
+package shm
+
+import (
+	"iter"
+	"runtime"
+	"time"
+)
+
+// Info describes a segment.
+type Info struct {
+	Name         string
+	Size, Used   int // bytes; Used counts tables and blocks
+	Objects      int
+	Living, Dead int // participants; Dead ones are those that nobody has tidied up
+	Creator      Participant
+	Created      time.Time
+}
+
+// Participant is a process that has, or had, a segment mapped.
+type Participant struct {
+	Pid   int // as it sees itself; 0 (and no Since) for one that has not begun to run
+	Since time.Time
+	Alive bool
+}
+
+// ObjectInfo describes an object.
+type ObjectInfo struct {
+	Name, Kind, Type string // "jobs", "queue", "main.Job"; the name may be ""
+	Size             int
+	Creator          Participant
+	Handle           Handle
+}
+
+// Info describes the segment.
+func (s *Segment) Info() Info {
+	defer runtime.KeepAlive(s)
+	h := s.header()
+	in := Info{
+		Size:    len(s.memory),
+		Created: time.Unix(0, h.Created),
+		Creator: Participant{Pid: int(h.CreatorPid), Since: time.Unix(0, h.Created), Alive: !s.Dead(h.Creator)},
+	}
+	if top, err := s.top(); err == nil {
+		in.Used = int(top)
+	}
+	for range s.Objects() {
+		in.Objects++
+	}
+	for _, p := range s.Participants() {
+		if p.Alive {
+			in.Living++
+		} else {
+			in.Dead++
+		}
+	}
+	return in
+}
+
+// Participants lists the processes that have the segment mapped, the dead ones that nobody has tidied up
+// included.
+func (s *Segment) Participants() []Participant {
+	defer runtime.KeepAlive(s)
+	var ps []Participant
+	for i := range min(s.header().SlotsUsed.Load(), slotCount) {
+		sl := s.slot(i)
+		w := sl.Word.Load()
+		if st := slotState(w); st != slotLive && st != slotDead {
+			continue
+		}
+		id := ownerID(i, w)
+		p := Participant{Alive: !s.Dead(id)}
+		if since, who := sl.Since.Load(), sl.Who.Load(); uint32(who>>32) == id {
+			p.Pid, p.Since = int(uint32(who)), time.Unix(0, since)
+		}
+		ps = append(ps, p)
+	}
+	return ps
+}
+
+// Objects iterates over the objects, in the order of their memory. It ends early at the first inconsistency.
+func (s *Segment) Objects() iter.Seq[ObjectInfo] {
+	return func(yield func(ObjectInfo) bool) {
+		defer runtime.KeepAlive(s)
+		s.blocks(func(off uint64, o *object, room uint64) bool {
+			st := o.State.Load()
+			if st&stateMask != stateLive {
+				return true
+			}
+			size, name, typ, err := s.texts(off, o, room)
+			return err == nil && yield(ObjectInfo{
+				Name: string(name), Kind: kindName(o.Kind), Type: string(typ), Size: int(size),
+				Creator: Participant{Pid: int(o.CreatorPid), Since: time.Unix(0, o.Created), Alive: !s.Dead(o.Creator)},
+				Handle:  Handle{s.uuid, off, generationOf(st)},
+			})
+		})
+	}
+}
