@@ -95,7 +95,7 @@ func (s *Segment) Allocate(size int) (offset uint64, mem []byte, err error) {
 	if size < 0 {
 		return 0, nil, fmt.Errorf("shm: allocate: size %d: %w", size, os.ErrInvalid)
 	}
-	off, _, err := s.take(uint64(size))
+	off, _, err := s.obtain(uint64(size))
 	if err != nil {
 		return 0, nil, fmt.Errorf("shm: allocate: %w", err)
 	}

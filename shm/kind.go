@@ -115,7 +115,7 @@ func (k Kind) make(r *Ref, seg *Segment, name string, size int, init func(mem []
 		}
 	}
 	typ := k.Type[:min(len(k.Type), maxTypeName)]
-	off, fresh, err := seg.take(uint64(size) + uint64(len(name)+len(typ)))
+	off, fresh, err := seg.obtain(uint64(size) + uint64(len(name)+len(typ)))
 	if err != nil {
 		return err
 	}

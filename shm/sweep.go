@@ -1,8 +1,10 @@
 package shm
 
 import (
+	"errors"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/robust"
@@ -133,8 +135,7 @@ func (s *Segment) tidy(all bool) (swept int, err error) {
 
 // tidySoon sweeps up in the background; it may be called often.
 func (s *Segment) tidySoon() {
-	if crashpoint.Enabled { // so that steps can be counted
-		s.tidy(false)
+	if crashpoint.Enabled { // steps are counted, and swept up after where a test says so, with Repair
 		return
 	}
 	if s.tidying.Swap(true) {
@@ -150,18 +151,43 @@ func (s *Segment) tidySoon() {
 	}()
 }
 
-// Repair sweeps up after all who died, also where nobody has noticed, and returns how many blocks of memory it found that
-// nobody has any more. There is no need to call it: whoever notices a death does the same. The error is
-// ErrCorrupt or os.ErrClosed.
+// obtain is take, and looks for memory that is yet to be swept up before it says that there is none.
+func (s *Segment) obtain(payload uint64) (off uint64, fresh bool, err error) {
+	off, fresh, err = s.take(payload)
+	if !errors.Is(err, ErrNoSpace) {
+		return off, fresh, err
+	}
+	s.expire(s.file)
+	if n, _ := s.tidy(true); n == 0 && !s.collectGarbage() {
+		return 0, false, err
+	}
+	return s.take(payload)
+}
+
+// collectGarbage runs the garbage collector if handles that nobody uses may keep freed objects open.
+func (s *Segment) collectGarbage() bool {
+	s.mu.Lock()
+	freed := false
+	for off := range s.pins {
+		freed = freed || s.object(off).State.Load()&stateMask == stateLimbo
+	}
+	s.mu.Unlock()
+	if freed {
+		runtime.GC()
+		time.Sleep(time.Millisecond) // the cleanups run in a goroutine of their own
+	}
+	return freed
+}
+
+// Repair sweeps up after all who died, also where nobody has noticed, and gives back what this process keeps for later. It
+// returns how many blocks of memory it found that nobody has any more. There is no need to call it: whoever notices a
+// death does the same. The error is ErrCorrupt or os.ErrClosed.
 func (s *Segment) Repair() (int, error) {
 	defer runtime.KeepAlive(s)
 	if s.closed.Load() {
 		return 0, os.ErrClosed
 	}
-	for i := range min(s.header().SlotsUsed.Load(), slotCount) {
-		if w := s.slot(i).Word.Load(); slotState(w) == slotLive {
-			s.dead(ownerID(i, w), s.file)
-		}
-	}
+	s.giveAll()
+	s.expire(s.file)
 	return s.tidy(true)
 }
