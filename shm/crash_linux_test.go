@@ -417,6 +417,9 @@ func TestCrashFree(t *testing.T) {
 	for _, op := range []*proctest.Op[freeing]{opFree, opRemove, opAllocate, opSweep, opExtend} {
 		proctest.Crash(t, op, newFreeing, going, func(t testing.TB, f freeing, survived bool) {
 			going(t, f)
+			if err := f.First.Segment().Remove("mine"); survived && op == opFree && err == nil {
+				t.Error("an object that was removed is there")
+			}
 			if survived && op == opRemove {
 				if _, err := shm.OpenBlock(f.First.Segment(), "named"); !errors.Is(err, fs.ErrNotExist) {
 					t.Errorf("a name that was removed is there: %v", err)
