@@ -109,6 +109,8 @@ var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
 	"value.update/shoal":         valueUpdate,
 	"process.startjoin/shoal":    startJoin,
 	"shm.create/shoal":           create,
+	"alloc.pair/shoal":           allocPairs,
+	"object.pair/shoal":          objectPairs,
 }
 
 // alone are the implementations within one process, whatever the row.
