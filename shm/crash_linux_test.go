@@ -6,8 +6,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/shoal-ipc/shoal/internal/inherit"
@@ -276,7 +279,7 @@ var (
 		shm.Spill(seg)
 		return nil
 	})
-	mine [2]*shm.Block // of a child
+	mine     [2]*shm.Block // of a child
 	opRemove = proctest.NewOp("shm/remove", nil, func(ctx context.Context, f freeing) error {
 		for _, name := range []string{"named", "first"} {
 			if err := f.First.Segment().Remove(name); err != nil {
@@ -441,5 +444,183 @@ func TestCrashSplit(t *testing.T) {
 		if !survived {
 			going(t, f)
 		}
+	})
+}
+
+// reuse is a segment whose objects are removed, and their memory used for others, while somebody looks at them.
+type reuse struct{ B *shm.Block }
+
+// newReuse has three objects in one bucket, with nothing but sevens in them, which nobody has open.
+func newReuse(t testing.TB) reuse {
+	seg := proctest.Segment(t, 1<<20)
+	u := reuse{block(t, seg, "", 64)}
+	for _, name := range triplets() {
+		makeWhole(t, seg, name, 7)
+	}
+	settled(t, seg, 1)
+	return u
+}
+
+func triplets() []string {
+	a, b := siblings()
+	at := shm.BucketAt(a)
+	for i := 1_000_000; ; i++ {
+		if c := fmt.Sprint("n", i); shm.BucketAt(c) == at {
+			return []string{a, b, c}
+		}
+	}
+}
+
+func makeWhole(t testing.TB, seg *shm.Segment, name string, x byte) {
+	t.Helper()
+	_, err := wholeKind.New(new(shm.Ref), seg, name, 300, func(mem []byte) error {
+		fill(mem, x)
+		return nil
+	})
+	proctest.Must(t, err)
+}
+
+// recycle removes them, and makes others, full of nines, of their memory.
+func recycle(t testing.TB, u reuse) {
+	t.Helper()
+	seg := u.B.Segment()
+	for _, name := range triplets() {
+		if err := seg.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+	}
+	shm.Spill(seg)
+	for i := range 10 {
+		makeWhole(t, seg, fmt.Sprint("nine ", i), 9)
+	}
+	for i := range 10 {
+		openNine(t, seg, fmt.Sprint("nine ", i))
+	}
+}
+
+func openNine(t testing.TB, seg *shm.Segment, name string) {
+	t.Helper()
+	var r shm.Ref
+	mem, err := wholeKind.Open(&r, seg, name)
+	proctest.Must(t, err)
+	for _, x := range mem {
+		if x != 9 {
+			t.Fatalf("%q has become another object", name)
+		}
+	}
+	runtime.KeepAlive(&r)
+}
+
+var (
+	opOpen = proctest.NewOp("shm/open", nil, func(ctx context.Context, u reuse) error {
+		for _, name := range triplets() {
+			var r shm.Ref
+			mem, err := wholeKind.Open(&r, u.B.Segment(), name)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if i := bytes.IndexFunc(mem, func(x rune) bool { return x != 7 }); i >= 0 {
+				return fmt.Errorf("%q was opened, and is another object", name)
+			}
+			runtime.KeepAlive(&r)
+		}
+		return nil
+	})
+	// Objects that are removed by who does not have them open.
+	opUnlink = proctest.NewOp("shm/unlink", nil, func(ctx context.Context, u reuse) error {
+		for _, name := range triplets() {
+			if err := u.B.Segment().Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	})
+	// A free block that is split while somebody is about to take it.
+	opTake = proctest.NewOp("shm/take", func(ctx context.Context, u reuse) error {
+		seg := u.B.Segment()
+		off, _, err := seg.Allocate(200_000)
+		for err == nil {
+			_, _, err = seg.Allocate(1)
+		}
+		if !errors.Is(err, shm.ErrNoSpace) {
+			return err
+		}
+		return seg.Deallocate(off)
+	}, func(ctx context.Context, u reuse) error {
+		seg := u.B.Segment()
+		off, mem, err := seg.Allocate(200_000)
+		if errors.Is(err, shm.ErrNoSpace) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		fill(mem, 1)
+		return seg.Deallocate(off)
+	})
+)
+
+// Who opens an object that is removed, and whose memory becomes another's, at any moment, gets the object that
+// he meant or none.
+func TestCrashOpen(t *testing.T) {
+	proctest.Crash(t, opOpen, newReuse, recycle, func(t testing.TB, u reuse, survived bool) { recycleAgain(t, u) })
+}
+
+// Objects that somebody is removing are collected by others, and used for something else.
+func TestCrashUnlink(t *testing.T) {
+	proctest.Crash(t, opUnlink, newReuse, recycle, func(t testing.TB, u reuse, survived bool) { recycleAgain(t, u) })
+}
+
+// recycleAgain leaves nothing of what recycle makes.
+func recycleAgain(t testing.TB, u reuse) {
+	t.Helper()
+	seg := u.B.Segment()
+	for _, o := range slices.Collect(seg.Objects()) {
+		if strings.HasPrefix(o.Name, "nine ") {
+			openNine(t, seg, o.Name)
+			proctest.Must(t, seg.Remove(o.Name))
+		}
+	}
+	recycle(t, u)
+	for i := range 10 {
+		proctest.Must(t, seg.Remove(fmt.Sprint("nine ", i)))
+	}
+}
+
+// A block that is split while somebody is about to take it is not taken for what it was.
+func TestCrashTake(t *testing.T) {
+	var offs []uint64 // what this process took
+	cut := func(t testing.TB, u reuse) {
+		seg := u.B.Segment()
+		for range 10 {
+			off, mem, err := seg.Allocate(10_000)
+			if errors.Is(err, shm.ErrNoSpace) { // the other has it already
+				break
+			}
+			proctest.Must(t, err)
+			fill(mem, 2)
+			offs = append(offs, off)
+		}
+		if len(offs) > 0 { // the first part of it
+			proctest.Must(t, seg.Deallocate(offs[0]))
+			shm.Spill(seg)
+			offs = offs[1:]
+		}
+	}
+	proctest.Crash(t, opTake, newReuse, cut, func(t testing.TB, u reuse, survived bool) {
+		for _, off := range offs {
+			mem, err := u.B.Segment().Memory(off, 10_000)
+			proctest.Must(t, err)
+			for i, x := range mem {
+				if x != 2 {
+					t.Fatalf("byte %d of memory at %d is another's", i, off)
+				}
+			}
+			proctest.Must(t, u.B.Segment().Deallocate(off))
+		}
+		offs = nil
 	})
 }

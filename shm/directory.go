@@ -86,6 +86,7 @@ again:
 		next, s := o.Next.Load(), o.State.Load()
 		_, n, _, err := h.texts(off, o, room)
 		same := err == nil && string(n) == name
+		crashpoint.Hit("shm/find/read")
 		if link.Load() != l { // PAIRS WITH unlink and insert: what was read is of an object in this chain
 			goto again
 		}

@@ -218,6 +218,7 @@ func (k Kind) attach(r *Ref, seg *Segment, off uint64, gen uint32) error {
 	} else if !lives(o) {
 		return ErrStale
 	}
+	crashpoint.Hit("shm/open/looked")
 	if err := seg.pin(off); err != nil {
 		return err
 	}

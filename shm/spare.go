@@ -186,6 +186,7 @@ func (h heap) claimFree(off, units uint64) bool {
 	if s&stateMask != stateFree || o.units() < units {
 		return false
 	}
+	crashpoint.Hit("shm/take/looked")
 	ok := o.State.CompareAndSwap(s, owned(h.self, generationOf(s), stateNew))
 	crashpoint.Hit("shm/take/taken")
 	if ok && o.units() < units { // it was split since
