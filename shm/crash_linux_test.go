@@ -481,10 +481,14 @@ func makeWhole(t testing.TB, seg *shm.Segment, name string, x byte) {
 }
 
 // recycle removes them, and makes others, full of nines, of their memory.
-func recycle(t testing.TB, u reuse) {
+func recycle(t testing.TB, u reuse) { recycleSome(t, u, triplets()) }
+
+func recycleSome(t testing.TB, u reuse, names []string) {
 	t.Helper()
 	seg := u.B.Segment()
-	for _, name := range triplets() {
+	_, err := seg.Repair() // collects what somebody else was about to
+	proctest.Must(t, err)
+	for _, name := range names {
 		if err := seg.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Error(err)
 		}
@@ -529,6 +533,11 @@ var (
 		}
 		return nil
 	})
+	// The object at the end of its chain.
+	opSeek = proctest.NewOp("shm/seek", nil, func(ctx context.Context, u reuse) error {
+		_, err := wholeKind.Open(new(shm.Ref), u.B.Segment(), triplets()[0])
+		return err
+	})
 	// Objects that are removed by who does not have them open.
 	opUnlink = proctest.NewOp("shm/unlink", nil, func(ctx context.Context, u reuse) error {
 		for _, name := range triplets() {
@@ -567,6 +576,12 @@ var (
 // he meant or none.
 func TestCrashOpen(t *testing.T) {
 	proctest.Crash(t, opOpen, newReuse, recycle, func(t testing.TB, u reuse, survived bool) { recycleAgain(t, u) })
+}
+
+// An object is found whatever becomes of those before it in its chain.
+func TestCrashSeek(t *testing.T) {
+	others := func(t testing.TB, u reuse) { recycleSome(t, u, triplets()[1:]) }
+	proctest.Crash(t, opSeek, newReuse, others, func(t testing.TB, u reuse, survived bool) { recycleAgain(t, u) })
 }
 
 // Objects that somebody is removing are collected by others, and used for something else.
