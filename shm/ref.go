@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"sync/atomic"
-	"weak"
 
 	"github.com/shoal-ipc/shoal/futex"
 )
@@ -26,8 +25,8 @@ type Object interface {
 // kind of object embeds it, is made by Kind, and adds UnmarshalBinary. It must not be copied.
 type Ref struct {
 	_    noCopy
-	shut uint32 // 0, or shut once the handle is closed; atomic
 	gen  uint32
+	shut *uint32 // 0, or shut once the handle is closed; atomic; the Segment knows it too
 	seg  *Segment
 	mem  []byte // the payload
 	off  uint64
@@ -40,7 +39,7 @@ const shut = 1 << 4
 
 // ShutFlag is the flag of r for such fast paths: 0, or 16 once r is closed. It is valid for as long as r is
 // reachable.
-func ShutFlag(r *Ref) *uint32 { return &r.shut }
+func ShutFlag(r *Ref) *uint32 { return r.shut }
 
 type noCopy struct{}
 
@@ -67,18 +66,19 @@ func (r *Ref) attach(s *Segment, off uint64, gen uint32, name string, size uint6
 	from := off + objectHead
 	r.seg, r.off, r.gen, r.name = s, off, gen, name
 	r.mem = s.memory[from : from+size : from+size]
-	p := weak.Make(r)
-	s.refs[p] = struct{}{}
+	flag := new(uint32)
+	r.shut = flag
+	s.refs[flag] = struct{}{}
 	runtime.AddCleanup(r, func(s *Segment) {
-		s.forget(p)
+		s.forget(flag)
 		s.unpin(off)
 	}, s)
 	return nil
 }
 
-func (s *Segment) forget(p weak.Pointer[Ref]) {
+func (s *Segment) forget(flag *uint32) {
 	s.mu.Lock()
-	delete(s.refs, p)
+	delete(s.refs, flag)
 	s.mu.Unlock()
 }
 
@@ -92,15 +92,15 @@ func (r *Ref) Segment() *Segment { return r.seg }
 func (r *Ref) Name() string { return r.name }
 
 // Closed reports whether this handle, or its segment, was closed in this process.
-func (r *Ref) Closed() bool { return atomic.LoadUint32(&r.shut) != 0 }
+func (r *Ref) Closed() bool { return r.shut != nil && atomic.LoadUint32(r.shut) != 0 }
 
 // Close detaches this handle: its waiting calls return os.ErrClosed, so do later ones. The object, what this
 // process holds of it, and other handles are not affected. It may be called again.
 func (r *Ref) Close() error {
-	if r.seg == nil || atomic.SwapUint32(&r.shut, shut) != 0 {
+	if r.seg == nil || atomic.SwapUint32(r.shut, shut) != 0 {
 		return nil
 	}
-	r.seg.forget(weak.Make(r))
+	r.seg.forget(r.shut)
 	futex.Kick(r.mem)
 	runtime.KeepAlive(r)
 	return nil

@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"weak"
 
 	"github.com/edsrzf/mmap-go"
 
@@ -31,9 +30,9 @@ type Segment struct {
 	closed atomic.Bool
 
 	mu   sync.Mutex
-	refs map[weak.Pointer[Ref]]struct{} // the open handles, for Close
-	pins map[uint64]int                 // how often the object at an offset is open here (open.go)
-	busy int                            // calls that are making objects
+	refs map[*uint32]struct{} // what tells the open handles that they are closed
+	pins map[uint64]int       // how often the object at an offset is open here (open.go)
+	busy int                  // calls that are making objects
 
 	tidying atomic.Bool // a sweep is about to begin
 	sweeper sync.Mutex  // held by it
@@ -101,7 +100,7 @@ func enter(r *resources, uuid inherit.UUID) *Segment {
 		heap: heap{memory: memory(r.mem), file: r.memory, self: r.id, spare: r.spare},
 		uuid: uuid,
 		res:  r,
-		refs: make(map[weak.Pointer[Ref]]struct{}),
+		refs: make(map[*uint32]struct{}),
 		pins: make(map[uint64]int),
 	}
 	runtime.AddCleanup(s, (*resources).release, r)
@@ -135,10 +134,8 @@ func (s *Segment) Close() error {
 	}
 	table.remove(s)
 	s.mu.Lock()
-	for p := range s.refs {
-		if r := p.Value(); r != nil {
-			atomic.StoreUint32(&r.shut, shut)
-		}
+	for flag := range s.refs {
+		atomic.StoreUint32(flag, shut)
 	}
 	clear(s.refs)
 	idle := len(s.pins) == 0 && s.busy == 0
