@@ -46,27 +46,29 @@ func become(text string) {
 	}()
 
 	send(control, kindReady, ignored) // an error means that the parent has ended, which reading tells
-	from := newReceiver(control, math.MaxInt)
+	from := newReceiver(func(p []byte) (int, []*os.File, bool, error) { return sys.ReceivePacket(control, p) }, math.MaxInt)
+	up := newLine(control)
 	// The parent has sent the call long ago, as a rule: reading it here spares a start two changes of threads.
-	c := awaitCall(control, from, cancel)
-	go listen(from, cancel)
+	c := awaitCall(control, from, up, cancel)
+	go listen(from, up, cancel)
+	setFamily(c, up)
 	run(ctx, cancel, c, control)
 }
 
 // awaitCall returns what the parent wants to be run, when all else that came with it is done: a context that has
 // ended is so from the beginning.
-func awaitCall(control *os.File, from *receiver, cancel func()) (c call) {
+func awaitCall(control *os.File, from *receiver, up *line, cancel func()) (c call) {
 	for called := false; !called || arrived(control); {
-		kind, body, err := from.next()
+		m, err := from.next()
 		switch {
 		case err != nil:
-		case kind == kindCancel:
+		case m.kind == kindCancel:
 			cancel()
-		case kind == kindCall && !called:
+		case m.kind == kindCall && !called:
 			called = true
-			c, err = decodeCall(body)
+			c, err = decodeCall(m.body)
 		default:
-			err = errProtocol
+			err = up.hear(m)
 		}
 		if err != nil {
 			orphaned(err)
@@ -82,15 +84,18 @@ func arrived(control *os.File) bool {
 }
 
 // listen does what the parent says after that, and ends this process with the parent.
-func listen(from *receiver, cancel func()) {
+func listen(from *receiver, up *line, cancel func()) {
 	for {
-		switch kind, _, err := from.next(); {
+		m, err := from.next()
+		switch {
 		case err != nil:
-			orphaned(err)
-		case kind == kindCancel:
+		case m.kind == kindCancel:
 			cancel()
 		default:
-			orphaned(errProtocol)
+			err = up.hear(m)
+		}
+		if err != nil {
+			orphaned(err)
 		}
 	}
 }
@@ -142,7 +147,6 @@ func adopt(text string) (control *os.File, err error) {
 
 // run calls the function and ends the process. The error is in the kernel's hands before.
 func run(ctx context.Context, cancel func(), c call, control *os.File) {
-	setFamily(c)
 	ended := false
 	defer func() {
 		if ended {

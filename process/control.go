@@ -22,6 +22,8 @@ const (
 	kindCancel = 'x' // parent to child: the context has ended; no body
 	kindReady  = 'r' // child to parent: signals are handled; no body
 	kindError  = 'e' // child to parent, once: how the function failed (RemoteError)
+	kindAsk    = 'q' // either way: who has this segment? (type question)
+	kindAnswer = 'a' // either way, once for each kindAsk (type answer); may carry two descriptors
 )
 
 const (
@@ -49,34 +51,60 @@ func packets(kind byte, body []byte) iter.Seq[[]byte] {
 	}
 }
 
-// send writes a message whole.
-func send(w io.Writer, kind byte, body []byte) error {
+// send writes a message whole, with copies of files, which its last packet carries.
+func send(to *os.File, kind byte, body []byte, files ...*os.File) error {
 	for packet := range packets(kind, body) {
-		if _, err := w.Write(packet); err != nil {
+		var with []*os.File
+		if packet[1] == 0 {
+			with = files
+		}
+		if err := sys.SendPacket(to, packet, with...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// message is one that was received.
+type message struct {
+	kind  byte
+	body  []byte
+	files []*os.File // the receiver's
+	cut   bool       // there were more files, but not for this process
+}
+
+// discard closes what came with m.
+func (m message) discard() {
+	for _, f := range m.files {
+		f.Close()
+	}
+}
+
 // receiver puts messages together again.
 type receiver struct {
-	from   io.Reader
-	limit  int // of a message
+	read   func(p []byte) (n int, files []*os.File, cut bool, err error) // a packet
+	limit  int                                                           // of a message
 	buf    []byte
 	parts  map[byte]*bytes.Buffer
 	resets int
 }
 
-func newReceiver(from io.Reader, limit int) *receiver {
-	return &receiver{from: from, limit: limit, buf: make([]byte, packetSize+1), parts: make(map[byte]*bytes.Buffer)}
+func newReceiver(read func(p []byte) (int, []*os.File, bool, error), limit int) *receiver {
+	return &receiver{read: read, limit: limit, buf: make([]byte, packetSize+1), parts: make(map[byte]*bytes.Buffer)}
 }
 
 // next returns the next message, in the order of their ends. The error is io.EOF at the end of the file, and
 // errProtocol if the packets make no sense or a message is larger than the limit.
-func (r *receiver) next() (kind byte, body []byte, err error) {
+func (r *receiver) next() (m message, err error) {
+	defer func() {
+		if err != nil {
+			m.discard()
+			m = message{}
+		}
+	}()
 	for {
-		n, err := r.from.Read(r.buf)
+		var n int
+		n, m.files, m.cut, err = r.read(r.buf)
 		switch {
 		case errors.Is(err, syscall.ECONNRESET) && r.resets == 0:
 			// The other end was closed with something unread in it. The kernel says so before it hands out
@@ -84,17 +112,20 @@ func (r *receiver) next() (kind byte, body []byte, err error) {
 			r.resets++
 			continue
 		case errors.Is(err, io.EOF):
-			return 0, nil, io.EOF
+			return m, io.EOF
 		case err != nil:
-			return 0, nil, err
+			return m, err
 		case n < packetHead || n > packetSize || r.buf[1] > 1:
-			return 0, nil, errProtocol
+			return m, errProtocol
 		}
 		kind, more, part := r.buf[0], r.buf[1] == 1, r.buf[packetHead:n]
 		switch kind {
-		case kindCall, kindCancel, kindReady, kindError:
+		case kindCall, kindCancel, kindReady, kindError, kindAsk, kindAnswer:
 		default:
-			return 0, nil, fmt.Errorf("%w of kind %d", errProtocol, kind)
+			return m, fmt.Errorf("%w of kind %d", errProtocol, kind)
+		}
+		if (len(m.files) > 0 || m.cut) && (more || kind != kindAnswer) {
+			return m, fmt.Errorf("%w: descriptors with kind %d", errProtocol, kind)
 		}
 		whole := r.parts[kind]
 		if whole == nil {
@@ -102,26 +133,27 @@ func (r *receiver) next() (kind byte, body []byte, err error) {
 			r.parts[kind] = whole
 		}
 		if len(part) > r.limit-whole.Len() {
-			return 0, nil, fmt.Errorf("%w: larger than %d bytes", errProtocol, r.limit)
+			return m, fmt.Errorf("%w: larger than %d bytes", errProtocol, r.limit)
 		}
 		whole.Write(part)
 		if !more {
 			delete(r.parts, kind)
-			return kind, whole.Bytes(), nil
+			m.kind, m.body = kind, whole.Bytes()
+			return m, nil
 		}
 	}
 }
 
-// receive calls handle with each message that comes from r. It returns nil at the end of the file, and otherwise
-// the error of next or what handle returned.
-func receive(r io.Reader, limit int, handle func(kind byte, body []byte) error) error {
-	for m := newReceiver(r, limit); ; {
-		kind, body, err := m.next()
+// receive calls handle with each message that r reads. It returns nil at the end of the file, and otherwise the
+// error of next or what handle returned.
+func receive(r *receiver, handle func(m message) error) error {
+	for {
+		m, err := r.next()
 		if err == io.EOF {
 			return nil
 		}
 		if err == nil {
-			err = handle(kind, body)
+			err = handle(m)
 		}
 		if err != nil {
 			return err
@@ -141,8 +173,22 @@ type tail struct {
 func (t *tail) finish() { t.file.SetReadDeadline(time.Unix(1, 0)) }
 
 func (t *tail) Read(p []byte) (int, error) {
+	return t.do(func() (int, error) { return t.file.Read(p) })
+}
+
+// receive reads a packet from a control socket.
+func (t *tail) receive(p []byte) (n int, files []*os.File, cut bool, err error) {
+	n, err = t.do(func() (n int, err error) {
+		n, files, cut, err = sys.ReceivePacket(t.file, p)
+		return n, err
+	})
+	return n, files, cut, err
+}
+
+// do calls read, which reads from the file.
+func (t *tail) do(read func() (int, error)) (int, error) {
 	if !t.finished {
-		n, err := t.file.Read(p)
+		n, err := read()
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
@@ -157,7 +203,7 @@ func (t *tail) Read(p []byte) (int, error) {
 	if t.left <= 0 {
 		return 0, io.EOF
 	}
-	n, err := t.file.Read(p)
+	n, err := read()
 	t.left -= n
 	return n, err
 }

@@ -3,6 +3,7 @@ package process
 import (
 	"errors"
 	"io"
+	"os"
 )
 
 const (
@@ -17,11 +18,19 @@ const (
 var (
 	ErrProtocol = errProtocol
 	Packets     = packets
-	Receive     = receive
 	Send        = send
 	DecodeError = decodeError
 	EncodeError = encodeError
 )
+
+// Receive calls handle with each message, whose packets r reads.
+func Receive(r io.Reader, limit int, handle func(kind byte, body []byte) error) error {
+	read := func(p []byte) (n int, files []*os.File, cut bool, err error) {
+		n, err = r.Read(p)
+		return n, nil, false, err
+	}
+	return receive(newReceiver(read, limit), func(m message) error { return handle(m.kind, m.body) })
+}
 
 // ParseMarker returns the normal form of what it parsed.
 func ParseMarker(text string) (string, error) {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+
+	"github.com/shoal-ipc/shoal/internal/inherit"
 )
 
 // Main is the body of func main: in a child it runs the child's function and exits; in the program itself it
@@ -71,6 +73,7 @@ func Init() {
 		return
 	}
 	seal()
+	inherit.SetAsk(search)
 	text, ok := os.LookupEnv(markerName)
 	if !ok {
 		return

@@ -17,6 +17,7 @@ type Process struct {
 	pid      int
 	relation relation
 	send     func(os.Signal) error
+	line     *line // of a child, and of the parent
 	closed   atomic.Bool
 
 	done  chan struct{} // of a child; closed when what follows is final
@@ -63,15 +64,30 @@ func begun() bool {
 	return family.begun
 }
 
-// setFamily makes this process a child.
-func setFamily(c call) {
+// setFamily makes this process a child, with a line to its parent.
+func setFamily(c call, up *line) {
 	family.Lock()
 	defer family.Unlock()
 	family.current = &Process{name: c.name, pid: os.Getpid(), relation: self, send: signalSelf}
 	pid := c.pid
-	family.parent = &Process{name: c.parent, pid: pid, relation: parent, send: func(sig os.Signal) error {
+	family.parent = &Process{name: c.parent, pid: pid, relation: parent, line: up, send: func(sig os.Signal) error {
 		return signalParent(pid, sig)
 	}}
+}
+
+// relatives are the parent and the living children, but for the one behind except.
+func relatives(except *line) (ps []*Process) {
+	family.Lock()
+	defer family.Unlock()
+	if p := family.parent; p != nil && p.line != except {
+		ps = append(ps, p)
+	}
+	for _, p := range family.children {
+		if p.line != except {
+			ps = append(ps, p)
+		}
+	}
+	return ps
 }
 
 // Current is this process. Its name is "main" in the process that the user started.

@@ -197,7 +197,7 @@ func launch(ctx context.Context, f *function, name string, argument any, o Optio
 	}
 
 	c := &attended{
-		Process: &Process{name: name, pid: cmd.Process.Pid, relation: child, done: make(chan struct{})},
+		Process: &Process{name: name, pid: cmd.Process.Pid, relation: child, line: newLine(ours), done: make(chan struct{})},
 		cmd:     cmd,
 		control: tail{file: ours},
 		pumps:   pumps,
@@ -290,7 +290,10 @@ type attended struct {
 // attend starts the goroutines of a child: all end when the child does. None of them holds a thread.
 func (c *attended) attend(ctx context.Context, grace time.Duration, message []byte) {
 	var talk sync.WaitGroup
-	talk.Go(c.listen)
+	talk.Go(func() {
+		c.listen()
+		close(c.line.over)
+	})
 	talk.Go(func() { c.tell(ctx, message) })
 	for _, p := range c.pumps {
 		go p.run()
@@ -365,23 +368,23 @@ func (c *attended) stopTelling() { c.control.file.SetWriteDeadline(time.Unix(1, 
 
 // listen takes in what the child says.
 func (c *attended) listen() {
-	err := receive(&c.control, maxError, func(kind byte, body []byte) error {
+	err := receive(newReceiver(c.control.receive, maxError), func(m message) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		switch {
-		case kind == kindReady && !c.ready:
-			c.ready, c.ignores = true, len(body) > 0
+		case m.kind == kindReady && !c.ready:
+			c.ready, c.ignores = true, len(m.body) > 0
 			if c.early {
 				c.interrupt()
 			}
-		case kind == kindError && c.failure == nil:
-			e, err := decodeError(body)
+		case m.kind == kindError && c.failure == nil:
+			e, err := decodeError(m.body)
 			if err != nil {
 				return err
 			}
 			c.failure = e
 		default:
-			return errProtocol
+			return c.line.hear(m)
 		}
 		return nil
 	})

@@ -43,6 +43,9 @@ func anonymous(size int) (*Segment, error) {
 	if !sys.Supported || binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		return nil, errors.ErrUnsupported
 	}
+	if err := forked(); err != nil {
+		return nil, err
+	}
 	switch {
 	case size < 0 || size > math.MaxInt-(1<<20):
 		return nil, fmt.Errorf("size %d: %w", size, os.ErrInvalid)
@@ -112,6 +115,11 @@ func mapFile(f *os.File, size int) (mmap.MMap, error) {
 	for pause := time.Millisecond; ; pause *= 2 {
 		mem, err := mmap.MapRegion(f, size, mmap.RDWR, 0, 0)
 		if err == nil {
+			sys.MarkProcess()
+			if err := sys.DontFork(mem); err != nil {
+				mem.Unmap()
+				return nil, err
+			}
 			return mem, nil
 		}
 		if !errors.Is(err, syscall.ENOMEM) || pause > 100*time.Millisecond {
@@ -122,7 +130,7 @@ func mapFile(f *os.File, size int) (mmap.MMap, error) {
 	}
 }
 
-// adopt maps a segment that the parent handed over.
+// adopt maps a segment that the parent handed over, or that others gave when asked.
 func adopt(in inherit.Segment) (*Segment, error) {
 	s, err := adoptMapped(in)
 	if err != nil {
@@ -150,6 +158,15 @@ func adoptMapped(in inherit.Segment) (*Segment, error) {
 		return nil, err
 	}
 	if err := checkHeader(memory(mem), in); err != nil {
+		mem.Unmap()
+		return nil, err
+	}
+	// Another description than the one with the lock asks, so this is true of what the protocol allows.
+	locked, err := sys.BytesLocked(in.Memory, lockAt(in.Owner), lockBytes)
+	if err == nil && !locked {
+		err = fmt.Errorf("%w: the life of participant %#x is not in the description that came with it", ErrCorrupt, in.Owner)
+	}
+	if err != nil {
 		mem.Unmap()
 		return nil, err
 	}

@@ -11,9 +11,12 @@ var (
 	ErrCorrupt = errors.New("shm: corrupt")
 	// ErrVersion is returned when a segment has another format version.
 	ErrVersion = errors.New("shm: format version not supported")
-	// ErrUnreachable is returned when a handle arrives from an anonymous segment that this process cannot
-	// map: the parent did not hand it over.
+	// ErrUnreachable is returned when a handle arrives from an anonymous segment that this process cannot map:
+	// its parent did not hand it over, and no process of the tree that it belongs to gave it when asked.
 	ErrUnreachable = errors.New("shm: segment not reachable from this process")
+	// ErrForked is returned in a process that was forked (by C or Python, without exec) from one that has
+	// segments mapped. It has none of them: see the package's documentation.
+	ErrForked = errors.New("shm: used after fork")
 	// ErrStale is returned for a handle of an object that is not there any more.
 	ErrStale = errors.New("shm: object has been freed")
 	// ErrType is returned (and is the panic of process.Register) when a type cannot cross or be shared.

@@ -74,8 +74,10 @@ func (k Kind) OpenOrNew(r *Ref, seg *Segment, name string, size int, init func(m
 }
 
 // Unmarshal attaches r to the object whose handle data is (see Ref.MarshalBinary) and returns its memory. The
-// segment is found among those that this process has and those that its parent handed over. The errors are
-// ErrUnreachable, ErrStale, ErrKind and ErrCorrupt.
+// segment is found among those that this process has, those that its parent handed over, and those that some
+// process has of the tree that this one belongs to (package process), which is asked. That waits, for a relative
+// that does not answer 5 seconds at most, after which the segment is ErrUnreachable. The errors are ErrUnreachable,
+// ErrStale, ErrKind, ErrCorrupt and ErrForked.
 func (k Kind) Unmarshal(r *Ref, data []byte) ([]byte, error) {
 	var h Handle
 	if err := h.UnmarshalBinary(data); err != nil {
@@ -185,8 +187,8 @@ func (e initError) Unwrap() error { return e.error }
 
 func (k Kind) open(r *Ref, seg *Segment, name string) error {
 	defer runtime.KeepAlive(seg)
-	if seg.closed.Load() {
-		return os.ErrClosed
+	if err := seg.usable(); err != nil {
+		return err
 	}
 	if err := checkName(name); err != nil {
 		return err

@@ -64,9 +64,14 @@ func (r *resources) part(idle bool) error {
 	return r.memory.Close()
 }
 
-// leave ends the participant, gives back the memory that it has, and closes the descriptors.
+// leave ends the participant, gives back the memory that it has, and closes the descriptors. The participant is not a
+// forked process's to end: that has its descriptors from its parent, and nothing mapped.
 func (r *resources) leave() (err error) {
 	r.once.Do(func() {
+		if sys.Forked() {
+			err = errors.Join(ErrForked, r.alive.Close(), r.memory.Close())
+			return
+		}
 		m := memory(r.mem)
 		s := m.slot(r.id & slotMask)
 		w := r.id&^slotMask | slotDead
@@ -89,8 +94,9 @@ func (r *resources) leave() (err error) {
 
 // release gives everything back, when nobody can use it any more.
 func (r *resources) release() {
-	r.leave()
-	r.mem.Unmap()
+	if r.leave(); !sys.Forked() { // else something else may be there
+		r.mem.Unmap()
+	}
 }
 
 // enter makes the Segment of what was mapped and joined.
@@ -111,8 +117,8 @@ func enter(r *resources, uuid inherit.UUID) *Segment {
 func (s *Segment) begin() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed.Load() {
-		return os.ErrClosed
+	if err := s.usable(); err != nil {
+		return err
 	}
 	s.busy++
 	return nil
@@ -131,6 +137,9 @@ func (s *Segment) end() {
 func (s *Segment) Close() error {
 	if s.closed.Swap(true) {
 		return nil
+	}
+	if sys.Forked() {
+		return s.res.leave()
 	}
 	table.remove(s)
 	s.mu.Lock()
@@ -159,12 +168,23 @@ func (s *Segment) expose() {
 	})
 }
 
+// usable is the error of what makes, opens or prepares something in s, nil if there is none.
+func (s *Segment) usable() error {
+	if err := forked(); err != nil {
+		return err
+	}
+	if s.closed.Load() {
+		return os.ErrClosed
+	}
+	return nil
+}
+
 // Prepare readies a participant of s for a child that is about to be started: see package inherit. It is for
 // package process.
 func (s *Segment) Prepare() (*inherit.Gift, error) {
 	defer runtime.KeepAlive(s)
-	if s.closed.Load() {
-		return nil, os.ErrClosed
+	if err := s.usable(); err != nil {
+		return nil, err
 	}
 	alive, err := sys.Reopen(s.file)
 	if err != nil {

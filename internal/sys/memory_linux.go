@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -145,14 +146,17 @@ func control(f *os.File, do func(fd int) error) error {
 	return errDo
 }
 
-// PidNamespace identifies this process's pid namespace, 0 if /proc cannot tell.
-func PidNamespace() uint64 {
+// PidNamespace identifies this process's pid namespace, which never changes; 0 if /proc could not tell when it was
+// asked first.
+func PidNamespace() uint64 { return pidNamespace() }
+
+var pidNamespace = sync.OnceValue(func() uint64 {
 	var st unix.Stat_t
 	if err := unix.Stat("/proc/self/ns/pid", &st); err != nil {
 		return 0
 	}
 	return st.Ino
-}
+})
 
 // Random fills p with random bytes.
 func Random(p []byte) error {

@@ -36,3 +36,12 @@ func PidNamespace() uint64 { return 0 }
 
 // Random is not supported here.
 func Random(p []byte) error { return errors.ErrUnsupported }
+
+// MarkProcess does nothing here.
+func MarkProcess() {}
+
+// Forked is false here.
+func Forked() bool { return false }
+
+// DontFork is not supported here.
+func DontFork(mapping []byte) error { return errors.ErrUnsupported }

@@ -1,7 +1,9 @@
 package sys
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -58,6 +60,100 @@ func AdoptControl(fd int) (*os.File, error) {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	return os.NewFile(uintptr(fd), "control"), nil
+}
+
+// packetFiles is how many descriptors a packet may carry.
+const packetFiles = 2
+
+// SendPacket writes p as one packet to control socket f, with copies of at most two descriptors. Those are in the
+// socket, and keep what they stand for open, until the packet is read or both ends of the socket are gone.
+func SendPacket(f *os.File, p []byte, files ...*os.File) error {
+	fds := make([]int, len(files))
+	send := func() error {
+		var rights []byte
+		if len(fds) > 0 {
+			rights = unix.UnixRights(fds...)
+		}
+		c, err := f.SyscallConn()
+		if err != nil {
+			return err
+		}
+		var failed error
+		err = c.Write(func(fd uintptr) bool {
+			for failed = unix.EINTR; failed == unix.EINTR; {
+				_, failed = unix.SendmsgN(int(fd), p, rights, nil, unix.MSG_NOSIGNAL)
+			}
+			return failed != unix.EAGAIN
+		})
+		return errors.Join(err, os.NewSyscallError("sendmsg", failed))
+	}
+	// Each descriptor stays open, with its number, until it was sent.
+	for i, file := range files {
+		next := send
+		send = func() error {
+			return control(file, func(fd int) error {
+				fds[i] = fd
+				return next()
+			})
+		}
+	}
+	return send()
+}
+
+// ReceivePacket reads one packet into p, and the descriptors that came with it, which are close-on-exec and the
+// caller's. cut says that there were more than two, or more than this process may have. The error is io.EOF at the
+// end.
+func ReceivePacket(f *os.File, p []byte) (n int, files []*os.File, cut bool, err error) {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return 0, nil, false, err
+	}
+	rights := make([]byte, unix.CmsgSpace(4*packetFiles))
+	var failed error
+	var length, flags int
+	err = c.Read(func(fd uintptr) bool {
+		for failed = unix.EINTR; failed == unix.EINTR; {
+			n, length, flags, _, failed = unix.Recvmsg(int(fd), p, rights, unix.MSG_CMSG_CLOEXEC)
+		}
+		return failed != unix.EAGAIN
+	})
+	if err != nil {
+		return 0, nil, false, err
+	}
+	if failed != nil {
+		return 0, nil, false, os.NewSyscallError("recvmsg", failed)
+	}
+	if length > 0 {
+		files = received(rights[:length])
+	}
+	if n == 0 {
+		for _, file := range files {
+			file.Close()
+		}
+		return 0, nil, false, io.EOF
+	}
+	return n, files, flags&unix.MSG_CTRUNC != 0, nil
+}
+
+// received are the files of the descriptors in a control message.
+func received(rights []byte) (files []*os.File) {
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil {
+		return nil // the kernel wrote it
+	}
+	for _, m := range messages {
+		fds, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			continue // something else, which was not asked for
+		}
+		for _, fd := range fds {
+			if up, err := aboveStreams(fd); err == nil {
+				fd = up
+			}
+			files = append(files, os.NewFile(uintptr(fd), "received"))
+		}
+	}
+	return files
 }
 
 // SetCloseOnExec keeps an inherited descriptor from the programs that this process starts. The error is EBADF
@@ -133,6 +229,10 @@ func AwaitStopped(pid int) error {
 		return nil
 	}
 }
+
+// NoProcess reports whether no process of this process's pid namespace has that number; one that has ended and was
+// not waited for has.
+func NoProcess(pid int) bool { return pid > 0 && unix.Kill(pid, 0) == unix.ESRCH }
 
 // cldStopped is si_code of a child that has stopped (CLD_STOPPED), which package unix lacks.
 const cldStopped = 5

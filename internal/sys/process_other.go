@@ -13,6 +13,17 @@ func ControlPair() (ours, theirs *os.File, err error) { return nil, nil, errors.
 // AdoptControl is not supported here.
 func AdoptControl(fd int) (*os.File, error) { return nil, errors.ErrUnsupported }
 
+// SendPacket is not supported here.
+func SendPacket(f *os.File, p []byte, files ...*os.File) error { return errors.ErrUnsupported }
+
+// ReceivePacket is not supported here.
+func ReceivePacket(f *os.File, p []byte) (n int, files []*os.File, cut bool, err error) {
+	return 0, nil, false, errors.ErrUnsupported
+}
+
+// NoProcess is false here.
+func NoProcess(pid int) bool { return false }
+
 // SetCloseOnExec is not supported here.
 func SetCloseOnExec(fd int) error { return errors.ErrUnsupported }
 
