@@ -378,18 +378,18 @@ func TestHandleDescriptorLimit(t *testing.T) {
 // TestHandleProtocol: answers that make no sense, to a question or to none, are an error of the child that gave them.
 func TestHandleProtocol(t *testing.T) {
 	for what, files := range map[string]int{
-		"q\x00":                                     0, // no question
-		"q\x00\x01\x00" + strings.Repeat("x", 15):   0,
-		"q\x01\x01\x00" + strings.Repeat("x", 16):   1, // descriptors where there are none
-		"q\x00\x01\x00" + strings.Repeat("x", 16):   2,
-		"a\x00":                                     0,
-		"a\x00\x01\x00":                             0, // to no question
-		"a\x00\x01\x01":                             2,
-		"a\x00\x01\x01x":                            2,
-		"a\x00\x01\x01 ":                            1, // too few
-		"a\x00\x01\xff\xff\xff\xff\xff\x01":         2,
+		"q\x00": 0, // no question
+		"q\x00\x01\x00" + strings.Repeat("x", 15): 0,
+		"q\x01\x01\x00" + strings.Repeat("x", 16): 1, // descriptors where there are none
+		"q\x00\x01\x00" + strings.Repeat("x", 16): 2,
+		"a\x00":                             0,
+		"a\x00\x01\x00":                     0, // to no question
+		"a\x00\x01\x01":                     2,
+		"a\x00\x01\x01x":                    2,
+		"a\x00\x01\x01 ":                    1, // too few
+		"a\x00\x01\xff\xff\xff\xff\xff\x01": 2,
 		"a\x00\x01\x00" + strings.Repeat("x", 2000): 0,
-		"e\x00":                                     2,
+		"e\x00": 2,
 	} {
 		p := start(t, babblesFiles, Babble{what, files})
 		if err := p.Join(context.Background()); !errors.Is(err, process.ErrProtocol) {

@@ -24,7 +24,7 @@ import (
 //
 //	claim   {g, FREE}      -> {g+1, CLAIMED}   by one process only: the compare-and-swap decides
 //	prove   {g, CLAIMED}   -> {g, LIVE}        by that process, after it locked the first byte of {slot, g}
-//	bury    {g, LIVE}      -> {g, DEAD}        by anybody who found both bytes unlocked; one more death
+//	bury    {g, LIVE}      -> {g, DEAD}        by anybody who found both bytes unlocked, or no process; one more death
 //	expire  {g, CLAIMED}   -> {g, DEAD}        by who needs slots and found both bytes unlocked
 //	leave   {g, LIVE}      -> {g, DEAD}        by the holder, who unlocks when none of its calls can be at work in the segment
 //	free    {g, DEAD}      -> {g, FREE}        by anybody who swept up what g held (sweep.go), once both bytes are unlocked
@@ -210,7 +210,7 @@ func (m memory) expire(file *os.File) {
 		if st := slotState(w); st != slotLive && st != slotClaimed {
 			continue
 		}
-		if locked, err := sys.BytesLocked(file, lockAt(ownerID(i, w)), lockBytes); err == nil && !locked {
+		if !m.lives(ownerID(i, w), file) {
 			m.bury(s, w)
 		}
 	}
@@ -276,9 +276,23 @@ func (m memory) dead(id uint32, file *os.File) (dead, noticed bool) {
 	if m.knownDead(id) {
 		return true, false
 	}
-	locked, err := sys.BytesLocked(file, lockAt(id), lockBytes)
-	if err != nil || locked {
+	if m.lives(id, file) {
 		return false, false
 	}
 	return true, m.bury(m.slot(id&slotMask), id&^slotMask|slotLive)
+}
+
+// lives asks the kernel about a participant that memory does not say to be dead. A process that was forked from it
+// may keep its byte locked, so there is a second question: whether there is a process of the number that it gave.
+// It gave that itself, and while it lives the inode of its pid namespace means nothing else, so it is never taken for
+// dead wrongly. (A number that another process has by now tells nothing, nor does a process that nobody has waited
+// for.)
+func (m memory) lives(id uint32, file *os.File) bool {
+	if locked, err := sys.BytesLocked(file, lockAt(id), lockBytes); err != nil || !locked {
+		return err != nil
+	}
+	s := m.slot(id & slotMask)
+	who, space := s.Who.Load(), s.PidSpace.Load()
+	here := uint32(who>>32) == id && space != 0 && space == sys.PidNamespace()
+	return !here || !sys.NoProcess(int(int32(who)))
 }

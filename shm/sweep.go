@@ -8,7 +8,6 @@ import (
 
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/robust"
-	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
 // Who buries a participant sweeps up after it, after all others that are still DEAD, and frees their slots. A sweep
@@ -53,7 +52,7 @@ func (h heap) departed() map[uint32]uint32 {
 			continue
 		}
 		id := ownerID(i, w)
-		if locked, err := sys.BytesLocked(h.file, lockAt(id), lockBytes); err == nil && !locked {
+		if !h.lives(id, h.file) {
 			dead[id] = w
 		}
 	}
