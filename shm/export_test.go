@@ -69,3 +69,6 @@ var (
 	InClass = inClass
 	LeastOf = leastOf
 )
+
+// PayloadAt is where the payload of an object is.
+func PayloadAt(h Handle) uint64 { return h.Offset + objectHead }

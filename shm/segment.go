@@ -69,7 +69,8 @@ func (r *resources) part(idle bool) error {
 func (r *resources) leave() (err error) {
 	r.once.Do(func() {
 		if sys.Forked() {
-			err = errors.Join(ErrForked, r.alive.Close(), r.memory.Close())
+			r.alive.Close()
+			r.memory.Close()
 			return
 		}
 		m := memory(r.mem)
@@ -135,11 +136,11 @@ func (s *Segment) end() {
 // now on. The memory of objects that it had open is reused by others once its handles are unreachable, since calls that
 // Close overtakes may still be at work there. It may be called again.
 func (s *Segment) Close() error {
+	if err := forked(); err != nil {
+		return err
+	}
 	if s.closed.Swap(true) {
 		return nil
-	}
-	if sys.Forked() {
-		return s.res.leave()
 	}
 	table.remove(s)
 	s.mu.Lock()
