@@ -20,6 +20,14 @@
 // SIGINT, which Ctrl-C sends to parent and children alike, ends the child's context. SIGTERM and SIGKILL end the
 // child as they end any Go program: no deferred call runs. What waits must therefore look at the context.
 //
+// # Segments
+//
+// A child has the segments of the objects in its argument from its first instruction. Objects of other segments may reach
+// it, or its parent, by other ways (a handle in shared memory): then parent and children ask each other, up and down the
+// whole tree of processes of this program, on the control sockets. Any process that has the segment answers, whatever its
+// function does at that time. One that is stopped does not, and cannot be told from one that is slow: who asks goes on to
+// others, and gives up after 5 seconds.
+//
 // Linux alone is supported; elsewhere Start returns errors.ErrUnsupported, and Main runs programs that start
 // nothing.
 package process

@@ -111,6 +111,7 @@ var known = map[string]error{
 	"ring.ErrCorrupt":          ring.ErrCorrupt,
 	"ring.ErrKind":             ring.ErrKind,
 	"shm.ErrCorrupt":           shm.ErrCorrupt,
+	"shm.ErrForked":            shm.ErrForked,
 	"shm.ErrKind":              shm.ErrKind,
 	"shm.ErrNoSpace":           shm.ErrNoSpace,
 	"shm.ErrStale":             shm.ErrStale,

@@ -44,6 +44,17 @@ func DecodeCall(b []byte) ([]byte, error) {
 	return c.encode(), err
 }
 
+// DecodeQuestion and DecodeAnswer return the bytes that encode what they decoded.
+func DecodeQuestion(b []byte) ([]byte, error) {
+	q, err := decodeQuestion(b)
+	return q.encode(), err
+}
+
+func DecodeAnswer(b []byte) ([]byte, error) {
+	a, err := decodeAnswer(b)
+	return a.encode(), err
+}
+
 // BuildID is this program's.
 func BuildID() string { return buildID() }
 

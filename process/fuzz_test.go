@@ -39,6 +39,26 @@ func FuzzCall(f *testing.F) {
 	})
 }
 
+func FuzzQuestion(f *testing.F) {
+	f.Add([]byte("\x01\x80\x100123456789abcdef"))
+	f.Add([]byte("\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x010123456789abcdef"))
+	f.Add([]byte("\x01\x81\x20"))
+	f.Add([]byte("\x01\x00does not have it"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for what, decode := range map[string]func([]byte) ([]byte, error){
+			"question": process.DecodeQuestion, "answer": process.DecodeAnswer,
+		} {
+			again, err := decode(b)
+			if err != nil {
+				continue
+			}
+			if third, err := decode(again); err != nil || !bytes.Equal(again, third) {
+				t.Errorf("%s %q is decoded to %q, that to %q, %v", what, b, again, third, err)
+			}
+		}
+	})
+}
+
 func FuzzError(f *testing.F) {
 	f.Add(process.EncodeError(errors.New("x"), false, ""))
 	f.Add(process.EncodeError("x", true, "stack"))

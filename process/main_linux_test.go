@@ -99,6 +99,29 @@ var linuxPrograms = map[string]func(){
 		}
 		process.Main(startWithoutProc)
 	},
+	// its children see nothing but an empty directory
+	"chroot": func() {
+		if os.Getenv("SHOAL_CHILD") != "" {
+			if err := errors.Join(syscall.Chroot(os.Getenv(rootVariable)), syscall.Chdir("/")); err != nil {
+				fmt.Println("hiding /proc:", err)
+				os.Exit(96)
+			}
+		}
+		process.Main(startWithoutProc)
+	},
+	// its children belong to nobody
+	"other-uid": func() {
+		if os.Getenv("SHOAL_CHILD") != "" && os.Getuid() == 0 {
+			exe, err := os.Executable()
+			err = errors.Join(err, syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody))
+			if err == nil {
+				err = syscall.Exec(exe, os.Args, os.Environ())
+			}
+			fmt.Println("becoming nobody:", err)
+			os.Exit(96)
+		}
+		process.Main(startAsNobody)
+	},
 	// told to ignore SIGINT, as shells do for background jobs; only exec keeps that
 	"background": func() {
 		if os.Getenv("SHOAL_TEST_IGNORING") == "" {
@@ -127,6 +150,9 @@ var linuxPrograms = map[string]func(){
 
 // mountsVariable has the test's mount namespace, of which the program must not be.
 const mountsVariable = "SHOAL_TEST_MOUNTS"
+
+// rootVariable has the directory that is to be all that a child sees.
+const rootVariable = "SHOAL_TEST_ROOT"
 
 // hideProc mounts something else over /proc.
 func hideProc() {
@@ -158,6 +184,20 @@ var withoutProc = process.Register("without-proc", func(ctx context.Context, s S
 	} else if !strings.Contains(err.Error(), "needs /proc") {
 		return fmt.Errorf("Anonymous: %w", err)
 	}
+	if _, err := shm.NewBlock(s.A.Segment(), "", 64); err != nil {
+		return err
+	}
+	var asked shm.Block
+	err := asked.UnmarshalBinary(s.A.Bytes()[8 : 8+29])
+	if os.Getenv(rootVariable) == "" { // the parent does not find /proc either
+		if !errors.Is(err, shm.ErrUnreachable) || !strings.Contains(err.Error(), "needs /proc") {
+			return fmt.Errorf("a segment that its owner cannot give: %w", err)
+		}
+	} else if err != nil {
+		return err
+	} else if seg := asked.Segment(); seg.Dead(seg.Self()) || seg.Info().Living != 2 {
+		return fmt.Errorf("a segment that was asked for: %+v", seg.Participants())
+	}
 	if err := process.Run(ctx, adds, s); err == nil || !strings.Contains(err.Error(), "needs /proc") {
 		return fmt.Errorf("a segment was handed over without /proc: %w", err)
 	}
@@ -175,6 +215,12 @@ func startWithoutProc(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	other, g, err := newGuarded() // to be asked for
+	if err != nil {
+		return err
+	}
+	defer other.Close()
+	copy(b.Bytes()[8:], g.Block)
 	p, err := process.Start(ctx, withoutProc, Shared{A: b})
 	if err != nil {
 		return err
@@ -213,6 +259,19 @@ func TestChildWithoutProc(t *testing.T) {
 		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
 	}
+	withoutProcIn(t, cmd)
+}
+
+// TestChildInChroot: the same where there is no file at all.
+func TestChildInChroot(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs to be root, for chroot")
+	}
+	withoutProcIn(t, program(t, "chroot", rootVariable+"="+t.TempDir()))
+}
+
+func withoutProcIn(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
 	out, err := cmd.CombinedOutput()
 	if cmd.Process == nil {
 		t.Skipf("needs a mount namespace of its own: %v", err)

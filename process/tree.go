@@ -1,11 +1,11 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"sync"
@@ -208,17 +208,14 @@ func (l *line) answer(q question) {
 // segment.
 func (l *line) give(id inherit.UUID, wait time.Duration) (*inherit.Gift, error) {
 	gift, own := shm.PrepareFor(id)
-	if own == nil {
+	if gift != nil {
 		return gift, nil
 	}
 	s, err := find(id, l, wait)
-	switch {
-	case err == nil:
-		return inherit.NewGift(s, func() { discard(s) }), nil
-	case errors.Is(own, fs.ErrNotExist):
-		return nil, err
+	if err != nil {
+		return nil, cmp.Or(own, err)
 	}
-	return nil, own
+	return inherit.NewGift(s, func() { discard(s) }), nil
 }
 
 // search is what shm asks for a segment.

@@ -18,6 +18,18 @@
 //
 // [Segment.Check] verifies all of what follows, in a segment that is in use.
 //
+// A handle may arrive in a process that does not have its segment. It is looked for in that process, among what the
+// parent handed over, and then by asking the processes of the tree (package process), any of which may have it; else it
+// is [ErrUnreachable]. Who is asked gives a participant, as to a child, and need not be waited for: one that is stopped
+// makes the asker wait for some seconds, and the error says so.
+//
+// A process that C or Python forks, without exec, from one that has segments must not touch them: it would pass for its
+// parent. It does not have the memory (Linux faults where it was, also in the methods of locks and values that have no
+// error for it); what makes, opens or closes something returns [ErrForked] there (Linux 4.14), and lets go of what binds
+// its parent's life. Until its first such call, or its exec or end, the parent seems to live although it was killed, but
+// to those of its pid namespace, once it was waited for. Go itself does not promise that anything works in a forked
+// process: what another thread of the runtime held in that moment stays held.
+//
 // Linux only at present (3.17; /proc must be mounted where segments are made); elsewhere the constructors
 // return errors.ErrUnsupported, and so they do on big-endian machines.
 //

@@ -3,7 +3,6 @@ package shm
 import (
 	"encoding/hex"
 	"fmt"
-	"io/fs"
 	"runtime"
 	"sync"
 	"weak"
@@ -121,8 +120,8 @@ func (t *segments) resolve(id inherit.UUID) (*Segment, error) {
 	return q.s, q.err
 }
 
-// PrepareFor is Prepare of the segment with that UUID, for a process that asks for it; fs.ErrNotExist if this
-// process does not have it. It is for package process.
+// PrepareFor is Prepare of the segment with that UUID, for a process that asks for it; nil if this process does not
+// have it. It is for package process.
 func PrepareFor(id inherit.UUID) (*inherit.Gift, error) {
 	if err := forked(); err != nil {
 		return nil, err
@@ -130,11 +129,8 @@ func PrepareFor(id inherit.UUID) (*inherit.Gift, error) {
 	table.mu.Lock()
 	s, err := table.have(id)
 	table.mu.Unlock()
-	if err != nil {
+	if s == nil || err != nil {
 		return nil, err
-	}
-	if s == nil {
-		return nil, fs.ErrNotExist
 	}
 	return s.Prepare()
 }

@@ -43,6 +43,22 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// Who is to be asked is asked, until Reset.
+func TestAsk(t *testing.T) {
+	wanted := errors.New("not today")
+	if _, err := inherit.Ask(inherit.UUID{1}); err == nil {
+		t.Error("nobody answered")
+	}
+	inherit.SetAsk(func(id inherit.UUID) (inherit.Segment, error) { return inherit.Segment{UUID: id, Owner: 7}, wanted })
+	if s, err := inherit.Ask(inherit.UUID{1}); err != wanted || s.UUID != (inherit.UUID{1}) || s.Owner != 7 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	inherit.Reset()
+	if _, err := inherit.Ask(inherit.UUID{1}); err == nil || err == wanted {
+		t.Errorf("after Reset: %v", err)
+	}
+}
+
 // The parent closes its copies once the child has its own, and gives the participant back when there is no child.
 func TestGift(t *testing.T) {
 	abandoned := 0
