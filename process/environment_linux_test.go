@@ -132,6 +132,9 @@ var unshares = proctest.NewRole("unshares", func(ctx context.Context, c *proctes
 	for g.B.Uint32(4).Load() == 0 && p.Alive() {
 		runtime.Gosched()
 	}
+	if !p.Alive() {
+		return p.Join(ctx)
+	}
 	c.Say("%d", g.B.Uint32(4).Load())
 	c.Hear()
 	if err := p.Kill(); err != nil {

@@ -242,6 +242,9 @@ func startWithoutProc(ctx context.Context) error {
 	if !seg.Dead(id) {
 		return errors.New("a child that was killed lives")
 	}
+	if n := other.Info().Living; n != 1 {
+		return fmt.Errorf("%d living participants of the segment that the child asked for", n)
+	}
 	fmt.Println("done")
 	return nil
 }

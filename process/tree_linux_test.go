@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -135,6 +136,14 @@ func mustGuarded(t *testing.T) (*shm.Segment, Guarded) {
 	return seg, g
 }
 
+// succeeded waits for p's answer, which must be that all went well.
+func succeeded(t *testing.T, p *proctest.Proc) {
+	t.Helper()
+	if line := p.Line(); line != "<nil>" {
+		t.Fatal(line)
+	}
+}
+
 // total is what was added to the block of g.
 func total(t *testing.T, g Guarded) uint32 {
 	t.Helper()
@@ -159,6 +168,7 @@ func living(t testing.TB, seg *shm.Segment, n int) {
 // It is asked for once, and the lock in it excludes.
 func TestHandleFromParent(t *testing.T) {
 	const n = 3000
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close what is forgotten
 	a, b := relative.Start(t, n), relative.Start(t, n)
 	seg, g := mustGuarded(t)
 	g.N = n
@@ -168,11 +178,17 @@ func TestHandleFromParent(t *testing.T) {
 	if _, err := g.use(t.Context()); err != nil {
 		t.Error(err)
 	}
-	a.WaitLine("<nil>")
-	b.WaitLine("<nil>")
+	succeeded(t, a)
+	succeeded(t, b)
 	living(t, seg, 3)
+	before := openFiles()
 	a.Tell("pass " + g.String()) // to a grandchild, who asks twice as far
-	a.WaitLine("<nil>")
+	succeeded(t, a)
+	for deadline := time.Now().Add(10 * time.Second); len(openFiles()) > len(before); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("descriptors %v, before %v", openFiles(), before)
+		}
+	}
 	if got := total(t, g); got != 4*n {
 		t.Errorf("%d added, want %d", got, 4*n)
 	}
@@ -189,9 +205,9 @@ func TestHandleFromChild(t *testing.T) {
 	maker.Tell("new")
 	text := maker.Line()
 	sibling.Tell("pass " + text)
-	sibling.WaitLine("<nil>")
+	succeeded(t, sibling)
 	sibling.Tell("use " + text)
-	sibling.WaitLine("<nil>")
+	succeeded(t, sibling)
 	g, err := guarded(text, 10)
 	proctest.Must(t, err)
 	if got := total(t, g); got != 20 {
@@ -200,7 +216,7 @@ func TestHandleFromChild(t *testing.T) {
 	maker.Kill()
 	maker.Wait()
 	sibling.Tell("use " + text)
-	sibling.WaitLine("<nil>")
+	succeeded(t, sibling)
 	sibling.Kill()
 	sibling.Wait()
 	relative.Start(t, 1) // somebody to ask
@@ -221,10 +237,10 @@ func TestHandleForgotten(t *testing.T) {
 	seg, g := mustGuarded(t)
 	for range 2 {
 		p.Tell("use " + g.String())
-		p.WaitLine("<nil>")
+		succeeded(t, p)
 		for seg.Info().Living != 1 {
 			p.Tell("collect")
-			p.WaitLine("<nil>")
+			succeeded(t, p)
 		}
 	}
 }
@@ -232,6 +248,7 @@ func TestHandleForgotten(t *testing.T) {
 // Who asks a process that is stopped gives up, says who it was, and does not take it for dead; others are asked
 // nevertheless. When it goes on it answers the next question, and what it had answered too late is nobody's.
 func TestHandleFromStopped(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close what is forgotten
 	maker, sibling, other := relative.Start(t, 1), relative.Start(t, 1), relative.Start(t, 1)
 	maker.Tell("new")
 	text := maker.Line()
@@ -245,7 +262,7 @@ func TestHandleFromStopped(t *testing.T) {
 	if !strings.Contains(line, who) || !strings.Contains(line, shm.ErrUnreachable.Error()) {
 		t.Errorf("%s: want ErrUnreachable with %q", line, who)
 	}
-	sibling.WaitLine("<nil>") // past the stopped one
+	succeeded(t, sibling) // past the stopped one
 	maker.Continue()
 	g, err := guarded(text, 1)
 	proctest.Must(t, err)
