@@ -327,8 +327,12 @@ func (c *checker) chain(i uint32, want []named) {
 			c.found = c.found[:before]
 			continue
 		}
+		there := make(map[uint64]bool)
+		for _, m := range met {
+			there[m.off] = true
+		}
 		for _, w := range want {
-			if _, in := met[w.off]; !in && w.lives(c) {
+			if !there[w.off] && w.lives(c) {
 				c.wrong(offsetOf(c.memory, c.bucket(i)), "bucket %d has no object %q, which is at %d", i, w.name, w.off)
 			}
 		}
@@ -350,19 +354,18 @@ func (n named) lives(c *checker) bool {
 	return n.state&stateMask == stateLive && c.object(n.off).State.Load() == n.state
 }
 
-// follow returns the objects of bucket i by their offsets. It returns false if the chain changed meanwhile.
-func (c *checker) follow(i uint32) (met map[uint64]named, ok bool) {
-	met = make(map[uint64]named)
+// follow returns the objects of bucket i, newest first. It returns false if the chain changed meanwhile.
+func (c *checker) follow(i uint32) (met []named, ok bool) {
+	seen := make(map[uint64]bool)
 	link := c.bucket(i)
 	l := link.Load()
 	at := offsetOf(c.memory, link) // the word that led to off
 	for off := linkTo(l); off != 0; {
-		_, twice := met[off]
 		begins := c.begins(off)
 		switch {
 		case link.Load() != l:
 			return met, false
-		case twice:
+		case seen[off]:
 			c.wrong(at, "the chain of bucket %d goes on at %d, where it has been", i, off)
 			return met, true
 		case !begins:
@@ -387,7 +390,7 @@ func (c *checker) follow(i uint32) (met map[uint64]named, ok bool) {
 		if err == nil && (len(n.name) == 0 || bucketOf(n.name) != i) {
 			c.wrong(off+objectHead+size, "name %q in bucket %d", n.name, i)
 		}
-		met[off] = n
+		met, seen[off] = append(met, n), true
 		at = offsetOf(c.memory, &o.Next)
 		// While the link to a marked object stands, what that leads to is in the chain: it is unlinked after it.
 		if next&linkMarked == 0 {
