@@ -133,7 +133,6 @@ func (c *checker) checkSlots() {
 		if stamp > freed || stamp == 0 && slotState(w) == slotFree {
 			c.wrong(offsetOf(c.memory, &s.Freed), "participant slot %d has stamp %d of %d", i, stamp, freed)
 		}
-		c.zero(offsetOf(c.memory, &s.Doorbell), offsetOf(c.memory, &s.Who))
 		c.zero(offsetOf(c.memory, &s.Waits), at+unit)
 	}
 }

@@ -102,7 +102,6 @@ func TestCheckNames(t *testing.T) {
 		{"state of a slot", at(slot), 1<<12 | 4, 4, nil},
 		{"generation of a slot", at(slot), 2, 4, nil},
 		{"generation of a slot that is to come", at(slot), 9<<12 | 2, 4, nil},
-		{"doorbell", at(slot + 4), 1, 1, nil},
 		{"who, of another slot", at(slot + 8), 1<<12 | 1<<32, 8, nil},
 		{"who, of a generation to come", at(slot + 12), 9 << 12, 4, at(slot + 8)},
 		{"stamp", at(slot + 32), 1000, 8, nil},

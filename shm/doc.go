@@ -41,7 +41,7 @@
 //
 //	slot
 //	0       4       generation<<12 | state    see participant.go; CAS
-//	4       4       doorbell, futex word      reserved
+//	4       4       doorbell, futex word      who joins behind it; add
 //	8       8       owner id<<32 | pid        the participant, or its parent, last
 //	16      8       pid namespace (inode)     the same
 //	24      8       since, ns since 1970      the same

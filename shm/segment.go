@@ -41,11 +41,16 @@ type resources struct {
 	alive  *os.File // its description has the lock of id's byte, and is used for nothing else
 	id     uint32
 	left   sync.Once
+	// member is this process's watch over the participants, nil while there is none; ended says that there will be none.
+	// The mutex of watch guards both.
+	member *member
+	ended  bool
 }
 
 // leave ends the participant and closes the descriptors.
 func (r *resources) leave() (err error) {
 	r.left.Do(func() {
+		watch.end(r)
 		err = errors.Join(memory(r.mem).leave(r.id, r.alive), r.alive.Close(), r.memory.Close())
 	})
 	return err
@@ -121,6 +126,7 @@ func (s *Segment) Prepare() (*inherit.Gift, error) {
 		return nil, fmt.Errorf("shm: preparing a child: %w", err)
 	}
 	s.introduce(id, 0, 0)
+	s.accompany()
 	abandon := func() {
 		s.leave(id, alive)
 		alive.Close()
@@ -151,6 +157,9 @@ func (s *Segment) Self() uint32 { return s.self }
 // noticed are known.
 func (s *Segment) Dead(id uint32) bool {
 	d := s.dead(id, s.file)
+	if !d && id != s.self {
+		s.accompany()
+	}
 	runtime.KeepAlive(s)
 	return d
 }

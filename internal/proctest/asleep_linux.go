@@ -28,9 +28,9 @@ func (p *Proc) Asleep() bool {
 	}
 }
 
-// sleeps reports whether a thread is in one of the waits of package futex: number and arguments of the call.
-// Those of Go's own runtime are FUTEX_WAIT with FUTEX_PRIVATE_FLAG.
+// sleeps reports whether a thread is in one of the waits of package futex: number and arguments of the call. Those on more
+// words than two are of package shm, for deaths. Those of Go's own runtime are FUTEX_WAIT with FUTEX_PRIVATE_FLAG.
 func sleeps(call []string) bool {
-	const futexWaitv, waitBitset = "449", "0x9" // futex_waitv has one number on all architectures
-	return len(call) > 2 && (call[0] == futexWaitv || call[2] == waitBitset)
+	const futexWaitv, two, waitBitset = "449", "0x2", "0x9" // futex_waitv has one number on all architectures
+	return len(call) > 2 && (call[0] == futexWaitv && call[2] == two || call[0] != futexWaitv && call[2] == waitBitset)
 }
