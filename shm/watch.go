@@ -66,7 +66,7 @@ type watching struct {
 	// of whom the thread waits for.
 	blocked map[blockedKey]*member
 
-	noWaitv, noPidfd, noBlocking atomic.Bool // for tests
+	noWaitv, noPidfd, noBlocking, noTicks atomic.Bool // for tests
 }
 
 type blockedKey struct {
@@ -174,6 +174,7 @@ func (g *group) run() {
 		ticks := now >= tick
 		if ticks {
 			tick = now + int64(watchTick)
+			ticks = !watch.noTicks.Load()
 		}
 		words = append(words[:0], sys.Expect(&g.own, own))
 		for _, m := range members {
