@@ -108,6 +108,16 @@ var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
 	"value.add/shoal":            valueAdd,
 	"value.update/shoal":         valueUpdate,
 	"process.startjoin/shoal":    startJoin,
+	"death.notice/shoal":         deathNotice,
+	"death.notice/pidfd":         deathPidfd,
+	"death.notice.0/shoal":       deathNotice,
+	"death.notice.0/pidfd":       deathPidfd,
+	"death.notice.256M/shoal":    deathNotice,
+	"death.notice.256M/pidfd":    deathPidfd,
+	"death.notice.1G/shoal":      deathNotice,
+	"death.notice.1G/pidfd":      deathPidfd,
+	"death.notice.4G/shoal":      deathNotice,
+	"death.notice.4G/pidfd":      deathPidfd,
 	"shm.create/shoal":           create,
 }
 
