@@ -9,6 +9,10 @@
 // harms nothing. What a kill can leave is one block of the heap that nobody has, if it falls between taking
 // the memory of a new object and finishing it.
 //
+// Processes that have a segment watch each other: when one dies, however that happens, all others know it soon after, and
+// who waits for it is told. That costs a process two descriptors for each segment that it shares, and one thread in all; a
+// segment that nobody else has costs nothing.
+//
 // [Segment.Check] verifies all of what follows, in a segment that is in use.
 //
 // Linux only at present (3.17; /proc must be mounted where segments are made); elsewhere the constructors

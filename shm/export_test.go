@@ -105,3 +105,11 @@ func Rewatch(s *Segment) {
 // Introduce says who a participant is, and Ring tells those before it.
 func Introduce(s *Segment, id uint32, pid int, space uint64) { s.introduce(id, pid, space) }
 func Ring(s *Segment, id uint32)                             { s.ring(id) }
+
+// Tick is a tick of the watch over s. It reports whether there is something to sweep.
+func Tick(s *Segment) bool {
+	m := s.res.member
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.choose(true)
+}
