@@ -119,6 +119,8 @@ var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
 	"death.notice.4G/shoal":      deathNotice,
 	"death.notice.4G/pidfd":      deathPidfd,
 	"shm.create/shoal":           create,
+	"alloc.pair/shoal":           allocPairs,
+	"object.pair/shoal":          objectPairs,
 }
 
 // alone are the implementations within one process, whatever the row.

@@ -126,6 +126,14 @@ var rows = []row{
 		name: "shm.create", does: "make, map, touch and close 1 MiB of shared memory", procs: 1,
 		modes: []Mode{OneCPU}, sides: []string{shoal, c, boost, python},
 		note: "shoal unmaps later, when garbage is collected: the median has that, p50 has not; c touches one page",
+	}, {
+		name: "alloc.pair", does: "allocate 64 bytes of a segment that another process has open, write 8, and deallocate", procs: 1, size: 64,
+		modes: []Mode{OneCPU}, sides: []string{shoal, boost},
+		goals: []goal{{boost, OneCPU, 1.0}}, note: "a process that is killed leaks with boost what it had allocated",
+	}, {
+		name: "object.pair", does: "make an object of 64 bytes without a name, free it and close its handle", procs: 1, size: 64,
+		modes: []Mode{OneCPU}, sides: []string{shoal, boost},
+		note: "boost's are anonymous instances, which it lists but whose users it does not know",
 	},
 }
 

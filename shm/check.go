@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 
 	"github.com/shoal-ipc/shoal/internal/inherit"
 	"github.com/shoal-ipc/shoal/internal/robust"
@@ -14,7 +15,7 @@ import (
 // Check verifies the whole segment: header, participants, blocks, directory, and the owner words of what is
 // guarded by a lock. It returns nil, or the errors.Join of an error for each inconsistency, of the form
 //
-//	shm: offset 536704: what is wrong there: shm: corrupt
+//	shm: offset 553088: what is wrong there: shm: corrupt
 //
 // which wraps ErrCorrupt; the offset is that of the field, in bytes from the beginning of the segment. What
 // lies behind a block whose length is wrong is not looked at.
@@ -32,20 +33,21 @@ func (s *Segment) Check() error {
 }
 
 // checker is one look at a segment that others change meanwhile. It knows from the order of their writes, and
-// from which words only grow, what must be true of the words that it reads one after the other.
+// from which words only grow, what must be true of the words that it reads one after the other. What it reads of
+// an object counts if the object's state, which has the generation, is the same before and after.
 type checker struct {
 	heap
-	found  []error
-	blocks []checked // in the order of their memory
-	end    uint64    // of the last of them
+	found []error
+	offs  []uint64 // of the blocks, in their order
+	named []named  // objects with a name, before the chains were read
+	end   uint64   // of the last block
 }
 
-// checked is a block that was looked at.
-type checked struct {
-	off       uint64
-	described bool // what the object says of itself was checked
-	named     bool // it was an object with a name before the buckets were read
-	linked    bool // it is in a chain
+// named is an object with a name.
+type named struct {
+	off, state uint64
+	bucket     uint32
+	name       string
 }
 
 func (c *checker) wrong(at uint64, format string, args ...any) {
@@ -138,33 +140,25 @@ func (c *checker) checkSlots() {
 }
 
 func (c *checker) checkHeap() {
-	if !c.walk(true) {
+	if !c.walk() {
 		return
 	}
-	var heads [dirBuckets]uint64
-	for i := range heads {
-		heads[i] = c.bucket(uint32(i)).Load()
-	}
-	if !c.walk(false) { // what was linked meanwhile
-		return
-	}
-	for i, head := range heads {
-		c.chain(uint32(i), head)
-	}
-	for _, b := range c.blocks {
-		if !b.named || b.linked {
-			continue
+	slices.SortFunc(c.named, func(a, b named) int { return cmp.Compare(a.bucket, b.bucket) })
+	rest := c.named
+	for i := range uint32(dirBuckets) {
+		n := 0
+		for n < len(rest) && rest[n].bucket == i {
+			n++
 		}
-		if _, name, _, err := c.texts(b.off, c.object(b.off), c.room(b.off)); err == nil {
-			i := bucketOf(string(name))
-			c.wrong(offsetOf(c.memory, c.bucket(i)), "bucket %d has no object %q, which is at %d", i, name, b.off)
-		}
+		c.chain(i, rest[:n])
+		rest = rest[n:]
 	}
+	c.checkHints()
 }
 
 // walk checks the blocks from the end of those that were checked to that of the heap, and reports whether it
-// got there; early is whether the buckets are yet to be read.
-func (c *checker) walk(early bool) bool {
+// got there.
+func (c *checker) walk() bool {
 	h := c.header()
 	top, err := c.top()
 	if err != nil {
@@ -177,72 +171,124 @@ func (c *checker) walk(early bool) bool {
 		return false
 	}
 	for c.end < top {
-		if !c.laid(top) {
+		end, ok := c.laid(top)
+		if !ok {
 			return false
 		}
-		c.block(early)
+		c.offs = append(c.offs, c.end)
+		c.block(c.end, end)
+		c.end = end
 	}
 	if c.end+objectHead > n || c.object(c.end).Claim.Load() == 0 {
 		return true
 	}
 	// A block that was laid and is not counted yet, or that whose death left it so: the next one helps.
-	return c.laid(h.Committed.Load())
+	_, ok := c.laid(h.Committed.Load())
+	return ok
 }
 
-// laid checks the claim of the block at the end of those that were checked, which is to lie below limit.
-func (c *checker) laid(limit uint64) bool {
+// laid checks the claim of the block at the end of those that were checked, which is to lie below limit, and returns
+// its end.
+func (c *checker) laid(limit uint64) (end uint64, ok bool) {
 	claim := c.object(c.end).Claim.Load()
-	if end, err := c.after(c.end, claim); err != nil || end > limit {
+	end, err := c.after(c.end, claim)
+	if err != nil || end > limit {
 		c.wrong(c.end, "block of %d units, the heap ends at %d", uint32(claim), limit)
-		return false
+		return 0, false
 	}
 	if owner := uint32(claim >> 32); !c.given(owner) {
 		c.wrong(c.end, "block of %#x, which no participant was", owner)
 	}
-	return true
+	return end, true
 }
 
-// room is the size of what follows the header of the block at off, which was laid.
-func (c *checker) room(off uint64) uint64 {
-	end, err := c.after(off, c.object(off).Claim.Load())
-	if err != nil {
-		return 0
+// begins reports whether a block begins at off. Blocks that were laid or split off since the walk are found by another.
+func (c *checker) begins(off uint64) bool {
+	if _, ok := slices.BinarySearch(c.offs, off); ok {
+		return true
 	}
-	return end - off - objectHead
+	if off < heapAt || off%unit != 0 {
+		return false
+	}
+	c.offs = c.offs[:0]
+	c.heap.blocks(func(off uint64, o *object, room uint64) bool {
+		c.offs = append(c.offs, off)
+		return true
+	})
+	_, ok := slices.BinarySearch(c.offs, off)
+	return ok
 }
 
-// block checks the next block, which was laid.
-func (c *checker) block(early bool) {
-	off, o := c.end, c.object(c.end)
-	b := checked{off: off}
+// block checks the block from off to end, which was laid.
+func (c *checker) block(off, end uint64) {
+	o := c.object(off)
 	st := o.State.Load()
 	at := offsetOf(c.memory, &o.State)
+	owner := uint32(st >> 32)
 	switch st & stateMask {
-	case stateNew, stateFree:
+	case stateNew, stateHeld, stateMore:
+		if st != stateNew && !c.given(owner) {
+			c.wrong(at, "block of %#x, which no participant was", owner)
+		}
+	case stateFree, stateLimbo, stateLive:
+		if owner != 0 {
+			c.wrong(at, "block in state %d has owner %#x", st&stateMask, owner)
+		}
+	default:
+		c.wrong(at, "block in state %d", st&stateMask)
+		return
+	}
+	switch st & stateMask {
 	case stateLive:
 		if generationOf(st) == 0 {
 			c.wrong(at, "object of generation 0")
 		}
-		c.described(off, o)
-		b.described, b.named = true, early && o.NameLen != 0
-	default:
-		c.wrong(at, "block in state %d", st&stateMask)
+		if name := c.described(off, end, o, st); name != "" {
+			c.named = append(c.named, named{off, st, bucketOf(name), name})
+		}
+	case stateMore:
+		if end-off < objectHead+unit {
+			c.wrong(off, "block for openers of %d bytes", end-off)
+		} else if m := c.openersMore(off + objectHead); !c.begins(m.Of) {
+			c.wrong(offsetOf(c.memory, &m.Of), "openers of an object at %d, where no block begins", m.Of)
+		}
 	}
-	if owner := uint32(st >> 32); owner != 0 && !c.given(owner) {
-		c.wrong(at, "state set by %#x, which no participant was", owner)
+	for i := range o.Open {
+		c.opener(&o.Open[i])
 	}
-	c.blocks = append(c.blocks, b)
-	c.end = off + objectHead + c.room(off)
+	if more := o.More.Load(); more != 0 && c.more(more) == nil {
+		c.wrong(offsetOf(c.memory, &o.More), "openers at %d, where there are none", more)
+	} else if more != 0 {
+		m := c.more(more)
+		for i := range m.Open {
+			c.opener(&m.Open[i])
+		}
+	}
 }
 
-// described checks what the object at off says of itself; it is whole.
-func (c *checker) described(off uint64, o *object) {
-	size, name, _, err := c.texts(off, o, c.room(off))
-	if err != nil {
-		c.wrong(offsetOf(c.memory, &o.Size), "payload of %d bytes, names of %d and %d, room for %d",
-			o.Size, o.NameLen, o.TypeLen, c.room(off))
-		return
+// opener checks a cell of the openers of an object.
+func (c *checker) opener(cell *atomic.Uint32) {
+	if id := cell.Load(); id != 0 && !c.given(id) {
+		c.wrong(offsetOf(c.memory, cell), "open in %#x, which no participant was", id)
 	}
+}
+
+// described checks what the object at off, whose state is st, says of itself, and returns its name.
+func (c *checker) described(off, end uint64, o *object, st uint64) (name string) {
+	before := len(c.found)
+	defer func() {
+		if o.State.Load() != st { // it was freed meanwhile
+			c.found = c.found[:before]
+			name = ""
+		}
+	}()
+	room := end - off - objectHead
+	size, text, _, err := c.texts(off, o, room)
+	if err != nil {
+		c.wrong(offsetOf(c.memory, &o.Size), "payload of %d bytes, names of %d and %d, room for %d", o.Size, o.NameLen, o.TypeLen, room)
+		return ""
+	}
+	name = string(text)
 	kind := kindName(o.Kind)
 	for _, b := range o.Kind[len(kind):] {
 		if b != 0 {
@@ -250,17 +296,13 @@ func (c *checker) described(off uint64, o *object) {
 			break
 		}
 	}
-	if checkName(string(name)) != nil {
+	if checkName(name) != nil {
 		c.wrong(off+objectHead+size, "name %q", name)
 	}
-	if layer := uint32(o.Claim.Load() >> 32); o.Creator != layer {
-		c.wrong(offsetOf(c.memory, &o.Creator), "object made by %#x in a block of %#x", o.Creator, layer)
+	if !c.given(o.Creator) {
+		c.wrong(offsetOf(c.memory, &o.Creator), "object made by %#x, which no participant was", o.Creator)
 	}
-	code := offsetOf(c.memory, &o.Code)
-	owners := offsetOf(c.memory, &o.Owners)
-	c.zero(code+1, offsetOf(c.memory, &o.Created))
-	c.zero(offsetOf(c.memory, &o.More), owners)
-	c.zero(owners+16, off+objectHead)
+	c.zero(offsetOf(c.memory, &o.Code)+1, offsetOf(c.memory, &o.Created))
 	switch {
 	case o.Owners == ownerWords{}:
 	case o.Owners == robustWord && size >= robust.Size:
@@ -270,41 +312,100 @@ func (c *checker) described(off uint64, o *object) {
 			c.wrong(at, "owner word %#x", w)
 		}
 	default:
-		c.wrong(owners, "owner words %+v in %d bytes", o.Owners, size)
+		c.wrong(offsetOf(c.memory, &o.Owners), "owner words %+v in %d bytes", o.Owners, size)
+	}
+	return name
+}
+
+// chain checks the objects of bucket i, in which those named are to be found.
+func (c *checker) chain(i uint32, want []named) {
+	const tries = 100 // a chain that changes all the time is for another time
+	for range tries {
+		before := len(c.found)
+		met, ok := c.follow(i)
+		if !ok {
+			c.found = c.found[:before]
+			continue
+		}
+		for _, w := range want {
+			if _, in := met[w.off]; !in && w.lives(c) {
+				c.wrong(offsetOf(c.memory, c.bucket(i)), "bucket %d has no object %q, which is at %d", i, w.name, w.off)
+			}
+		}
+		names := make(map[string]bool)
+		for _, m := range met {
+			if !m.lives(c) {
+				continue
+			}
+			if names[m.name] {
+				c.wrong(m.off+objectHead+c.object(m.off).Size, "name %q twice", m.name)
+			}
+			names[m.name] = true
+		}
+		return
 	}
 }
 
-// chain checks the objects of bucket i, whose value is head. They are all among the blocks that were checked.
-func (c *checker) chain(i uint32, head uint64) {
-	names := make(map[string]bool)
-	at := offsetOf(c.memory, c.bucket(i)) // the word that leads on
-	for off := (head & offsetMask) * unit; off != 0; {
-		n, ok := slices.BinarySearchFunc(c.blocks, off, func(b checked, off uint64) int { return cmp.Compare(b.off, off) })
-		if !ok {
+func (n named) lives(c *checker) bool {
+	return n.state&stateMask == stateLive && c.object(n.off).State.Load() == n.state
+}
+
+// follow returns the objects of bucket i by their offsets. It returns false if the chain changed meanwhile.
+func (c *checker) follow(i uint32) (met map[uint64]named, ok bool) {
+	met = make(map[uint64]named)
+	link := c.bucket(i)
+	l := link.Load()
+	at := offsetOf(c.memory, link) // the word that led to off
+	for off := linkTo(l); off != 0; {
+		_, twice := met[off]
+		begins := c.begins(off)
+		switch {
+		case link.Load() != l:
+			return met, false
+		case twice:
+			c.wrong(at, "the chain of bucket %d goes on at %d, where it has been", i, off)
+			return met, true
+		case !begins:
 			c.wrong(at, "the chain of bucket %d goes on at %d, where no block begins", i, off)
-			return
+			return met, true
 		}
-		b, o := &c.blocks[n], c.object(off)
-		if b.linked {
-			c.wrong(at, "the chain of bucket %d goes on at %d, which a chain has had", i, off)
-			return
+		o, room, err := c.heap.block(off)
+		if err != nil {
+			return met, true // it was found when the blocks were looked at
 		}
-		b.linked = true
-		if o.State.Load()&stateMask == stateFree {
-			c.wrong(offsetOf(c.memory, &o.State), "bucket %d has an object that was given up", i)
+		next, st := o.Next.Load(), o.State.Load()
+		size, name, _, err := c.texts(off, o, room)
+		n := named{off, st, i, string(name)}
+		if link.Load() != l {
+			return met, false
 		}
-		if !b.described {
-			c.described(off, o)
+		switch st & stateMask {
+		case stateNew, stateLive, stateLimbo:
+		default:
+			c.wrong(offsetOf(c.memory, &o.State), "bucket %d has a block in state %d", i, st&stateMask)
 		}
-		if size, name, _, err := c.texts(off, o, c.room(off)); err == nil {
-			if b := bucketOf(string(name)); b != i || len(name) == 0 {
-				c.wrong(off+objectHead+size, "name %q in bucket %d, not %d", name, i, b)
+		if err == nil && (len(n.name) == 0 || bucketOf(n.name) != i) {
+			c.wrong(off+objectHead+size, "name %q in bucket %d", n.name, i)
+		}
+		met[off] = n
+		at = offsetOf(c.memory, &o.Next)
+		// While the link to a marked object stands, what that leads to is in the chain: it is unlinked after it.
+		if next&linkMarked == 0 {
+			link, l = &o.Next, next
+		}
+		off = linkTo(next)
+	}
+	return met, link.Load() == l
+}
+
+// checkHints checks that each hint is at a block.
+func (c *checker) checkHints() {
+	for class := range classCount {
+		for i := range hintCount {
+			w := c.hintWord(class, i)
+			if off := w.Load(); off != 0 && !c.begins(off) {
+				c.wrong(offsetOf(c.memory, w), "hint at %d, where no block begins", off)
 			}
-			if names[string(name)] {
-				c.wrong(off+objectHead+size, "name %q twice", name)
-			}
-			names[string(name)] = true
 		}
-		at, off = offsetOf(c.memory, &o.Next), o.Next.Load()
 	}
 }

@@ -86,7 +86,7 @@ func TestCheckNames(t *testing.T) {
 		{"reserved", at(300), 1, 1, nil},
 		{"reserved", at(400), 1, 1, nil},
 		{"reserved", at(600), 1, 1, nil},
-		{"list of free blocks", at(2056), 1, 1, nil},
+		{"hint", at(12288 + 8*8*2), 64, 8, nil},
 		{"reserved", at(4095), 1, 1, nil},
 		{"no slots used", at(128), 0, 4, nil},
 		{"too many slots used", at(128), 5000, 4, nil},
@@ -113,7 +113,10 @@ func TestCheckNames(t *testing.T) {
 		{"claim behind the top", func(c checked) int { return c.d }, 1 << 20, 4, nil},
 		{"claim of nobody", func(c checked) int { return c.d + 4 }, 9 << 12, 4, func(c checked) int { return c.d }},
 		{"claim at the top behind the end", func(c checked) int { return c.d + 128 }, 1<<44 | 1<<31, 8, nil},
-		{"state", func(c checked) int { return c.a + 8 }, 1<<4 | 3, 1, nil},
+		{"state", func(c checked) int { return c.a + 8 }, 1<<4 | 6, 1, nil},
+		{"freed by nobody", func(c checked) int { return c.d + 8 }, 9<<44 | 1<<4 | 3, 8, nil},
+		{"held by nobody", func(c checked) int { return c.d + 8 }, 9<<44 | 1<<4 | 4, 8, nil},
+		{"openers where there is no room", func(c checked) int { return c.d + 8 }, 1<<44 | 1<<4 | 5, 8, func(c checked) int { return c.d }},
 		{"state by nobody", func(c checked) int { return c.a + 13 }, 0x90, 1, func(c checked) int { return c.a + 8 }},
 		{"generation", func(c checked) int { return c.d + 8 }, 1, 1, nil},
 		{"given up and linked", func(c checked) int { return c.a + 8 }, 2, 1, nil},
@@ -127,10 +130,10 @@ func TestCheckNames(t *testing.T) {
 		{"name twice", name, 0, 0, nil}, // see below
 		{"reserved", func(c checked) int { return c.a + 54 }, 1, 1, nil},
 		{"creator", func(c checked) int { return c.a + 64 }, 0, 4, nil},
-		{"limbo", func(c checked) int { return c.a + 72 }, 1, 1, nil},
+		{"more openers", func(c checked) int { return c.a + 72 }, 1, 1, nil},
 		{"owner words", func(c checked) int { return c.a + 92 }, 7, 1, func(c checked) int { return c.a + 80 }},
 		{"owner words without room", func(c checked) int { return c.d + 92 }, 0, 0, func(c checked) int { return c.d + 80 }},
-		{"reserved", func(c checked) int { return c.a + 127 }, 1, 1, nil},
+		{"opener", func(c checked) int { return c.a + 127 }, 1, 1, func(c checked) int { return c.a + 124 }},
 		{"owner word without owner", func(c checked) int { return c.c + 128 }, 1, 8, nil},
 		{"owner word of nobody", func(c checked) int { return c.c + 128 }, 9<<44 | 1, 8, nil},
 		{"owner word with a bit too many", func(c checked) int { return c.c + 128 }, 1<<44 | 1<<10 | 1, 8, nil},
@@ -181,7 +184,8 @@ func TestCheckJoins(t *testing.T) {
 	c.mem[name] = 0xff
 	c.mem[c.d+127] = 1
 	err := c.seg.Check()
-	places := []int{12, 100, name, c.d + 127, name} // no name, and not in its bucket
+	// No name, not in its bucket, and not another's in its own.
+	places := []int{12, 100, name, c.d + 124, shm.BucketAt("\xff" + c.nameA[1:]), name}
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok || len(joined.Unwrap()) != len(places) {
 		t.Fatalf("%v", err)

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/inherit"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/shm"
 )
@@ -124,7 +125,7 @@ func others(t testing.TB, a crashArgs) {
 	t.Helper()
 	seg := a.B.Segment()
 	for range 3 {
-		block(t, seg, "", 200)
+		proctest.Must(t, shm.Free(block(t, seg, "", 200)))
 		gift, err := seg.Prepare()
 		proctest.Must(t, err)
 		if seg.Dead(gift.Owner) {
@@ -262,5 +263,208 @@ func TestCrashLeave(t *testing.T) {
 func TestCrashAnonymous(t *testing.T) {
 	proctest.Crash(t, opMake, crashSegment, others, func(t testing.TB, a crashArgs, survived bool) {
 		others(t, a)
+	})
+}
+
+// freeing has objects that are to be freed.
+type freeing struct{ First, Loose, Named *shm.Block }
+
+func newFreeing(t testing.TB) freeing {
+	seg := proctest.Segment(t, 2<<20)
+	// Others in the bucket of the one that goes, before it and after it.
+	a, b := siblings()
+	f := freeing{First: block(t, seg, "first", 64)}
+	block(t, seg, a, 64)
+	f.Loose, f.Named = block(t, seg, "", 500), block(t, seg, "named", 500)
+	block(t, seg, b, 64)
+	return f
+}
+
+var (
+	// Objects that the child alone has open: what it frees is reused at once.
+	opFree = proctest.NewOp("shm/free", func(ctx context.Context, f freeing) (err error) {
+		if mine[0], err = shm.NewBlock(f.First.Segment(), "", 500); err == nil {
+			mine[1], err = shm.NewBlock(f.First.Segment(), "mine", 500)
+		}
+		return err
+	}, func(ctx context.Context, f freeing) error {
+		seg := f.First.Segment()
+		if err := shm.Free(mine[0]); err != nil {
+			return err
+		}
+		if err := seg.Remove("mine"); err != nil {
+			return err
+		}
+		for _, b := range mine {
+			shm.Unpin(seg, b.Handle().Offset) // as the garbage collector does
+		}
+		shm.Spill(seg)
+		return nil
+	})
+	mine     [2]*shm.Block // of a child
+	opRemove = proctest.NewOp("shm/remove", nil, func(ctx context.Context, f freeing) error {
+		for _, name := range []string{"named", "first"} {
+			if err := f.First.Segment().Remove(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	opAllocate = proctest.NewOp("shm/allocate", nil, func(ctx context.Context, f freeing) error {
+		seg := f.First.Segment()
+		var offs []uint64
+		for _, n := range []int{100, 100, 70_000} {
+			off, mem, err := seg.Allocate(n)
+			if err != nil {
+				return err
+			}
+			fill(mem, 1)
+			offs = append(offs, off)
+		}
+		for _, off := range offs {
+			if err := seg.Deallocate(off); err != nil {
+				return err
+			}
+		}
+		// What was given back serves again, from the hints.
+		shm.Spill(seg)
+		off, _, err := seg.Allocate(100)
+		if err != nil {
+			return err
+		}
+		if err := seg.Deallocate(off); err != nil {
+			return err
+		}
+		shm.Spill(seg)
+		return nil
+	})
+	// A block that must be cut, as there is no other memory.
+	opSplit = proctest.NewOp("shm/split", func(ctx context.Context, f freeing) error {
+		seg := f.First.Segment()
+		off, _, err := seg.Allocate(500_000)
+		for err == nil {
+			_, _, err = seg.Allocate(10_000)
+		}
+		if !errors.Is(err, shm.ErrNoSpace) {
+			return err
+		}
+		for err = nil; err == nil; {
+			_, _, err = seg.Allocate(1)
+		}
+		return seg.Deallocate(off)
+	}, func(ctx context.Context, f freeing) error {
+		off, mem, err := f.First.Segment().Allocate(10_000)
+		if err != nil {
+			return err
+		}
+		fill(mem, 1)
+		return f.First.Segment().Deallocate(off)
+	})
+	// Somebody died with much in his hands; who sweeps up is killed too.
+	opSweep = proctest.NewOp("shm/sweep", func(ctx context.Context, f freeing) error {
+		seg := f.First.Segment()
+		gift, err := seg.Prepare()
+		if err != nil {
+			return err
+		}
+		dead := shm.As(seg, gift.Owner)
+		for _, b := range []*shm.Block{f.Loose, f.Named} {
+			if err := shm.Pin(dead, b.Handle().Offset); err != nil {
+				return err
+			}
+			shm.Unpin(seg, b.Handle().Offset)
+		}
+		if _, _, err := dead.Allocate(300); err != nil {
+			return err
+		}
+		if err := shm.Free(f.Loose); err != nil {
+			return err
+		}
+		gift.Sent() // its only descriptors
+		return nil
+	}, func(ctx context.Context, f freeing) error {
+		_, err := f.First.Segment().Repair()
+		return err
+	})
+	// More processes than fit into the header have one object open.
+	opExtend = proctest.NewOp("shm/extend", func(ctx context.Context, f freeing) error {
+		for i := range 10 {
+			gift, err := f.First.Segment().Prepare()
+			if err != nil {
+				return err
+			}
+			if i < 7 { // with the child and its parent nine
+				if err := shm.Pin(shm.As(f.First.Segment(), gift.Owner), f.Named.Handle().Offset); err != nil {
+					return err
+				}
+			}
+			gifts = append(gifts, gift)
+		}
+		return nil
+	}, func(ctx context.Context, f freeing) error {
+		for _, gift := range gifts[7:] {
+			if err := shm.Pin(shm.As(f.First.Segment(), gift.Owner), f.Named.Handle().Offset); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	gifts []*inherit.Gift // of a child
+)
+
+// going does what others can do while somebody who frees, allocates or sweeps is stopped.
+func going(t testing.TB, f freeing) {
+	t.Helper()
+	seg := f.First.Segment()
+	for range 3 {
+		b := block(t, seg, "", 500)
+		fill(b.Bytes(), 3)
+		proctest.Must(t, shm.Free(b))
+		proctest.Must(t, seg.Remove(block(t, seg, "of another", 64).Name()))
+		off, mem, err := seg.Allocate(700)
+		proctest.Must(t, err)
+		fill(mem, 4)
+		proctest.Must(t, seg.Deallocate(off))
+	}
+	a, b := siblings()
+	for _, name := range []string{a, b} {
+		if _, err := shm.OpenBlock(seg, name); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := seg.Repair()
+	proctest.Must(t, err)
+}
+
+// Whatever one who frees, allocates, or sweeps leaves when it is killed or stopped, others go on, nothing that is
+// in use is given away, and nothing is lost.
+func TestCrashFree(t *testing.T) {
+	for _, op := range []*proctest.Op[freeing]{opFree, opRemove, opAllocate, opSweep, opExtend} {
+		proctest.Crash(t, op, newFreeing, going, func(t testing.TB, f freeing, survived bool) {
+			going(t, f)
+			if err := f.First.Segment().Remove("mine"); survived && op == opFree && err == nil {
+				t.Error("an object that was removed is there")
+			}
+			if survived && op == opRemove {
+				if _, err := shm.OpenBlock(f.First.Segment(), "named"); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("a name that was removed is there: %v", err)
+				}
+			}
+			fill(f.Loose.Bytes(), 7) // this process has both open
+			fill(f.Named.Bytes(), 8)
+			going(t, f)
+			if f.Loose.Bytes()[499] != 7 || f.Named.Bytes()[499] != 8 {
+				t.Error("memory that this process has open was given to another")
+			}
+		})
+	}
+}
+
+// A block that is being cut is whole or cut.
+func TestCrashSplit(t *testing.T) {
+	proctest.Crash(t, opSplit, newFreeing, nil, func(t testing.TB, f freeing, survived bool) {
+		if !survived {
+			going(t, f)
+		}
 	})
 }

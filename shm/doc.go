@@ -6,8 +6,15 @@
 // their kind.
 //
 // All of it is lock-free: a process that is killed or stopped at any instruction holds nobody up here and
-// harms nothing. What a kill can leave is one block of the heap that nobody has, if it falls between taking
-// the memory of a new object and finishing it.
+// harms nothing. Who notices a death sweeps up after it: what the dead process was making, had allocated, or had open
+// among what was freed, becomes free memory. A stopped process keeps that.
+//
+// An object lives until it is freed ([Free], [Segment.Remove]), like a file; its memory is used again when nobody who lives has
+// it open. Handles that are forgotten give it up when the garbage collector finds them. One without a name that nobody freed
+// stays until the segment goes.
+//
+// The heap serves a request from blocks of its class of sizes; of a block at most an eighth is wasted, beside 128
+// bytes for its header and up to 127 to fill its last unit. Memory of small objects does not become that of large ones.
 //
 // Processes that have a segment watch each other: when one dies, however that happens, all others know it soon after, and
 // who waits for it is told. That costs a process two descriptors for each segment that it shares, and one thread in all; a
@@ -53,9 +60,9 @@
 //	40      8       table of waits            reserved
 //
 //	block
-//	0       8       owner id<<32 | units      who lays it; CAS from 0, once
-//	8       8       generation<<4 | state     who publishes the object; CAS
-//	16      8       next in the bucket        who links it, before it is linked
+//	0       8       owner id<<32 | units      who lays it; CAS from 0; who splits it
+//	8       8       owner id<<32 | generation<<4 | state    see heap.go; CAS
+//	16      8       next in the bucket        see directory.go; CAS
 //	24      8       structural type hash      creator
 //	32      8       kind, ASCII, zero padded  creator
 //	40      8       size of the payload       creator

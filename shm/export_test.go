@@ -113,3 +113,35 @@ func Tick(s *Segment) bool {
 	defer m.mu.Unlock()
 	return m.choose(true)
 }
+
+// As is s as the participant id sees it.
+func As(s *Segment, id uint32) *Segment {
+	c := &Segment{heap: s.heap, uuid: s.uuid, pins: make(map[uint64]int)}
+	c.self, c.spare = id, newSpare(len(s.memory))
+	return c
+}
+
+// Pin and Unpin open and close what is at an offset.
+func Pin(s *Segment, off uint64) error { return s.pin(off) }
+
+func Unpin(s *Segment, off uint64) { s.unpin(off) }
+
+// Pinned is how many objects s has open.
+func Pinned(s *Segment) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pins)
+}
+
+// Spill gives all that the process keeps.
+func Spill(s *Segment) { s.giveAll() }
+
+// Tidy sweeps up after those that are gone.
+func Tidy(s *Segment) (int, error) { return s.tidy(false) }
+
+// ClassOf and InClass are about sizes of blocks in units.
+var (
+	ClassOf = classOf
+	InClass = inClass
+	LeastOf = leastOf
+)

@@ -110,6 +110,14 @@ type object struct {
 	Open [openCount]atomic.Uint32
 }
 
+// openersMore is the payload of a block in state MORE.
+type openersMore struct {
+	_    structs.HostLayout
+	Next atomic.Uint64 // the block with more of them, 0 if there is none
+	Of   uint64        // the object's offset
+	Open [moreCount]atomic.Uint32
+}
+
 type ownerWords struct {
 	_                        structs.HostLayout
 	At, Count, Stride, Class uint32
@@ -120,6 +128,7 @@ var (
 	_ [dirAt]struct{}      = [unsafe.Sizeof(header{})]struct{}{}
 	_ [unit]struct{}       = [unsafe.Sizeof(slot{})]struct{}{}
 	_ [objectHead]struct{} = [unsafe.Sizeof(object{})]struct{}{}
+	_ [unit]struct{}       = [unsafe.Sizeof(openersMore{})]struct{}{}
 	_ [128]struct{}        = [unsafe.Offsetof(header{}.SlotsUsed)]struct{}{}
 	_ [256]struct{}        = [unsafe.Offsetof(header{}.DeathEpoch)]struct{}{}
 	_ [384]struct{}        = [unsafe.Offsetof(header{}.Top)]struct{}{}
@@ -139,9 +148,16 @@ func (m memory) bucket(i uint32) *atomic.Uint64 {
 	return (*atomic.Uint64)(unsafe.Pointer(&m[dirAt+8*i]))
 }
 
+// hintWord is hint i of class c: the offset of a block that was free.
+func (m memory) hintWord(c, i int) *atomic.Uint64 {
+	return (*atomic.Uint64)(unsafe.Pointer(&m[hintsAt+8*(hintCount*c+i)]))
+}
+
 func (m memory) slot(i uint32) *slot { return (*slot)(unsafe.Pointer(&m[slotsAt+unit*i])) }
 
 func (m memory) object(off uint64) *object { return (*object)(unsafe.Pointer(&m[off])) }
+
+func (m memory) openersMore(off uint64) *openersMore { return (*openersMore)(unsafe.Pointer(&m[off])) }
 
 // word is the 64-bit word at off, which is 8-aligned.
 func (m memory) word(off uint64) *atomic.Uint64 { return (*atomic.Uint64)(unsafe.Pointer(&m[off])) }

@@ -12,27 +12,50 @@ import (
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
-// The heap is a row of blocks from heapAt to Top. Blocks are laid at the end, never moved, split or merged,
-// so an offset that once was the start of a block always is.
+// The heap is a row of blocks from heapAt to Top. Blocks are laid at the end. They are never moved or merged, and a
+// block is only split by its owner, so an offset that once was the start of a block always is, and words of a
+// block's header that outlive its object (State, Next, More, Open) are always such words. That is what
+// makes it safe to look at a block that somebody else is just taking for something else.
 //
-//	lay      Claim of the block at Top: 0 -> owner<<32 | units    one compare-and-swap takes and names
-//	advance  Top: t -> t + size of the block at t                 by anybody who finds the block at Top laid
-//	publish  State: {NEW} -> {LIVE, generation}                   the object is whole; if named, after link
-//	link     bucket of the directory: h -> the object, whose Next is h
-//	give up  State: {NEW} -> {FREE, generation}                   the name was taken meanwhile
+// The state of a block decides alone whose it is; all else that helps to find one (the hints, the caches) may be
+// lost or wrong without harm.
+//
+//	NEW    {owner}  the owner makes an object of it, or keeps it for later. State 0: the owner is who laid it (Claim)
+//	HELD   {owner}  the owner uses it as plain memory (Segment.Allocate)
+//	LIVE            an object
+//	LIMBO           an object that was freed; processes may have it open
+//	FREE            nobody's
+//	MORE   {owner}  lists openers of an object, for ever; the owner laid it there
+//
+//	lay      Claim of the block at Top: 0 -> owner<<32 | units       one compare-and-swap takes and names
+//	advance  Top: t -> t + size of the block at t                    by anybody who finds the block at Top laid
+//	take     {g, FREE}           -> {self, g, NEW}
+//	split    Claim: units -> fewer, by the owner of a NEW block, once the rest has the header of a NEW block of the same owner
+//	publish  {owner, g, NEW}     -> {g+1, LIVE}                      the object is whole; if named, after link
+//	link     bucket of the directory: h -> the object, whose Next is h (directory.go)
+//	free     {g, LIVE}           -> {g, LIMBO}                       by anybody: Free, Remove
+//	collect  {g, LIMBO}          -> {self, g, NEW}                   by anybody who found that nobody has it open (open.go)
+//	give     {self, g, NEW}      -> {g, FREE}
+//	hold     {self, g, NEW}      -> {self, g, HELD}
+//	drop     {self, g, HELD}     -> {self, g, NEW}
+//	sweep    {dead, g, NEW|HELD} -> {self, g, NEW}                   by whoever sweeps up after a death (sweep.go)
+//	extend   {self, g, NEW}      -> {self, g, MORE}                  before it is linked to the object
 //
 // An object with a name exists from the moment it is linked: whoever meets it there publishes it, if its
-// maker has not yet. Nobody waits for anybody: laying, opening and naming are lock-free, and a process
-// stopped or killed at any point delays nobody. A kill leaves, between lay and publish (or link), one block
-// that nobody has, in state NEW with a dead owner in its Claim; at any other point nothing.
+// maker has not yet. Nobody waits for anybody: a process stopped or killed at any point delays nobody, and
+// what a killed one had in NEW or HELD goes to who sweeps. What a stopped one has is not available to others: the
+// blocks that it keeps, and freed objects that it has open.
 //
 // Memory is touched only below Committed, which is raised after the memory was reserved, so that a full
 // memory file system is an error here and not a fault there. Fresh memory is zero.
 const (
-	stateNew  = 0
-	stateLive = 1
-	stateFree = 2
-	stateMask = 1<<4 - 1
+	stateNew   = 0
+	stateLive  = 1
+	stateFree  = 2
+	stateLimbo = 3
+	stateHeld  = 4
+	stateMore  = 5
+	stateMask  = 1<<4 - 1
 
 	// commitLeast is how much is reserved at once at least, a hundredth of a millisecond of work; commitMost
 	// at most: some kernels undo a reservation that a signal interrupts, and a large one would never come to
@@ -43,11 +66,17 @@ const (
 
 func generationOf(state uint64) uint32 { return uint32(state) >> 4 }
 
+// owned is a state with an owner; free ones have none.
+func owned(owner uint32, generation uint32, state uint64) uint64 {
+	return uint64(owner)<<32 | uint64(generation)<<4 | state
+}
+
 // heap is what laying and finding blocks needs.
 type heap struct {
 	memory
-	file *os.File
-	self uint32
+	file  *os.File
+	self  uint32
+	spare *spare
 }
 
 // commit reserves memory for part of a segment.
@@ -94,13 +123,19 @@ func (h heap) top() (uint64, error) {
 	return t, nil
 }
 
-// lay takes a new block with room for payload bytes after its header and returns its offset.
-func (h heap) lay(payload uint64) (uint64, error) {
+// blockUnits is how many units a block takes whose payload is that many bytes.
+func (h heap) blockUnits(payload uint64) (uint64, error) {
 	size := uint64(len(h.memory))
-	if payload > size || layout.Up(payload, unit)/unit+1 > math.MaxUint32 {
+	units := layout.Up(payload, unit)/unit + objectHead/unit
+	if payload > size || units > math.MaxUint32 {
 		return 0, fmt.Errorf("%w: %d bytes in a segment of %d", ErrNoSpace, payload, size)
 	}
-	need := objectHead + layout.Up(payload, unit)
+	return units, nil
+}
+
+// lay makes a new block of that many units at the end of the heap, in state NEW, and returns its offset.
+func (h heap) lay(units uint64) (uint64, error) {
+	size, need := uint64(len(h.memory)), units*unit
 	for {
 		t, err := h.top()
 		if err != nil {
@@ -122,7 +157,7 @@ func (h heap) lay(payload uint64) (uint64, error) {
 			crashpoint.Hit("shm/lay/helped")
 			continue
 		}
-		if o.Claim.CompareAndSwap(0, uint64(h.self)<<32|need/unit) {
+		if o.Claim.CompareAndSwap(0, uint64(h.self)<<32|units) {
 			crashpoint.Hit("shm/lay/claimed")
 			h.header().Top.CompareAndSwap(t, t+need)
 			crashpoint.Hit("shm/lay/advanced")
@@ -140,7 +175,7 @@ func (h heap) after(off, c uint64) (uint64, error) {
 	return off + units*unit, nil
 }
 
-// block checks that an object may begin at off and returns it with the size of what follows its header. Only
+// block checks that a block may begin at off and returns it with the size of what follows its header. Only
 // what lies inside the heap is touched.
 func (h heap) block(off uint64) (*object, uint64, error) {
 	top, err := h.top()
@@ -162,33 +197,49 @@ func (h heap) block(off uint64) (*object, uint64, error) {
 }
 
 // blocks calls f with each block, its offset and the size of what follows its header, in the order of their
-// memory, until f returns false or something contradicts itself.
-func (h heap) blocks(f func(off uint64, o *object, room uint64) bool) {
+// memory, until f returns false. The error is ErrCorrupt where something contradicts itself.
+func (h heap) blocks(f func(off uint64, o *object, room uint64) bool) error {
 	top, err := h.top()
 	if err != nil {
-		return
+		return err
 	}
 	for off := uint64(heapAt); off < top; {
 		o, room, err := h.block(off)
-		if err != nil || !f(off, o, room) {
-			return
+		if err != nil {
+			return err
+		}
+		if !f(off, o, room) {
+			return nil
 		}
 		off += objectHead + room
 	}
+	return nil
 }
 
-// publish makes a whole object live.
-func (o *object) publish() (generation uint32) {
-	s := o.State.Load()
-	if s&stateMask == stateNew {
-		next := (generationOf(s) + 1) & (1<<28 - 1)
-		o.State.CompareAndSwap(s, uint64(next)<<4|stateLive)
+// owner is who has a block in state s: NEW, HELD or MORE.
+func (o *object) owner(s uint64) uint32 {
+	if s == stateNew { // as it was laid
+		return uint32(o.Claim.Load() >> 32)
 	}
-	return generationOf(o.State.Load())
+	return uint32(s >> 32)
 }
 
-// giveUp makes an object that was never published memory to be reused.
-func (o *object) giveUp() {
-	s := o.State.Load()
-	o.State.CompareAndSwap(s, s&^stateMask|stateFree)
+// publish makes an object live that this process made.
+func (o *object) publish() {
+	if s := o.State.Load(); s&stateMask == stateNew {
+		o.publishFrom(s)
+	}
+}
+
+// publishFrom makes the object whose state is s, NEW, live. s was read while the object was linked.
+func (o *object) publishFrom(s uint64) {
+	next := (generationOf(s) + 1) & (1<<28 - 1)
+	o.State.CompareAndSwap(s, uint64(next)<<4|stateLive)
+}
+
+// give makes the block at off, whose state is s and which this process has, nobody's.
+func (h heap) give(off uint64, o *object, s uint64) {
+	o.State.Store(owned(0, generationOf(s), stateFree))
+	crashpoint.Hit("shm/give/free")
+	h.hint(off, o)
 }

@@ -9,7 +9,7 @@ import (
 // Info describes a segment.
 type Info struct {
 	Name         string
-	Size, Used   int // bytes; Used counts tables and blocks
+	Size, Used   int // bytes; Used counts tables and the blocks that are not free
 	Objects      int
 	Living, Dead int // participants; Dead ones are those that nobody has tidied up
 	Creator      Participant
@@ -40,12 +40,17 @@ func (s *Segment) Info() Info {
 		Created: time.Unix(0, h.Created),
 		Creator: Participant{Pid: int(h.CreatorPid), Since: time.Unix(0, h.Created), Alive: !s.Dead(h.Creator)},
 	}
-	if top, err := s.top(); err == nil {
-		in.Used = int(top)
-	}
-	for range s.Objects() {
-		in.Objects++
-	}
+	in.Used = heapAt
+	s.blocks(func(off uint64, o *object, room uint64) bool {
+		st := o.State.Load()
+		if st&stateMask != stateFree {
+			in.Used += objectHead + int(room)
+		}
+		if st&stateMask == stateLive {
+			in.Objects++
+		}
+		return true
+	})
 	for _, p := range s.Participants() {
 		if p.Alive {
 			in.Living++

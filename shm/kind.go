@@ -38,12 +38,9 @@ const maxTypeName = 500
 // and returns its memory. init fills the memory, which is zeroed, before anybody else can see it. The errors
 // are fs.ErrExist if the name is taken, ErrNoSpace, ErrCorrupt, os.ErrClosed and init's.
 func (k Kind) New(r *Ref, seg *Segment, name string, size int, init func(mem []byte) error) ([]byte, error) {
-	off, err := uint64(0), r.unused()
+	err := r.unused()
 	if err == nil {
-		off, err = k.make(seg, name, size, init)
-	}
-	if err == nil {
-		err = k.attach(r, seg, off, nil)
+		err = k.make(r, seg, name, size, init)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("shm: new %s %q: %w", k.Name, name[:min(len(name), maxName)], err)
@@ -91,7 +88,7 @@ func (k Kind) Unmarshal(r *Ref, data []byte) ([]byte, error) {
 func (k Kind) OpenHandle(r *Ref, h Handle) ([]byte, error) {
 	s, err := table.resolve(h.Segment)
 	if err == nil {
-		err = k.attach(r, s, h.Offset, &h.Generation)
+		err = k.attach(r, s, h.Offset, h.Generation)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("shm: %s from a handle: %w", k.Name, err)
@@ -99,56 +96,78 @@ func (k Kind) OpenHandle(r *Ref, h Handle) ([]byte, error) {
 	return r.mem, nil
 }
 
-func (k Kind) make(seg *Segment, name string, size int, init func(mem []byte) error) (uint64, error) {
+// make makes an object and attaches r to it.
+func (k Kind) make(r *Ref, seg *Segment, name string, size int, init func(mem []byte) error) error {
 	defer runtime.KeepAlive(seg)
-	if seg.closed.Load() {
-		return 0, os.ErrClosed
+	if err := seg.begin(); err != nil {
+		return err
 	}
+	defer seg.end()
 	if err := checkName(name); err != nil {
-		return 0, err
+		return err
 	}
 	if size < 0 || len(k.Name) > len(object{}.Kind) {
-		return 0, fmt.Errorf("%w: size %d, kind %q", os.ErrInvalid, size, k.Name)
+		return fmt.Errorf("%w: size %d, kind %q", os.ErrInvalid, size, k.Name)
 	}
 	if name != "" { // before memory is spent
-		if off, err := seg.lookup(name); off != 0 || err != nil {
-			return 0, cmp.Or(err, fs.ErrExist)
+		if f, err := seg.lookup(name); f.off != 0 || err != nil {
+			return cmp.Or(err, fs.ErrExist)
 		}
 	}
 	typ := k.Type[:min(len(k.Type), maxTypeName)]
-	off, err := seg.lay(uint64(size) + uint64(len(name)+len(typ)))
+	off, fresh, err := seg.obtain(uint64(size) + uint64(len(name)+len(typ)))
 	if err != nil {
-		return 0, err
+		return err
 	}
 	o := seg.object(off)
-	o.Hash, o.Size, o.Code = k.Hash, uint64(size), k.Code
-	copy(o.Kind[:], k.Name)
-	o.NameLen, o.TypeLen = uint16(len(name)), uint16(len(typ))
-	o.Created, o.Creator, o.CreatorPid = time.Now().UnixNano(), seg.self, uint32(os.Getpid())
-	if k.Guarded {
-		o.Owners = robustWord
+	if err := k.fill(seg, off, fresh, name, typ, size, init); err != nil {
+		seg.keep(off, o)
+		return err
 	}
-	at := off + objectHead
-	text := seg.memory[at+uint64(size):]
-	copy(text, name)
-	copy(text[len(name):], typ)
-	crashpoint.Hit("shm/new/described")
-	if init != nil {
-		if err := init(seg.memory[at : at+uint64(size) : at+uint64(size)]); err != nil {
-			o.giveUp()
-			return 0, initError{err}
-		}
+	// Its own handle, before others can free it.
+	if err := seg.pin(off); err != nil {
+		seg.keep(off, o)
+		return err
 	}
-	crashpoint.Hit("shm/new/filled")
 	if name != "" {
-		if other, err := seg.link(off, name); other != 0 || err != nil {
-			o.giveUp()
-			return 0, cmp.Or(err, fs.ErrExist)
+		if linked, err := seg.link(off, name); !linked || err != nil {
+			seg.unpin(off)
+			seg.keep(off, o)
+			return cmp.Or(err, fs.ErrExist)
 		}
 	}
 	o.publish()
 	crashpoint.Hit("shm/new/published")
-	return off, nil
+	return r.attach(seg, off, generationOf(o.State.Load()), name, uint64(size))
+}
+
+// fill makes the block at off, which this process has in state NEW, an object.
+func (k Kind) fill(seg *Segment, off uint64, fresh bool, name, typ string, size int, init func(mem []byte) error) error {
+	o := seg.object(off)
+	o.Hash, o.Size, o.Code = k.Hash, uint64(size), k.Code
+	o.Kind = [8]byte{}
+	copy(o.Kind[:], k.Name)
+	o.NameLen, o.TypeLen = uint16(len(name)), uint16(len(typ))
+	o.Created, o.Creator, o.CreatorPid = time.Now().UnixNano(), seg.self, uint32(os.Getpid())
+	o.Owners = ownerWords{}
+	if k.Guarded {
+		o.Owners = robustWord
+	}
+	at := off + objectHead
+	mem, text := seg.memory[at:at+uint64(size):at+uint64(size)], seg.memory[at+uint64(size):]
+	if !fresh {
+		clear(mem)
+	}
+	copy(text, name)
+	copy(text[len(name):], typ)
+	crashpoint.Hit("shm/new/described")
+	if init != nil {
+		if err := init(mem); err != nil {
+			return initError{err}
+		}
+	}
+	crashpoint.Hit("shm/new/filled")
+	return nil
 }
 
 // describe names a kind and its element type, whose hash tells apart types of one name whose fields differ.
@@ -175,39 +194,63 @@ func (k Kind) open(r *Ref, seg *Segment, name string) error {
 	if name == "" {
 		return fs.ErrNotExist
 	}
-	off, err := seg.lookup(name)
-	if off == 0 || err != nil {
-		return cmp.Or(err, fs.ErrNotExist)
+	for {
+		f, err := seg.lookup(name)
+		if f.off == 0 || err != nil {
+			return cmp.Or(err, fs.ErrNotExist)
+		}
+		if err := k.attach(r, seg, f.off, generationOf(f.state)); err != ErrStale {
+			return err
+		}
 	}
-	return k.attach(r, seg, off, nil)
 }
 
-// attach makes r a handle of the object at off, whose generation must be gen if that is given.
-func (k Kind) attach(r *Ref, seg *Segment, off uint64, gen *uint32) error {
+// attach makes r a handle of the object at off, whose generation is gen. The error is ErrStale itself if there is no
+// such object any more.
+func (k Kind) attach(r *Ref, seg *Segment, off uint64, gen uint32) error {
 	defer runtime.KeepAlive(seg)
 	if err := r.unused(); err != nil {
 		return err
 	}
-	o, room, err := seg.block(off)
-	if err != nil {
+	lives := func(o *object) bool { return o.State.Load() == uint64(gen)<<4|stateLive } // PAIRS WITH free: the state is set
+	if o, _, err := seg.block(off); err != nil {
 		return err
-	}
-	st := o.State.Load()
-	if st&stateMask != stateLive || gen != nil && *gen != generationOf(st) {
+	} else if !lives(o) {
 		return ErrStale
 	}
-	size, name, typ, err := seg.texts(off, o, room)
-	if err != nil {
+	if err := seg.pin(off); err != nil {
 		return err
+	}
+	name, size, err := k.admit(seg, off, lives)
+	if err == nil {
+		err = r.attach(seg, off, gen, name, size)
+	} else {
+		seg.unpin(off)
+	}
+	return err
+}
+
+// admit checks that the pinned object at off, of which lives tells whether it is the one meant, is of this kind.
+func (k Kind) admit(seg *Segment, off uint64, lives func(*object) bool) (name string, size uint64, err error) {
+	o, room, err := seg.block(off)
+	if err != nil {
+		return "", 0, err
+	}
+	if !lives(o) {
+		return "", 0, ErrStale
+	}
+	size, text, typ, err := seg.texts(off, o, room)
+	if err != nil {
+		return "", 0, err
 	}
 	guarded := o.Owners == robustWord && size >= robust.Size
 	if kind := kindName(o.Kind); !(k.AnyGuarded && guarded) && (kind != k.Name || o.Hash != k.Hash) {
-		return fmt.Errorf("%w: it is %s, asked for %s", ErrKind, describe(kind, string(typ), o.Hash), describe(k.Name, k.Type, k.Hash))
+		return "", 0, fmt.Errorf("%w: it is %s, asked for %s", ErrKind, describe(kind, string(typ), o.Hash), describe(k.Name, k.Type, k.Hash))
 	}
 	if size < uint64(k.Min) {
-		return fmt.Errorf("%w: %s of %d bytes at %d", ErrCorrupt, k.Name, size, off)
+		return "", 0, fmt.Errorf("%w: %s of %d bytes at %d", ErrCorrupt, k.Name, size, off)
 	}
-	return r.attach(seg, off, generationOf(st), string(name), size)
+	return string(text), size, nil
 }
 
 func kindName(b [8]byte) string {

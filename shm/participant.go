@@ -26,8 +26,8 @@ import (
 //	prove   {g, CLAIMED}   -> {g, LIVE}        by that process, after it locked the first byte of {slot, g}
 //	bury    {g, LIVE}      -> {g, DEAD}        by anybody who found both bytes unlocked; one more death
 //	expire  {g, CLAIMED}   -> {g, DEAD}        by who needs slots and found both bytes unlocked
-//	leave   {g, LIVE}      -> {g, DEAD}        by the holder, before it unlocks
-//	free    {g, DEAD}      -> {g, FREE}        by anybody, after what g held was swept
+//	leave   {g, LIVE}      -> {g, DEAD}        by the holder, who unlocks when none of its calls can be at work in the segment
+//	free    {g, DEAD}      -> {g, FREE}        by anybody who swept up what g held (sweep.go), once both bytes are unlocked
 //
 // Each owner id has two bytes of its own, at lockBase + 2*id, and only the one process that won the claim of
 // a generation (and the child that it did so for) ever locks them. A claimer that is stopped between claim
@@ -209,33 +209,39 @@ func (m memory) freeSlot(file *os.File) (i, word uint32, err error) {
 		if found {
 			return i, word, nil
 		}
-		m.freeDead(file)
+		m.expire(file)
+		h := heap{memory: m, file: file}
+		s := sweep{heap: h, dead: h.departed()}
+		if err := s.run(); err != nil {
+			return 0, 0, err
+		}
 	}
 	return 0, 0, fmt.Errorf("%w: all %d participant slots are taken", ErrNoSpace, slotCount)
 }
 
-// freeDead makes the slots of the dead available again.
-//
-// There is nothing to sweep before: each word that can name an owner so far is repaired by who next needs it,
-// and the generation in it tells that its owner is gone, until 2^20 later participants had the same slot.
-func (m memory) freeDead(file *os.File) {
+// expire buries those that died without anybody's notice, claims included.
+func (m memory) expire(file *os.File) {
 	for i := range uint32(slotCount) {
 		s := m.slot(i)
 		w := s.Word.Load()
-		if st := slotState(w); st == slotLive || st == slotClaimed {
-			locked, err := sys.BytesLocked(file, lockAt(ownerID(i, w)), lockBytes)
-			if err != nil || locked {
-				continue
-			}
-			if !m.bury(s, w) {
-				continue
-			}
-			w = w&^slotMask | slotDead
+		if st := slotState(w); st != slotLive && st != slotClaimed {
+			continue
 		}
-		if slotState(w) == slotDead {
-			m.free(s, w)
+		if locked, err := sys.BytesLocked(file, lockAt(ownerID(i, w)), lockBytes); err == nil && !locked {
+			m.bury(s, w)
 		}
 	}
+}
+
+// alone reports whether no other participant than id is alive, or about to be.
+func (m memory) alone(id uint32) bool {
+	for i := range min(m.header().SlotsUsed.Load(), slotCount) {
+		w := m.slot(i).Word.Load()
+		if st := slotState(w); (st == slotLive || st == slotClaimed) && ownerID(i, w) != id {
+			return false
+		}
+	}
+	return true
 }
 
 // bury marks the participant that s's word w names as dead.
@@ -281,16 +287,15 @@ func (m memory) knownDead(id uint32) bool {
 	return w != id&^slotMask|slotLive
 }
 
-// dead is knownDead, and asks the kernel when memory says that id lives. file is a description that has no
-// lock of its own.
-func (m memory) dead(id uint32, file *os.File) bool {
+// dead is knownDead, and asks the kernel when memory says that id lives; noticed says that nobody knew. file is a
+// description that has no lock of its own.
+func (m memory) dead(id uint32, file *os.File) (dead, noticed bool) {
 	if m.knownDead(id) {
-		return true
+		return true, false
 	}
 	locked, err := sys.BytesLocked(file, lockAt(id), lockBytes)
 	if err != nil || locked {
-		return false
+		return false, false
 	}
-	m.bury(m.slot(id&slotMask), id&^slotMask|slotLive)
-	return true
+	return true, m.bury(m.slot(id&slotMask), id&^slotMask|slotLive)
 }

@@ -54,19 +54,25 @@ func (r *Ref) unused() error {
 	return nil
 }
 
-// attach makes r a handle of the object at off.
+// attach makes r a handle of the object at off, which is pinned; the pin goes with the handle, or at once after an
+// error.
 func (r *Ref) attach(s *Segment, off uint64, gen uint32, name string, size uint64) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closed.Load() {
+		s.mu.Unlock()
+		s.unpin(off)
 		return os.ErrClosed
 	}
+	defer s.mu.Unlock()
 	from := off + objectHead
 	r.seg, r.off, r.gen, r.name = s, off, gen, name
 	r.mem = s.memory[from : from+size : from+size]
 	p := weak.Make(r)
 	s.refs[p] = struct{}{}
-	runtime.AddCleanup(r, func(s *Segment) { s.forget(p) }, s)
+	runtime.AddCleanup(r, func(s *Segment) {
+		s.forget(p)
+		s.unpin(off)
+	}, s)
 	return nil
 }
 

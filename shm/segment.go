@@ -32,6 +32,11 @@ type Segment struct {
 
 	mu   sync.Mutex
 	refs map[weak.Pointer[Ref]]struct{} // the open handles, for Close
+	pins map[uint64]int                 // how often the object at an offset is open here (open.go)
+	busy int                            // calls that are making objects
+
+	tidying atomic.Bool // a sweep is about to begin
+	sweeper sync.Mutex  // held by it
 }
 
 // resources is what a Segment has to give back. It does not refer to the Segment, whose cleanup it is.
@@ -40,18 +45,51 @@ type resources struct {
 	memory *os.File // what is mapped
 	alive  *os.File // its description has the lock of id's byte, and is used for nothing else
 	id     uint32
-	left   sync.Once
+	spare  *spare
+	// lasting says that others may come who cannot be seen now: the segment has a name.
+	lasting bool
+	once    sync.Once
 	// member is this process's watch over the participants, nil while there is none; ended says that there will be none.
 	// The mutex of watch guards both.
 	member *member
 	ended  bool
 }
 
-// leave ends the participant and closes the descriptors.
+// last reports whether nobody else will ever use the segment.
+func (r *resources) last() bool { return !r.lasting && memory(r.mem).alone(r.id) }
+
+// part begins to leave: what this process holds counts as held by a dead one. Its memory stays its own until leave,
+// which follows at once if idle says that no call can be using it, or nobody else has the segment.
+func (r *resources) part(idle bool) error {
+	watch.end(r)
+	m := memory(r.mem)
+	m.bury(m.slot(r.id&slotMask), r.id&^slotMask|slotLive)
+	if idle || r.last() {
+		return r.leave()
+	}
+	return r.memory.Close()
+}
+
+// leave ends the participant, gives back the memory that it has, and closes the descriptors.
 func (r *resources) leave() (err error) {
-	r.left.Do(func() {
+	r.once.Do(func() {
 		watch.end(r)
-		err = errors.Join(memory(r.mem).leave(r.id, r.alive), r.alive.Close(), r.memory.Close())
+		m := memory(r.mem)
+		s := m.slot(r.id & slotMask)
+		w := r.id&^slotMask | slotDead
+		m.bury(s, r.id&^slotMask|slotLive)
+		if r.last() {
+			m.free(s, w)
+		} else {
+			h := heap{memory: m, file: r.alive, self: r.id, spare: r.spare}
+			h.giveAll()
+			own := sweep{heap: h, dead: map[uint32]uint32{r.id: w}}
+			err = own.run()
+		}
+		err = errors.Join(err, sys.UnlockBytes(r.alive, lockAt(r.id), lockBytes), r.alive.Close())
+		if e := r.memory.Close(); !errors.Is(e, os.ErrClosed) {
+			err = errors.Join(err, e)
+		}
 	})
 	return err
 }
@@ -64,19 +102,39 @@ func (r *resources) release() {
 
 // enter makes the Segment of what was mapped and joined.
 func enter(r *resources, uuid inherit.UUID) *Segment {
+	r.spare = newSpare(len(r.mem))
 	s := &Segment{
-		heap: heap{memory: memory(r.mem), file: r.memory, self: r.id},
+		heap: heap{memory: memory(r.mem), file: r.memory, self: r.id, spare: r.spare},
 		uuid: uuid,
 		res:  r,
 		refs: make(map[weak.Pointer[Ref]]struct{}),
+		pins: make(map[uint64]int),
 	}
 	runtime.AddCleanup(s, (*resources).release, r)
 	return s
 }
 
+// begin counts a call that makes an object, which end ends.
+func (s *Segment) begin() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return os.ErrClosed
+	}
+	s.busy++
+	return nil
+}
+
+func (s *Segment) end() {
+	s.mu.Lock()
+	s.busy--
+	s.mu.Unlock()
+}
+
 // Close detaches this process: waiting calls return os.ErrClosed, so do later ones, of all handles in the
 // segment. What this process still holds there (locks, ends of rings) counts as held by a dead process from
-// now on. It may be called again.
+// now on. The memory of objects that it had open is reused by others once its handles are unreachable, since calls that
+// Close overtakes may still be at work there. It may be called again.
 func (s *Segment) Close() error {
 	if s.closed.Swap(true) {
 		return nil
@@ -89,10 +147,11 @@ func (s *Segment) Close() error {
 		}
 	}
 	clear(s.refs)
+	idle := len(s.pins) == 0 && s.busy == 0
 	s.mu.Unlock()
 	futex.Kick(s.memory)
 	s.expose()
-	err := s.res.leave()
+	err := s.res.part(idle)
 	runtime.KeepAlive(s)
 	return err
 }
@@ -156,7 +215,10 @@ func (s *Segment) Self() uint32 { return s.self }
 // that were never given out are dead. A stopped process is not dead. After Close only the deaths that others
 // noticed are known.
 func (s *Segment) Dead(id uint32) bool {
-	d := s.dead(id, s.file)
+	d, noticed := s.dead(id, s.file)
+	if noticed {
+		s.tidySoon()
+	}
 	if !d && id != s.self {
 		s.accompany()
 	}

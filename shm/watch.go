@@ -239,8 +239,9 @@ func (m *member) choose(ticks bool) (sweep bool) {
 			m.keep(next)
 			return sweep
 		default:
-			if living == m.further && mem.dead(id, m.r.memory) {
-				sweep = true
+			if living == m.further {
+				_, noticed := mem.dead(id, m.r.memory)
+				sweep = sweep || noticed
 			}
 			living++
 		}
@@ -292,7 +293,7 @@ func (m *member) observe(id uint32, ticks bool) (w watched, lives bool) {
 	if known && !begun && space != 0 && space == sys.PidNamespace() && !watch.noPidfd.Load() {
 		w.pidfd, _ = sys.OpenProcess(pid)
 	}
-	if mem.dead(id, m.r.memory) {
+	if dead, _ := mem.dead(id, m.r.memory); dead {
 		if !begun && w.pidfd != nil {
 			w.pidfd.Close()
 		}
@@ -397,6 +398,3 @@ func (m *member) sweep() {
 		s.tidySoon()
 	}
 }
-
-// tidySoon is called where somebody was found dead, or nobody has swept a dead one for a while.
-func (s *Segment) tidySoon() {}

@@ -1,5 +1,5 @@
 // boost measures Boost.Interprocess and Boost.Lockfree: lock.uncontended, lock.contended, spsc.stream,
-// spsc.batch, spsc.pingpong and shm.create with boost.
+// spsc.batch, spsc.pingpong, shm.create, alloc.pair and object.pair with boost.
 //
 //	g++ -O2 -pthread -o boost boost.cpp -lrt
 #if !__has_include(<boost/interprocess/managed_shared_memory.hpp>) || \
@@ -85,6 +85,26 @@ INLINE void create(void *arg, uint64_t i) {
 		err(1, "shared_memory_object::remove");
 }
 
+static void write(void *at, uint64_t i) { *static_cast<volatile uint64_t *>(at) = i; }
+
+INLINE void allocate(void *arg, uint64_t i) {
+	ipc::managed_shared_memory *segment = static_cast<ipc::managed_shared_memory *>(arg);
+	void *at = segment->allocate(64);
+	write(at, i);
+	segment->deallocate(at);
+}
+
+struct object {
+	uint64_t words[8];
+};
+
+INLINE void construct(void *arg, uint64_t i) {
+	ipc::managed_shared_memory *segment = static_cast<ipc::managed_shared_memory *>(arg);
+	object *o = segment->construct<object>(ipc::anonymous_instance)();
+	write(o, i);
+	segment->destroy_ptr(o);
+}
+
 template <class T> static T *make() { return new (shared(sizeof(T))) T(); }
 
 int main(int argc, char **argv) try {
@@ -103,9 +123,19 @@ int main(int argc, char **argv) try {
 		remover remove{"shoal-peer-" + std::to_string(getpid())};
 		run(create, &remove, WITHIN);
 		report(took(0), NULL);
+	} else if (row("alloc.pair", "boost", 1)) {
+		remover remove{"shoal-peer-" + std::to_string(getpid())};
+		ipc::managed_shared_memory segment(ipc::create_only, remove.name.c_str(), 16 << 20);
+		run(allocate, &segment, NONE);
+		report(took(0), NULL);
+	} else if (row("object.pair", "boost", 1)) {
+		remover remove{"shoal-peer-" + std::to_string(getpid())};
+		ipc::managed_shared_memory segment(ipc::create_only, remove.name.c_str(), 16 << 20);
+		run(construct, &segment, NONE);
+		report(took(0), NULL);
 	} else
 		return usage("lock.uncontended boost\nlock.contended boost\nspsc.stream boost\nspsc.batch boost\n"
-		             "spsc.pingpong boost\nshm.create boost\n");
+		             "spsc.pingpong boost\nshm.create boost\nalloc.pair boost\nobject.pair boost\n");
 	return 0;
 } catch (const std::exception &e) {
 	errx(1, "%s", e.what());

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -123,16 +124,63 @@ func raise(p *pair) error {
 	return nil
 }
 
-// name finds or makes the value with a name that others may be about to make too, and raises it.
-func (w world) name(ctx context.Context) error {
-	v, err := value.OpenOrNew(w.Lock.Segment(), fmt.Sprint("value ", w.Done.Load()/20%names), pair{})
+// name finds or makes the value with a name that others may be about to make or remove too, and raises it; and
+// sometimes removes it.
+func (w world) name(ctx context.Context, r *rand.Rand) error {
+	seg, name := w.Lock.Segment(), fmt.Sprint("value ", w.Done.Load()/20%names)
+	v, err := value.OpenOrNew(seg, name, pair{})
 	if errors.Is(err, shm.ErrNoSpace) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	if r.IntN(20) == 0 {
+		if err := seg.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	return errors.Join(v.Update(ctx, raise), v.Close())
+}
+
+// lend finds or makes a block whose bytes are all equal, and looks whether they are for as long as it has it open,
+// also when it is removed.
+func (w world) lend(r *rand.Rand) error {
+	seg, name := w.Lock.Segment(), fmt.Sprint("block ", r.IntN(20))
+	b, err := shm.OpenBlock(seg, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		x := byte(1 + r.IntN(255))
+		var ref shm.Ref
+		_, err = shm.Kind{Name: "block"}.New(&ref, seg, name, 1+r.IntN(3000), func(mem []byte) error {
+			for i := range mem {
+				mem[i] = x
+			}
+			return nil
+		})
+		runtime.KeepAlive(&ref)
+		if errors.Is(err, fs.ErrExist) || errors.Is(err, shm.ErrNoSpace) {
+			return nil
+		}
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	if r.IntN(3) == 0 {
+		if err := seg.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	err = b.Close()
+	for range r.IntN(5) {
+		for i, x := range b.Bytes() {
+			if x == 0 || x != b.Bytes()[0] {
+				return fmt.Errorf("byte %d of %q is another's", i, name)
+			}
+		}
+		runtime.Gosched()
+	}
+	return err
 }
 
 // ring takes an end of the ring, if that is to be had, uses it for a while, and gives it back.
@@ -202,11 +250,37 @@ func (w world) start(ctx context.Context) error {
 }
 
 // memory takes memory, of which there may be no more, and a participant, and gives that back.
-func (w world) memory() error {
-	if _, err := shm.NewBlock(w.Lock.Segment(), "", 64); err != nil && !errors.Is(err, shm.ErrNoSpace) {
+func (w world) memory(r *rand.Rand) error {
+	seg, mine := w.Lock.Segment(), byte(1+r.IntN(255))
+	for range 10 {
+		at, mem, err := seg.Allocate(1 << r.IntN(14))
+		if errors.Is(err, shm.ErrNoSpace) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for i := range mem {
+			mem[i] = mine
+		}
+		linger(r)
+		for i := range mem {
+			if mem[i] != mine {
+				return fmt.Errorf("byte %d of memory at %d is another's", i, at)
+			}
+		}
+		if err := seg.Deallocate(at); err != nil {
+			return err
+		}
+	}
+	b, err := shm.NewBlock(seg, "", 64)
+	if err == nil {
+		err = errors.Join(shm.Free(b), b.Close())
+	}
+	if err != nil && !errors.Is(err, shm.ErrNoSpace) {
 		return err
 	}
-	gift, err := w.Lock.Segment().Prepare()
+	gift, err := seg.Prepare()
 	if err == nil {
 		gift.Abandon()
 	}
@@ -225,9 +299,11 @@ var busy = proctest.NewRole("chaos", func(ctx context.Context, c *proctest.Child
 		case n < 3:
 			err = errors.Join(err, w.Lock.Segment().Check())
 		case n < 10:
-			err = errors.Join(err, w.memory())
+			err = errors.Join(err, w.memory(r))
+		case n < 100:
+			err = errors.Join(err, w.lend(r))
 		case n < 200:
-			err = errors.Join(err, w.name(ctx))
+			err = errors.Join(err, w.name(ctx, r))
 		}
 		if err != nil {
 			return err
@@ -332,6 +408,11 @@ func (w world) verify(t *testing.T) {
 	ctx, seg := t.Context(), w.Lock.Segment()
 	for seg.Info().Living > 1 { // grandchildren end when they find that their parents are dead
 		time.Sleep(time.Millisecond)
+	}
+	_, err := seg.Repair()
+	proctest.Must(t, err)
+	if n, err := seg.Repair(); n != 0 || err != nil || seg.Info().Dead != 0 {
+		t.Errorf("after a sweep %d blocks of nobody, and dead participants: %d; %v", n, seg.Info().Dead, err)
 	}
 	proctest.Must(t, seg.Check())
 

@@ -5,6 +5,7 @@ package proctest
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -74,20 +75,19 @@ func Crash[A any](t *testing.T, op *Op[A], setup func(t testing.TB) A, stopped f
 	t.Helper()
 	kills, stops := 0, 0
 	var names []string
-	grown := 0 // by an op to which nothing happens
+	rest := 0 // bytes that are used when all is over, after an op to which nothing happens
 	whole := func(s *scene[A]) {
 		names = strings.Fields(strings.TrimPrefix(s.p.Line(), "survived"))
-		grown = s.grown()
 		s.sound()
 		check(s.t, s.a, true)
 		s.end()
+		rest = s.rest()
 	}
 	kill := func(s *scene[A]) (survived bool) {
 		_, err := s.p.next()
 		if survived = err == nil; !survived && s.p.ExitCode() != -9 {
 			s.t.Fatal(err)
 		}
-		s.thrifty(s.grown(), grown)
 		s.sound()
 		check(s.t, s.a, survived)
 		if survived {
@@ -96,23 +96,22 @@ func Crash[A any](t *testing.T, op *Op[A], setup func(t testing.TB) A, stopped f
 		}
 		kills++
 		s.left()
+		s.thrifty(s.rest(), rest)
 		return false
 	}
 	stop := func(s *scene[A]) {
 		Must(s.t, sys.AwaitStopped(s.p.Pid()))
-		before := s.grown()
 		s.sound()
 		if stopped != nil {
 			stopped(s.t, s.a)
 			s.sound()
 		}
-		others := s.grown() - before
 		s.p.Continue()
 		s.p.Line() // survived
-		s.thrifty(s.grown()-others, grown)
 		s.sound()
 		check(s.t, s.a, true)
 		s.end()
+		s.thrifty(s.rest(), rest)
 		stops++
 	}
 
@@ -204,11 +203,32 @@ func (s *scene[A]) grown() int {
 	return n
 }
 
-// thrifty checks how much memory a child took.
-func (s *scene[A]) thrifty(grown, most int) {
+// rest is how much is used of the segments, beyond what was used before the child was started, when all that died was
+// swept up after and the handles that check has dropped are gone.
+func (s *scene[A]) rest() int {
 	s.t.Helper()
-	if grown > most {
-		s.t.Errorf("the child took %d bytes of memory, one to which nothing happens %d", grown, most)
+	last := 0
+	for n := 0; n < 3; {
+		runtime.GC()
+		time.Sleep(100 * time.Microsecond) // for the cleanups
+		for _, seg := range s.segments {
+			_, err := seg.Repair()
+			Must(s.t, err)
+		}
+		n++
+		if now := s.grown(); now != last {
+			last, n = now, 0
+		}
+	}
+	s.sound()
+	return last
+}
+
+// thrifty checks how much memory is in use in the end.
+func (s *scene[A]) thrifty(rest, most int) {
+	s.t.Helper()
+	if rest > max(most, 0) { // what the child was to free it may not have
+		s.t.Errorf("%d bytes of memory are left in use, %d by a child to which nothing happens", rest, most)
 	}
 }
 

@@ -102,10 +102,10 @@ func TestCrashFindsFaults(t *testing.T) {
 		code    int
 		words   string // a regular expression
 	}{
-		{"nothing", 0, `(?m)^crash: fixture 6 steps, 6 kills, 6 stops, ok$`},
+		{"nothing", 0, `(?m)^crash: fixture 7 steps, 7 kills, 7 stops, ok$`},
 		{"descriptor", 1, `kill-2 shm/lay/claimed left behind: descriptor \d+: /dev/null`},
 		{"participant", 1, `TestCrashFixture/kill-2_shm/lay/claimed(.*\n)*.* 2 living participants, 1 before`},
-		{"waste", 1, `TestCrashFixture/kill-2_shm/lay/claimed(.*\n)*.*the child took \d+ bytes of memory, one to which nothing happens 256`},
+		{"waste", 1, `TestCrashFixture/kill-2_shm/lay/claimed(.*\n)*.* \d+ bytes of memory are left in use, 256 by a child to which nothing happens`},
 		{"damage", 1, `TestCrashFixture/stop-1_fixture/begun(.*\n)*.*shm: offset \d+: owner word 0x100`},
 		{"hang", 2, `proctest: TestCrashFixture/stop-1_fixture/begun still runs(.*\n)*.*proctest_test\.TestCrashFixture(.*\n)*` +
 			`.*asking crash/fixture-\d+ \(pid \d+\)(.*\n)*SIGQUIT: quit(.*\n)*.*process\.run\(`},

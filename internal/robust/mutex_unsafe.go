@@ -47,3 +47,22 @@ func Expose(mem []byte, self uint32) {
 // where *shut is 0 while the handle is open and Shut, which no word contains, once it is closed, so that both
 // fail. Under the race detector use Lock and Unlock.
 func (m *Mutex) Fast() (word *uint64, mine uint64) { return (*uint64)(unsafe.Pointer(m.word)), m.mine }
+
+// Owner is who holds the owner word at the beginning of mem, 0 if nobody does.
+func Owner(mem []byte) uint32 {
+	w := (*atomic.Uint64)(unsafe.Pointer(unsafe.SliceData(mem[:Size]))).Load()
+	if w&Locked == 0 {
+		return 0
+	}
+	return uint32(w >> 32)
+}
+
+// Bury marks the death of who holds the owner word at the beginning of mem, if dead says that of him, as those who
+// want the word do.
+func Bury(mem []byte, dead func(id uint32) bool) {
+	p := unsafe.Pointer(unsafe.SliceData(mem[:Size]))
+	m := Mutex{word: (*atomic.Uint64)(p), low: (*atomic.Uint32)(p)}
+	if w := m.word.Load(); w&Locked != 0 && dead(uint32(w>>32)) {
+		m.bury(w)
+	}
+}

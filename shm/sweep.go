@@ -1,0 +1,193 @@
+package shm
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/robust"
+	"github.com/shoal-ipc/shoal/internal/sys"
+)
+
+// Who buries a participant sweeps up after it, after all others that are still DEAD, and frees their slots. A sweep
+// looks at every block once. All that it does is done by compare-and-swaps from what names the dead, so any number of
+// processes may sweep at once, and a sweeper that is killed or stopped at any point leaves the rest to the next one:
+// a slot is only freed by who has looked at all blocks since it was DEAD.
+//
+// A participant is gone, and what it had may become another's, when it is DEAD and neither of its bytes is locked.
+// (A process that closed its segment is DEAD, and its locks are free to recover, but it may hold on to its memory
+// until its last handle is unreachable.)
+
+// knownGone reports from memory whether the participant id is gone. One that is DEAD is not known to be.
+func (m memory) knownGone(id uint32) bool {
+	i := id & slotMask
+	if i >= min(m.header().SlotsUsed.Load(), slotCount) {
+		return true
+	}
+	w := m.slot(i).Word.Load()
+	return ownerID(i, w) != id || slotState(w) == slotFree
+}
+
+// sweep is one look at all blocks.
+type sweep struct {
+	heap
+	seg   *Segment          // nil for a process that is no participant
+	dead  map[uint32]uint32 // the owner ids that are gone, and the words of their slots
+	swept int               // blocks that became free
+}
+
+// gone reports whether what id had may become another's.
+func (s *sweep) gone(id uint32) bool {
+	_, ok := s.dead[id]
+	return ok || s.knownGone(id)
+}
+
+// departed finds the participants that are gone and whose slots are yet to be freed.
+func (h heap) departed() map[uint32]uint32 {
+	dead := make(map[uint32]uint32)
+	for i := range min(h.header().SlotsUsed.Load(), slotCount) {
+		w := h.slot(i).Word.Load()
+		if slotState(w) != slotDead {
+			continue
+		}
+		id := ownerID(i, w)
+		if locked, err := sys.BytesLocked(h.file, lockAt(id), lockBytes); err == nil && !locked {
+			dead[id] = w
+		}
+	}
+	return dead
+}
+
+// run looks at all blocks, and frees the slots of those that are gone.
+func (s *sweep) run() error {
+	if err := s.blocks(s.visit); err != nil {
+		return err
+	}
+	for id, w := range s.dead {
+		s.free(s.slot(id&slotMask), w)
+		crashpoint.Hit("shm/sweep/freed")
+	}
+	return nil
+}
+
+// visit takes what those that are gone have of one block.
+func (s *sweep) visit(off uint64, o *object, room uint64) bool {
+	switch st := o.State.Load(); st & stateMask {
+	case stateNew, stateHeld:
+		if !s.gone(o.owner(st)) {
+			break
+		}
+		// Its maker may have linked it, if it is whole: then it is published now.
+		if _, _, _, err := s.texts(off, o, room); st&stateMask == stateNew && err == nil && s.unlink(off, o, room) != nil {
+			break
+		}
+		s.inherit(off, o, st)
+	case stateMore:
+		if s.gone(o.owner(st)) && room >= unit && !s.extends(off) {
+			s.inherit(off, o, st)
+		}
+	case stateLimbo:
+		if s.unused(off, o, room, s.gone) {
+			s.inherit(off, o, st)
+		}
+	case stateLive:
+		s.isOpen(o, s.gone)
+		if o.Owners == robustWord && room >= robust.Size {
+			s.bury(off, o, st)
+		}
+	}
+	return true
+}
+
+// inherit makes the block at off, whose state was st, free: nobody who lives has it.
+func (s *sweep) inherit(off uint64, o *object, st uint64) {
+	if o.State.CompareAndSwap(st, owned(0, generationOf(st), stateFree)) {
+		crashpoint.Hit("shm/sweep/inherited")
+		s.hint(off, o)
+		s.swept++
+	}
+}
+
+// bury marks the death of who holds the owner word of the object at off, whose state was st.
+func (s *sweep) bury(off uint64, o *object, st uint64) {
+	mem := s.memory[off+objectHead:]
+	if id := robust.Owner(mem); id == 0 || !s.knownDead(id) || s.seg == nil || s.seg.pin(off) != nil {
+		return // who next wants the word finds out
+	}
+	if o.State.Load() == st { // else it may not be such a word any more
+		robust.Bury(mem, s.knownDead)
+	}
+	s.seg.unpin(off)
+}
+
+// tidy sweeps up after those that are gone. all says to look at the blocks even if nobody is.
+func (s *Segment) tidy(all bool) (swept int, err error) {
+	dead := s.departed()
+	if len(dead) == 0 && !all {
+		return 0, nil
+	}
+	w := sweep{heap: s.heap, seg: s, dead: dead}
+	err = w.run()
+	return w.swept, err
+}
+
+// tidySoon sweeps up in the background; it may be called often.
+func (s *Segment) tidySoon() {
+	if crashpoint.Enabled { // steps are counted, and swept up after where a test says so, with Repair
+		return
+	}
+	if s.tidying.Swap(true) {
+		return
+	}
+	go func() {
+		s.tidying.Store(false) // who asks from now on may have seen what the sweep has not
+		s.sweeper.Lock()
+		defer s.sweeper.Unlock()
+		if !s.closed.Load() {
+			s.tidy(false)
+		}
+	}()
+}
+
+// obtain is take, and looks for memory that is yet to be swept up before it says that there is none.
+func (s *Segment) obtain(payload uint64) (off uint64, fresh bool, err error) {
+	off, fresh, err = s.take(payload)
+	if !errors.Is(err, ErrNoSpace) {
+		return off, fresh, err
+	}
+	s.expire(s.file)
+	if n, _ := s.tidy(true); n == 0 && !s.collectGarbage() {
+		return 0, false, err
+	}
+	return s.take(payload)
+}
+
+// collectGarbage runs the garbage collector if handles that nobody uses may keep freed objects open.
+func (s *Segment) collectGarbage() bool {
+	s.mu.Lock()
+	freed := false
+	for off := range s.pins {
+		freed = freed || s.object(off).State.Load()&stateMask == stateLimbo
+	}
+	s.mu.Unlock()
+	if freed {
+		runtime.GC()
+		time.Sleep(time.Millisecond) // the cleanups run in a goroutine of their own
+	}
+	return freed
+}
+
+// Repair sweeps up after all who died, also where nobody has noticed, and gives back what this process keeps for later. It
+// returns how many blocks of memory it found that nobody has any more. There is no need to call it: whoever notices a
+// death does the same. The error is ErrCorrupt or os.ErrClosed.
+func (s *Segment) Repair() (int, error) {
+	defer runtime.KeepAlive(s)
+	if s.closed.Load() {
+		return 0, os.ErrClosed
+	}
+	s.giveAll()
+	s.expire(s.file)
+	return s.tidy(true)
+}
