@@ -4,6 +4,7 @@ import (
 	"os"
 	"reflect"
 	"sync/atomic"
+	"weak"
 )
 
 // The types and places of the format.
@@ -82,15 +83,11 @@ func WatchSize() (groups, blocked int) {
 	return len(watch.groups), len(watch.blocked)
 }
 
-// Look lets the watch over s look, in the caller's goroutine.
+// Look looks at s once, in the caller's goroutine, as the watch does.
 func Look(s *Segment) {
-	watch.mu.Lock()
-	m := s.res.member
-	watch.mu.Unlock()
-	m.mu.Lock()
-	m.looked = false
-	m.mu.Unlock()
+	m := &member{r: s.res, seg: weak.Make(s), uuid: s.uuid, group: new(group)}
 	m.look(false, nil)
+	m.keep(nil)
 }
 
 // Rewatch ends the watch over s and begins it anew.
