@@ -51,8 +51,7 @@ func (s *SideResult) Missing() bool { return errors.Is(s.Err, errMissing) }
 
 func (c *comparison) result() *Result {
 	r := &Result{Name: c.row.name, Does: c.row.does, Note: c.row.note, Mode: c.mode, Procs: c.row.procs, Size: c.row.size}
-	if c.cpus == nil {
-		r.Err = errFewCPUs
+	if r.Err = c.lack; r.Err != nil {
 		return r
 	}
 	own := c.sides[0]

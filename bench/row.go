@@ -46,6 +46,7 @@ const (
 	goLock = "go-mutex"
 	osPipe = "os-pipe"
 	socket = "unix-socket"
+	pidfd  = "pidfd"
 )
 
 // row is one line of the table: an operation, who does it, and where.
@@ -57,9 +58,12 @@ type row struct {
 	modes []Mode
 	sides []string // implementations, shoal's first
 	goals []goal
-	most  int     // operations of a turn, where more is work beside them; 0 means as many as take the time
-	fair  float64 // the least share of an equal part that the least served process is to get, 0 if nobody asks
-	note  string  // what is worth knowing of a side
+	most  int // operations of a turn, where more is work beside them; 0 means as many as take the time
+	turns int // of a repeat, 0 means as many as all rows have
+	// memory is what the process that is killed has of its own, in bytes.
+	memory int64
+	fair   float64 // the least share of an equal part that the least served process is to get, 0 if nobody asks
+	note   string  // what is worth knowing of a side
 }
 
 // goal is how many times as much as a peer Shoal may cost.
@@ -114,6 +118,11 @@ var rows = []row{
 		modes: []Mode{AnyCPU}, sides: []string{shoal, c, python},
 		goals: []goal{{python, AnyCPU, 0.8}}, note: "c and python fork; shoal starts an executable, as Go must",
 	}, {
+		name: "death.notice", does: "from the kill of a process to ErrOwnerDied for who sleeps on its lock; it has 64 MiB", procs: 3,
+		modes: []Mode{AnyCPU}, sides: []string{shoal, pidfd}, most: 2, memory: 64 << 20, note: deathNote,
+	},
+	deathOf("0", 0), deathOf("256M", 256<<20), deathOf("1G", 1<<30), deathOf("4G", 4<<30),
+	{
 		name: "shm.create", does: "make, map, touch and close 1 MiB of shared memory", procs: 1,
 		modes: []Mode{OneCPU}, sides: []string{shoal, c, boost, python},
 		note: "shoal unmaps later, when garbage is collected: the median has that, p50 has not; c touches one page",
@@ -126,6 +135,16 @@ var rows = []row{
 		modes: []Mode{OneCPU}, sides: []string{shoal, boost},
 		note: "boost's are anonymous instances, which it lists but whose users it does not know",
 	},
+}
+
+const deathNote = "pidfd is when the kernel says that it has ended, which is after it has torn down the memory"
+
+// deathOf is death.notice of a process with another amount of memory, a few times.
+func deathOf(size string, bytes int64) row {
+	return row{
+		name: "death.notice." + size, does: "the same, but it has " + size + " bytes", procs: 3,
+		modes: []Mode{AnyCPU}, sides: []string{shoal, pidfd}, most: 1, turns: 1, memory: bytes, note: deathNote,
+	}
 }
 
 // Names are the rows, in their order.

@@ -1,9 +1,11 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -108,6 +110,7 @@ func compare(o Options) (*comparisons, error) {
 	for _, r := range rs {
 		for _, mode := range r.modes {
 			c := &comparison{row: r, mode: mode, cpus: mode.cpus(allowed), length: length, turns: turns, peers: cs.peers, quick: o.Quick}
+			c.lack = c.lacks()
 			for _, impl := range r.sides {
 				if cs.peers != nil || !isPeer(impl) {
 					c.sides = append(c.sides, &side{impl: impl, latency: newHistogram()})
@@ -127,8 +130,9 @@ type comparison struct {
 	length time.Duration // of a turn
 	turns  int           // of a repeat
 	peers  *peers
-	quick  bool // too short for verdicts
-	tried  bool // the sides know how many operations make a turn
+	quick  bool  // too short for verdicts
+	lack   error // why there will be no figures
+	tried  bool  // the sides know how many operations make a turn
 	sides  []*side
 }
 
@@ -147,10 +151,10 @@ type side struct {
 // repeat measures each side for some turns, and tells before which. The first repeat finds out how many operations
 // make a turn, and does not count.
 func (c *comparison) repeat(ctx context.Context, tell func(impl string)) error {
-	if c.cpus == nil {
-		return nil // too few of them: see result
+	if c.lack != nil {
+		return nil // see result
 	}
-	do, turns := c.measure, c.turns
+	do, turns := c.measure, cmp.Or(c.row.turns, c.turns)
 	if !c.tried {
 		do, turns = c.try, 1
 	}
@@ -199,8 +203,9 @@ func (c *comparison) sum() {
 
 // try finds s.n.
 func (c *comparison) try(ctx context.Context, s *side) error {
-	const most = 100 // times as many operations as in the try before
-	s.n = 20
+	const more = 100 // times as many operations as in the try before
+	most := cmp.Or(c.row.most, math.MaxInt)
+	s.n = min(20, most)
 	for {
 		found, err := c.once(ctx, s)
 		if err != nil {
@@ -208,16 +213,12 @@ func (c *comparison) try(ctx context.Context, s *side) error {
 		}
 		took := found.NS * float64(s.n)
 		grow := float64(c.length) / took
-		if grow < most {
-			s.n = max(1, int(grow*float64(s.n)))
-			break
+		if grow < more || s.n == most {
+			s.n = min(max(1, int(grow*float64(s.n))), most)
+			return nil
 		}
-		s.n *= most
+		s.n = min(s.n*more, most)
 	}
-	if c.row.most != 0 {
-		s.n = min(s.n, c.row.most)
-	}
-	return nil
 }
 
 // measure adds one turn to s.
@@ -261,6 +262,26 @@ func (c *comparison) once(ctx context.Context, s *side) (found sample, err error
 const stuck = 2 * time.Minute
 
 var errStuck = fmt.Errorf("not done after %v", stuck)
+
+// lacks finds lack.
+func (c *comparison) lacks() error {
+	const quick = 100 << 20 // of memory is the most for those who only want to see that all works
+	switch {
+	case c.cpus == nil:
+		return errFewCPUs
+	case c.row.memory > quick && c.quick:
+		return errQuick
+	case c.row.memory > min(available()/2, math.MaxInt/2):
+		return errLittleMemory
+	}
+	return nil
+}
+
+// errQuick and errLittleMemory are why a row has no figures when processes with that much memory are not to be had.
+var (
+	errQuick        = errors.New("takes too long for a quick look")
+	errLittleMemory = errors.New("needs more memory")
+)
 
 // errFewCPUs is why a row has no figures on a machine that is too small for it.
 var errFewCPUs = errors.New("needs two CPUs")

@@ -72,6 +72,19 @@ var (
 		gift.Sent()
 		return nil
 	})
+	// A participant dies, and this process finds it when it looks.
+	opBury = proctest.NewOp("shm/watch", nil, func(ctx context.Context, a crashArgs) error {
+		gift, err := a.B.Segment().Prepare()
+		if err != nil {
+			return err
+		}
+		gift.Sent()
+		shm.Look(a.B.Segment())
+		if !a.B.Segment().KnownDead(gift.Owner) {
+			return errors.New("it looked, and did not bury the dead")
+		}
+		return nil
+	})
 	opLeave = proctest.NewOp("shm/leave", nil, func(ctx context.Context, a crashArgs) error { return a.B.Segment().Close() })
 	opMake  = proctest.NewOp("shm/anonymous", nil, func(ctx context.Context, a crashArgs) error {
 		seg, err := shm.Anonymous(1)
@@ -178,6 +191,18 @@ func crashNew(t *testing.T, op *proctest.Op[crashArgs], setup func(testing.TB) c
 // A process killed while it prepares a child leaves no participant that lives.
 func TestCrashPrepare(t *testing.T) {
 	proctest.Crash(t, opPrepare, crashSegment, others, func(t testing.TB, a crashArgs, survived bool) {
+		others(t, a)
+		most := 1
+		if survived {
+			most = 2
+		}
+		alive(t, a.B.Segment(), most)
+	})
+}
+
+// A process killed or stopped while it buries one that it watched leaves the others to learn of both.
+func TestCrashWatch(t *testing.T) {
+	proctest.Crash(t, opBury, crashSegment, others, func(t testing.TB, a crashArgs, survived bool) {
 		others(t, a)
 		most := 1
 		if survived {

@@ -138,6 +138,8 @@ func adopt(in inherit.Segment) (*Segment, error) {
 		in.Alive.Close()
 		return nil, fmt.Errorf("shm: inherited segment: %w", err)
 	}
+	s.ring(s.self)
+	s.accompany()
 	return s, nil
 }
 

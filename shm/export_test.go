@@ -3,6 +3,8 @@ package shm
 import (
 	"os"
 	"reflect"
+	"sync/atomic"
+	"weak"
 )
 
 // The types and places of the format.
@@ -37,6 +39,77 @@ func Life(s *Segment) *os.File { return s.res.alive }
 
 // File is the description that is mapped.
 func File(s *Segment) *os.File { return s.file }
+
+// ForceNoWaitv, ForceNoPidfd, ForceNoBlocking and ForceNoTicks make the watch do without, until the function that they
+// return is called.
+func ForceNoWaitv() (undo func())    { return force(&watch.noWaitv) }
+func ForceNoPidfd() (undo func())    { return force(&watch.noPidfd) }
+func ForceNoBlocking() (undo func()) { return force(&watch.noBlocking) }
+func ForceNoTicks() (undo func())    { return force(&watch.noTicks) }
+
+func force(b *atomic.Bool) (undo func()) {
+	b.Store(true)
+	return func() { b.Store(false) }
+}
+
+// Watched is whom this process watches in s, and how: "pidfd", "blocked" or "asked".
+func Watched(s *Segment) (ids []uint32, how []string) {
+	watch.mu.Lock()
+	m := s.res.member
+	watch.mu.Unlock()
+	if m == nil {
+		return nil, nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, w := range m.watched {
+		ids = append(ids, w.id)
+		switch {
+		case w.pidfd != nil:
+			how = append(how, "pidfd")
+		case w.blocked:
+			how = append(how, "blocked")
+		default:
+			how = append(how, "asked")
+		}
+	}
+	return ids, how
+}
+
+// WatchSize is how many threads wait for segments, and how many for locks of bytes.
+func WatchSize() (groups, blocked int) {
+	watch.mu.Lock()
+	defer watch.mu.Unlock()
+	return len(watch.groups), len(watch.blocked)
+}
+
+// Look looks at s once, in the caller's goroutine, as the watch does.
+func Look(s *Segment) {
+	m := &member{r: s.res, seg: weak.Make(s), uuid: s.uuid, group: new(group)}
+	m.look(false, nil)
+	m.keep(nil)
+}
+
+// Rewatch ends the watch over s and begins it anew.
+func Rewatch(s *Segment) {
+	watch.end(s.res)
+	watch.mu.Lock()
+	s.res.ended = false
+	watch.mu.Unlock()
+	s.accompany()
+}
+
+// Introduce says who a participant is, and Ring tells those before it.
+func Introduce(s *Segment, id uint32, pid int, space uint64) { s.introduce(id, pid, space) }
+func Ring(s *Segment, id uint32)                             { s.ring(id) }
+
+// Tick is a tick of the watch over s. It reports whether there is something to sweep.
+func Tick(s *Segment) bool {
+	m := s.res.member
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.choose(true)
+}
 
 // As is s as the participant id sees it.
 func As(s *Segment, id uint32) *Segment {

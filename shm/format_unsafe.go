@@ -70,7 +70,7 @@ type slot struct {
 	_ structs.HostLayout
 	// Word is generation<<12 | state.
 	Word     atomic.Uint32
-	Doorbell atomic.Uint32 // futex word, reserved for the watchers
+	Doorbell atomic.Uint32 // futex word: one more for every joiner that the holder is to watch
 	// Who is owner id<<32 | process id: whom the rest describes. It is written last.
 	Who      atomic.Uint64
 	PidSpace atomic.Uint64 // inode of the namespace of the process id, 0 if unknown

@@ -298,11 +298,8 @@ func TestSweep(t *testing.T) {
 		}
 		p.Kill()
 		p.Wait()
-		n, err := seg.Repair()
+		_, err := seg.Repair() // of what the watch has not swept up already
 		proctest.Must(t, err)
-		if n < 500 {
-			t.Errorf("%d blocks were found", n)
-		}
 		if n := used(seg) - base; n != 0 {
 			t.Errorf("%d bytes are still used", n)
 		}

@@ -130,6 +130,23 @@ func (m memory) introduce(id uint32, pid int, space uint64) {
 	s.Who.Store(uint64(id)<<32 | uint64(uint32(pid)))
 }
 
+// ring tells the two living participants before id that there is one more to watch. Whether they do live is for those to
+// find out who watch them.
+func (m memory) ring(id uint32) {
+	used := min(m.header().SlotsUsed.Load(), slotCount)
+	left := watchedNext
+	for i := uint32(1); i < used && left > 0; i++ {
+		s := m.slot((id&slotMask + used - i) % used)
+		if slotState(s.Word.Load()) != slotLive {
+			continue
+		}
+		left--
+		s.Doorbell.Add(1) // PAIRS WITH member.look
+		crashpoint.Hit("shm/ring/counted")
+		futex.Wake(&s.Doorbell, 1<<31-1)
+	}
+}
+
 // takeOver moves the life of id from a description that the parent may have too to one that only this process
 // has.
 func takeOver(id uint32, file, inherited *os.File) (*os.File, error) {

@@ -82,7 +82,7 @@ func TestDeath(t *testing.T) {
 
 	killed.Kill()
 	killed.Wait()
-	if seg.KnownDead(kid) || !seg.Dead(kid) || !seg.KnownDead(kid) {
+	if !seg.Dead(kid) || !seg.KnownDead(kid) {
 		t.Error("a killed process lives")
 	}
 	left.Tell("leave")

@@ -48,6 +48,10 @@ type resources struct {
 	// lasting says that others may come who cannot be seen now: the segment has a name.
 	lasting bool
 	once    sync.Once
+	// member is this process's watch over the participants, nil while there is none; ended says that there will be none.
+	// The mutex of watch guards both.
+	member *member
+	ended  bool
 }
 
 // last reports whether nobody else will ever use the segment.
@@ -56,6 +60,7 @@ func (r *resources) last() bool { return !r.lasting && memory(r.mem).alone(r.id)
 // part begins to leave: what this process holds counts as held by a dead one. Its memory stays its own until leave,
 // which follows at once if idle says that no call can be using it, or nobody else has the segment.
 func (r *resources) part(idle bool) error {
+	watch.end(r)
 	m := memory(r.mem)
 	m.bury(m.slot(r.id&slotMask), r.id&^slotMask|slotLive)
 	if idle || r.last() {
@@ -73,6 +78,7 @@ func (r *resources) leave() (err error) {
 			r.memory.Close()
 			return
 		}
+		watch.end(r)
 		m := memory(r.mem)
 		s := m.slot(r.id & slotMask)
 		w := r.id&^slotMask | slotDead
@@ -197,6 +203,7 @@ func (s *Segment) Prepare() (*inherit.Gift, error) {
 		return nil, fmt.Errorf("shm: preparing a child: %w", err)
 	}
 	s.introduce(id, 0, 0)
+	s.accompany()
 	abandon := func() {
 		s.leave(id, alive)
 		alive.Close()
@@ -229,6 +236,9 @@ func (s *Segment) Dead(id uint32) bool {
 	d, noticed := s.dead(id, s.file)
 	if noticed {
 		s.tidySoon()
+	}
+	if !d && id != s.self {
+		s.accompany()
 	}
 	runtime.KeepAlive(s)
 	return d

@@ -120,7 +120,12 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 			atomics.Pause(spinPause)
 			continue
 		}
-		if owner := uint32(w >> 32); owner != asked || time.Since(when) > askAgain {
+		owner := uint32(w >> 32)
+		if m.peers.KnownDead(owner) {
+			m.bury(w)
+			continue
+		}
+		if owner != asked || time.Since(when) > askAgain {
 			if m.peers.Dead(owner) {
 				m.bury(w)
 				continue
@@ -135,7 +140,8 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 			crashpoint.Hit("robust/lock/queued")
 		}
 		queued = Waiters
-		if err := futex.WaitUnless(ctx, m.low, uint32(w), m.handle.Closed); err != nil {
+		over := func() bool { return m.handle.Closed() || m.peers.KnownDead(owner) }
+		if err := futex.WaitUnless(ctx, m.low, uint32(w), over); err != nil {
 			// The wait may have swallowed a wake. Look once more; if others still hold the word, its WAITERS
 			// bit makes them wake somebody else.
 			return m.last(ctx, err, flags, refuse)

@@ -24,12 +24,13 @@ import (
 // wants.
 type peer struct {
 	id     uint32
+	gone   func() bool // of all others: that they are known to be dead, which the kernel does not say; nil: they live
 	closed func() bool // asked between any two steps of a waiter; nil: the handle is open
 }
 
 func (p peer) Self() uint32          { return p.id }
 func (p peer) Dead(uint32) bool      { return false }
-func (p peer) KnownDead(uint32) bool { return false }
+func (p peer) KnownDead(uint32) bool { return p.gone != nil && p.gone() }
 func (p peer) Closed() bool          { return p.closed != nil && p.closed() }
 
 // sharedWord is an owner word in shared memory.
@@ -88,6 +89,28 @@ func (w sharedWord) isFree(t *testing.T, m *robust.Mutex) {
 	proctest.Must(t, m.Unlock())
 	if v := w.get(); v != 0 {
 		t.Errorf("the word is %#x after all that, want 0", v)
+	}
+}
+
+// Who waits goes when it is told that the owner is known to be dead, and does not ask the kernel, which it asked a moment
+// ago; so does who is told before it could notice.
+func TestOwnerKnownDead(t *testing.T) {
+	for _, early := range []bool{true, false} {
+		w := newWord(t)
+		var dead atomic.Bool
+		m := w.of(peer{id: 1, gone: dead.Load})
+		w.set(2*owner | robust.Locked)
+		done := make(chan error, 1)
+		go func() { done <- m.Lock(context.Background(), 0) }()
+		for early && w.low().Load()&robust.Waiters == 0 || !early && futex.Kick(w.Bytes()) == 0 {
+			runtime.Gosched()
+		}
+		dead.Store(true)
+		futex.Kick(w.Bytes())
+		if err := <-done; err != robust.ErrOwnerDied {
+			t.Errorf("early %t: %v", early, err)
+		}
+		runtime.KeepAlive(w.Block)
 	}
 }
 
@@ -173,7 +196,7 @@ func TestWokenAndStopped(t *testing.T) {
 	var armed atomic.Bool
 	stopped, goOn := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	first := w.of(peer{2, func() bool {
+	first := w.of(peer{id: 2, closed: func() bool {
 		if armed.Load() {
 			once.Do(func() { close(stopped) })
 			<-goOn
@@ -216,7 +239,7 @@ func TestClosedPassesWakeOn(t *testing.T) {
 	holder := w.of(peer{id: 1})
 	var armed atomic.Bool
 	proctest.Must(t, holder.Lock(t.Context(), 0))
-	leaverDone := w.queue(w.of(peer{2, armed.Load}))
+	leaverDone := w.queue(w.of(peer{id: 2, closed: armed.Load}))
 	stayerDone := w.queue(w.of(peer{id: 3}))
 	armed.Store(true)
 	proctest.Must(t, holder.Unlock())

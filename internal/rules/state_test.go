@@ -29,6 +29,7 @@ var stateExceptions = map[string]string{
 	"internal/sys.pidNamespace": "that of a process never changes",
 	"process.family":            "this process has one parent and one set of children, until Finish",
 	"process.registry":          "parent and child find a function by its name; filled while packages are initialised",
+	"shm.watch":                 "one thread watches all segments, and finds what has begun before; empty when none has company",
 	"shm.table":                 "an arriving handle must find its mapped segment; an entry goes with the segment",
 }
 

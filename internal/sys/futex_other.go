@@ -18,6 +18,18 @@ func FutexWaitTwo(own, shared *atomic.Uint32, old uint32, deadline int64) (woken
 	return false, errors.ErrUnsupported
 }
 
+// FutexMost is how many words FutexWaitAny would take.
+const FutexMost = 128
+
+// FutexExpected is nothing here.
+type FutexExpected struct{}
+
+// Expect is nothing here.
+func Expect(w *atomic.Uint32, old uint32) FutexExpected { return FutexExpected{} }
+
+// FutexWaitAny is not supported here.
+func FutexWaitAny(words []FutexExpected, deadline int64) error { return errors.ErrUnsupported }
+
 // FutexWake wakes nobody here.
 func FutexWake(w *atomic.Uint32, n int) int { return 0 }
 

@@ -75,6 +75,28 @@ func FutexWaitTwo(own, shared *atomic.Uint32, old uint32, deadline int64) (woken
 	return errno == 0 && i == 1, errnoOrNil(errno)
 }
 
+// FutexMost is how many words FutexWaitAny takes.
+const FutexMost = 128
+
+// FutexExpected is a word and what it is expected to be. It does not keep the word's memory, and is no pointer to it for
+// the garbage collector: memory that was unmapped meanwhile may be Go's own by now.
+type FutexExpected struct{ waiter futexWaiter }
+
+// Expect says that *w is old.
+func Expect(w *atomic.Uint32, old uint32) FutexExpected {
+	return FutexExpected{futexWaiter{uint64(old), uint64(uintptr(unsafe.Pointer(w))), futex2U32, 0}}
+}
+
+// FutexWaitAny sleeps while each of at most FutexMost words is as expected (futex_waitv, Linux 5.16). Errors are those
+// of FutexWait, and EFAULT when a word is not there any more. All words are shared ones, to be woken by FutexWake.
+func FutexWaitAny(words []FutexExpected, deadline int64) error {
+	ts := deadlineOf(deadline)
+	_, _, errno := unix.Syscall6(unix.SYS_FUTEX_WAITV, uintptr(unsafe.Pointer(unsafe.SliceData(words))), uintptr(len(words)), 0,
+		uintptr(unsafe.Pointer(ts)), unix.CLOCK_MONOTONIC, 0)
+	runtime.KeepAlive(words)
+	return errnoOrNil(errno)
+}
+
 // FutexWake wakes at most n sleepers of any process on w and returns how many. It never blocks.
 func FutexWake(w *atomic.Uint32, n int) int { return wake(w, futexWake, n) }
 

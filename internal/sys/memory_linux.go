@@ -123,6 +123,17 @@ func BytesLocked(f *os.File, at, n int64) (bool, error) {
 	return l.Type == unix.F_WRLCK, nil
 }
 
+// AwaitUnlocked returns when no description other than f's has the write lock of any of n bytes (F_OFD_SETLKW). It blocks
+// its thread, and nothing but that ends it: not even closing f. f should be used for nothing else: it has a lock for
+// reading for a moment.
+func AwaitUnlocked(f *os.File, at, n int64) error {
+	err := flock(f, unix.F_OFD_SETLKW, &unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: n})
+	if err != nil {
+		return os.NewSyscallError("fcntl(F_OFD_SETLKW)", err)
+	}
+	return UnlockBytes(f, at, n)
+}
+
 func flock(f *os.File, cmd int, l *unix.Flock_t) error {
 	return control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), cmd, l) })
 }

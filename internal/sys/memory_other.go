@@ -31,6 +31,9 @@ func UnlockBytes(f *os.File, at, n int64) error { return errors.ErrUnsupported }
 // BytesLocked is not supported here.
 func BytesLocked(f *os.File, at, n int64) (bool, error) { return false, errors.ErrUnsupported }
 
+// AwaitUnlocked is not supported here.
+func AwaitUnlocked(f *os.File, at, n int64) error { return errors.ErrUnsupported }
+
 // PidNamespace is 0 here.
 func PidNamespace() uint64 { return 0 }
 

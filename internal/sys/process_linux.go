@@ -173,14 +173,33 @@ func Unread(f *os.File) (n int, err error) {
 }
 
 // AwaitExit returns when child pid of this process has ended, and leaves it to be waited for. It costs no
-// thread: the child's pidfd waits in the netpoller (Linux 5.10). An error says that this does not work here.
+// thread: see AwaitEnd. An error says that this does not work here.
 func AwaitExit(pid int) error {
+	f, err := OpenProcess(pid)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return AwaitEnd(f)
+}
+
+// OpenProcess returns a descriptor of process pid for AwaitEnd (pidfd_open, Linux 5.10 for what is asked of it). The error
+// is ESRCH if there is no such process.
+func OpenProcess(pid int) (*os.File, error) {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if err != nil {
-		return os.NewSyscallError("pidfd_open", err)
+		return nil, os.NewSyscallError("pidfd_open", err)
 	}
-	f := os.NewFile(uintptr(fd), "pidfd")
-	defer f.Close()
+	if fd, err = aboveStreams(fd); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "pidfd"), nil
+}
+
+// AwaitEnd returns nil when the process that OpenProcess opened has ended. It waits in the netpoller. An error says
+// that it did not: f was closed, or cannot be polled here.
+func AwaitEnd(f *os.File) error {
 	c, err := f.SyscallConn()
 	if err != nil {
 		return err

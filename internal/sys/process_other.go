@@ -33,6 +33,12 @@ func Unread(f *os.File) (int, error) { return 0, errors.ErrUnsupported }
 // AwaitExit is not supported here.
 func AwaitExit(pid int) error { return errors.ErrUnsupported }
 
+// OpenProcess is not supported here.
+func OpenProcess(pid int) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+// AwaitEnd is not supported here.
+func AwaitEnd(f *os.File) error { return errors.ErrUnsupported }
+
 // StopProcess is not supported here.
 func StopProcess(pid int) error { return errors.ErrUnsupported }
 
