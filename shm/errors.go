@@ -11,8 +11,11 @@ var (
 	ErrCorrupt = errors.New("shm: corrupt")
 	// ErrVersion is returned when a segment has another format version.
 	ErrVersion = errors.New("shm: format version not supported")
-	// ErrUnreachable is returned when a handle arrives from an anonymous segment that this process cannot
-	// map: the parent did not hand it over.
+	// ErrSize is returned when an existing segment is smaller than asked.
+	ErrSize = errors.New("shm: existing segment is smaller than asked")
+	// ErrUnreachable is returned when a handle arrives from a segment that this process cannot map: the parent
+	// did not hand it over, and it has no name, or the name leads to nothing, to another segment, or to one that
+	// this process may not open.
 	ErrUnreachable = errors.New("shm: segment not reachable from this process")
 	// ErrStale is returned for a handle of an object that is not there any more.
 	ErrStale = errors.New("shm: object has been freed")

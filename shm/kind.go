@@ -77,19 +77,21 @@ func (k Kind) OpenOrNew(r *Ref, seg *Segment, name string, size int, init func(m
 }
 
 // Unmarshal attaches r to the object whose handle data is (see Ref.MarshalBinary) and returns its memory. The
-// segment is found among those that this process has and those that its parent handed over. The errors are
-// ErrUnreachable, ErrStale, ErrKind and ErrCorrupt.
+// segment is found among those that this process has and those that its parent handed over; one that has a name
+// is opened by that if it belongs to this user. The errors are ErrUnreachable, ErrStale, ErrKind and ErrCorrupt.
 func (k Kind) Unmarshal(r *Ref, data []byte) ([]byte, error) {
-	var h Handle
-	if err := h.UnmarshalBinary(data); err != nil {
+	h, name, err := parseHandle(data)
+	if err != nil {
 		return nil, fmt.Errorf("shm: %s from a handle: %w", k.Name, err)
 	}
-	return k.OpenHandle(r, h)
+	return k.openHandle(r, h, name)
 }
 
-// OpenHandle is Unmarshal of a Handle.
-func (k Kind) OpenHandle(r *Ref, h Handle) ([]byte, error) {
-	s, err := table.resolve(h.Segment)
+// OpenHandle is Unmarshal of a Handle, which has no name of the segment.
+func (k Kind) OpenHandle(r *Ref, h Handle) ([]byte, error) { return k.openHandle(r, h, "") }
+
+func (k Kind) openHandle(r *Ref, h Handle, segment string) ([]byte, error) {
+	s, err := table.resolve(h.Segment, segment)
 	if err == nil {
 		err = k.attach(r, s, h.Offset, &h.Generation)
 	}
@@ -101,8 +103,8 @@ func (k Kind) OpenHandle(r *Ref, h Handle) ([]byte, error) {
 
 func (k Kind) make(seg *Segment, name string, size int, init func(mem []byte) error) (uint64, error) {
 	defer runtime.KeepAlive(seg)
-	if seg.closed.Load() {
-		return 0, os.ErrClosed
+	if err := seg.usable(); err != nil {
+		return 0, err
 	}
 	if err := checkName(name); err != nil {
 		return 0, err
@@ -166,8 +168,8 @@ func (e initError) Unwrap() error { return e.error }
 
 func (k Kind) open(r *Ref, seg *Segment, name string) error {
 	defer runtime.KeepAlive(seg)
-	if seg.closed.Load() {
-		return os.ErrClosed
+	if err := seg.usable(); err != nil {
+		return err
 	}
 	if err := checkName(name); err != nil {
 		return err

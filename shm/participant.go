@@ -264,14 +264,22 @@ func (m memory) knownDead(id uint32) bool {
 	return w != id&^slotMask|slotLive
 }
 
-// dead is knownDead, and asks the kernel when memory says that id lives. file is a description that has no
-// lock of its own.
-func (m memory) dead(id uint32, file *os.File) bool {
+// ended is knownDead, and asks the kernel when memory says that id lives. file is a description that has no
+// lock of its own; it need not be open for writing.
+func (m memory) ended(id uint32, file *os.File) bool {
 	if m.knownDead(id) {
 		return true
 	}
 	locked, err := sys.BytesLocked(file, lockAt(id), lockBytes)
-	if err != nil || locked {
+	return err == nil && !locked
+}
+
+// dead is ended, and writes down what it finds.
+func (m memory) dead(id uint32, file *os.File) bool {
+	if m.knownDead(id) {
+		return true
+	}
+	if !m.ended(id, file) {
 		return false
 	}
 	m.bury(m.slot(id&slotMask), id&^slotMask|slotLive)

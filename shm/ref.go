@@ -100,10 +100,12 @@ func (r *Ref) Close() error {
 	return nil
 }
 
-// MarshalBinary implements encoding.BinaryMarshaler: the handle, for a process that has or was given the segment.
+// MarshalBinary implements encoding.BinaryMarshaler: the handle, for a process that has or was given the segment,
+// or can open it by its name.
 func (r *Ref) MarshalBinary() ([]byte, error) {
 	if r.seg == nil || r.Closed() {
 		return nil, os.ErrClosed
 	}
-	return r.Handle().MarshalBinary()
+	data, err := r.Handle().MarshalBinary()
+	return append(data, r.seg.name...), err
 }

@@ -3,6 +3,7 @@ package shm
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"sync"
@@ -27,7 +28,8 @@ import (
 type Segment struct {
 	heap
 	uuid   inherit.UUID
-	res    *resources
+	name   string // "" if it is anonymous
+	res    *share
 	closed atomic.Bool
 
 	mu   sync.Mutex
@@ -38,40 +40,100 @@ type Segment struct {
 type resources struct {
 	mem    mmap.MMap
 	memory *os.File // what is mapped
-	alive  *os.File // its description has the lock of id's byte, and is used for nothing else
-	id     uint32
+	alive  *os.File // its description has the lock of id's byte, and is used for nothing else; nil: only looked at
+	id     uint32   // 0 if this process looks only
 	left   sync.Once
+
+	// How many Segments share this, and how many of them are not closed: a name can be opened more than once,
+	// and the process takes part once. They belong to table.mu.
+	users, open int
+}
+
+// share is what one Segment has of resources.
+type share struct {
+	*resources
+	closed bool // belongs to table.mu
+}
+
+// close ends a share and reports whether that was the last that was open.
+func (h *share) close() bool {
+	table.mu.Lock()
+	defer table.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	h.closed = true
+	h.open--
+	return h.open == 0
+}
+
+// release gives everything back, when nobody can use it any more.
+func (h *share) release() {
+	if h.close() {
+		h.leave()
+	}
+	table.mu.Lock()
+	h.users--
+	last := h.users == 0
+	table.mu.Unlock()
+	if last {
+		h.mem.Unmap()
+	}
 }
 
 // leave ends the participant and closes the descriptors.
 func (r *resources) leave() (err error) {
 	r.left.Do(func() {
-		err = errors.Join(memory(r.mem).leave(r.id, r.alive), r.alive.Close(), r.memory.Close())
+		if r.alive != nil {
+			err = errors.Join(memory(r.mem).leave(r.id, r.alive), r.alive.Close())
+		}
+		err = errors.Join(err, r.memory.Close())
 	})
 	return err
 }
 
-// release gives everything back, when nobody can use it any more.
-func (r *resources) release() {
+// abandon gives back what no Segment has.
+func (r *resources) abandon() {
 	r.leave()
 	r.mem.Unmap()
 }
 
-// enter makes the Segment of what was mapped and joined.
-func enter(r *resources, uuid inherit.UUID) *Segment {
-	s := &Segment{
+// enter makes a Segment of what was mapped and joined; table.mu is held, or nobody else has r.
+func enter(r *resources, uuid inherit.UUID, name string) *Segment {
+	r.users++
+	r.open++
+	s := r.segment(uuid, name)
+	runtime.AddCleanup(s, (*share).release, s.res)
+	return s
+}
+
+func (r *resources) segment(uuid inherit.UUID, name string) *Segment {
+	return &Segment{
 		heap: heap{memory: memory(r.mem), file: r.memory, self: r.id},
 		uuid: uuid,
-		res:  r,
+		name: name,
+		res:  &share{resources: r},
 		refs: make(map[weak.Pointer[Ref]]struct{}),
 	}
-	runtime.AddCleanup(s, (*resources).release, r)
-	return s
+}
+
+// usable says why no object can be made or opened.
+func (s *Segment) usable() error {
+	if s.closed.Load() {
+		return os.ErrClosed
+	}
+	if s.self == 0 {
+		return fmt.Errorf("%w: the segment was opened for reading only", fs.ErrPermission)
+	}
+	return nil
 }
 
 // Close detaches this process: waiting calls return os.ErrClosed, so do later ones, of all handles in the
 // segment. What this process still holds there (locks, ends of rings) counts as held by a dead process from
 // now on. It may be called again.
+//
+// A process that has opened a name more than once takes part in the segment until it has closed each of those
+// Segments: the first to be closed takes its own handles with it, and nothing else.
 func (s *Segment) Close() error {
 	if s.closed.Swap(true) {
 		return nil
@@ -86,8 +148,11 @@ func (s *Segment) Close() error {
 	clear(s.refs)
 	s.mu.Unlock()
 	futex.Kick(s.memory)
-	s.expose()
-	err := s.res.leave()
+	var err error
+	if s.res.close() {
+		s.expose()
+		err = s.res.leave()
+	}
 	runtime.KeepAlive(s)
 	return err
 }
@@ -96,6 +161,9 @@ func (s *Segment) Close() error {
 // is not passed over as whole. Who takes an owner word with WHOLE looks at its handle again, which was closed
 // before.
 func (s *Segment) expose() {
+	if s.self == 0 {
+		return
+	}
 	s.blocks(func(off uint64, o *object, room uint64) bool {
 		if o.Owners == robustWord && room >= robust.Size {
 			robust.Expose(s.memory[off+objectHead:], s.self)
@@ -108,8 +176,8 @@ func (s *Segment) expose() {
 // package process.
 func (s *Segment) Prepare() (*inherit.Gift, error) {
 	defer runtime.KeepAlive(s)
-	if s.closed.Load() {
-		return nil, os.ErrClosed
+	if err := s.usable(); err != nil {
+		return nil, err
 	}
 	alive, err := sys.Reopen(s.file)
 	if err != nil {
@@ -139,10 +207,11 @@ func (s *Segment) Prepare() (*inherit.Gift, error) {
 	}), nil
 }
 
-// Name is "" for an anonymous segment.
-func (s *Segment) Name() string { return "" }
+// Name is the name under which the segment was opened, "" for an anonymous one.
+func (s *Segment) Name() string { return s.name }
 
-// Self is this process's owner id in the segment: locks name their holder and rings their ends by it. Never 0.
+// Self is this process's owner id in the segment: locks name their holder and rings their ends by it. It is 0
+// only if the segment was opened for reading only.
 func (s *Segment) Self() uint32 { return s.self }
 
 // Dead reports whether participant id is dead: its process ended, however that happened, or left the segment.
@@ -150,7 +219,12 @@ func (s *Segment) Self() uint32 { return s.self }
 // that were never given out are dead. A stopped process is not dead. After Close only the deaths that others
 // noticed are known.
 func (s *Segment) Dead(id uint32) bool {
-	d := s.dead(id, s.file)
+	var d bool
+	if s.self == 0 { // who only looks marks nobody
+		d = s.ended(id, s.file)
+	} else {
+		d = s.dead(id, s.file)
+	}
 	runtime.KeepAlive(s)
 	return d
 }
