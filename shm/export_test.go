@@ -37,3 +37,20 @@ func Life(s *Segment) *os.File { return s.res.alive }
 
 // File is the description that is mapped.
 func File(s *Segment) *os.File { return s.file }
+
+// UUID is the identity of a segment.
+func UUID(s *Segment) [16]byte { return s.uuid }
+
+// The ways in which a file gets its name, and the bytes that are locked meanwhile.
+var Ways = []way{wayEmptyPath, wayProc, wayRename}
+
+const (
+	AttachByte = attachByte
+	RemoveByte = removeByte
+	TempPrefix = tempPrefix
+)
+
+// CreateBy makes a segment in one way and in no other.
+func CreateBy(w way, name string, size int) (*Segment, error) {
+	return enterNamed("create", name, Options{}, func(p *place) (*Segment, error) { return p.createBy(size, Options{}, w) })
+}
