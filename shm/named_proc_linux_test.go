@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -616,5 +617,49 @@ func TestFresh(t *testing.T) {
 	defer again.Close()
 	if shm.UUID(again) == shm.UUID(seg) || again.Info().Objects != 0 {
 		t.Error("the segment of dead processes was not replaced")
+	}
+}
+
+// Who is slow to open a segment does not end up in one whose name was removed, and used again, meanwhile.
+func TestMovedWhileOpening(t *testing.T) {
+	seg, name := named(t, 1)
+	f, err := os.OpenFile(fileOf(name), os.O_RDWR, 0)
+	proctest.Must(t, err)
+	defer f.Close()
+	if ok, err := sys.LockByte(f, shm.AttachByte); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	has := func() (n int) {
+		links, err := filepath.Glob("/proc/self/fd/*")
+		proctest.Must(t, err)
+		for _, l := range links {
+			if target, _ := os.Readlink(l); target == fileOf(name) {
+				n++
+			}
+		}
+		return n
+	}
+	before := has()
+	opened := make(chan *shm.Segment)
+	go func() {
+		s, err := shm.Open(name)
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- s
+	}()
+	for has() == before { // until it has the file open, and waits for the byte
+		runtime.Gosched()
+	}
+	proctest.Must(t, shm.Remove(name))
+	other, err := shm.Create(name, 1)
+	proctest.Must(t, err)
+	defer other.Close()
+	proctest.Must(t, f.Close())
+	if s := <-opened; s != nil {
+		if shm.UUID(s) == shm.UUID(seg) {
+			t.Error("it is in the segment that was removed")
+		}
+		s.Close()
 	}
 }
