@@ -272,6 +272,7 @@ func TestNameLinearizable(t *testing.T) {
 		p.WaitLine("ready")
 	}
 	rounds := uint32(0)
+	t.Cleanup(func() { shm.Remove(fmt.Sprint(name, "-", rounds)) })
 	counts := make(map[string]int)
 	for end := time.Now().Add(proctest.Stress(2 * time.Second)); rounds < 5 || time.Now().Before(end); {
 		rounds++
