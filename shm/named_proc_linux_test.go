@@ -663,3 +663,59 @@ func TestMovedWhileOpening(t *testing.T) {
 		s.Close()
 	}
 }
+
+type limited struct {
+	Group string // the directory of a control group
+	B     *shm.Block
+}
+
+// exceeds moves to a control group, and asks for more memory than that may have.
+var exceeds = proctest.NewRole("exceeds", func(ctx context.Context, c *proctest.Child, a limited) error {
+	if err := os.WriteFile(a.Group+"/cgroup.procs", fmt.Append(nil, os.Getpid()), 0); err != nil {
+		return err
+	}
+	_, err := shm.NewBlock(a.B.Segment(), "large", 400<<20)
+	c.Say("%t %t %v", errors.Is(err, shm.ErrNoSpace), errors.Is(err, syscall.ENOSPC), err)
+	_, err = shm.Anonymous(400<<20, shm.Options{Populate: true})
+	c.Say("%t %t %v", errors.Is(err, shm.ErrNoSpace), errors.Is(err, syscall.ENOSPC), err)
+	_, err = shm.NewBlock(a.B.Segment(), "small", 1<<20)
+	c.Say("%v", err)
+	c.Hear()
+	return nil
+})
+
+// More memory than the control group may have is an error, not a kill.
+func TestMemoryLimit(t *testing.T) {
+	group, limit := "", ""
+	for _, g := range [][2]string{{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"}, {"/sys/fs/cgroup", "memory.max"}} {
+		dir := fmt.Sprintf("%s/shoal-test-%d", g[0], os.Getpid())
+		if os.Mkdir(dir, 0o755) != nil {
+			continue
+		}
+		defer os.Remove(dir)
+		if os.WriteFile(dir+"/"+g[1], []byte("268435456"), 0) == nil {
+			group, limit = dir, g[1]
+			break
+		}
+	}
+	if group == "" {
+		t.Skip("needs the privilege to make a memory control group")
+	}
+	info, err := os.ReadFile("/proc/meminfo")
+	proctest.Must(t, err)
+	if !strings.Contains(strings.Join(strings.Fields(string(info)), " "), "SwapFree: 0 kB") {
+		t.Skip("needs a system without swap, which would take what is too much")
+	}
+	a := limited{group, block(t, proctest.Segment(t, 0), "", 8)}
+	p := exceeds.Start(t, a)
+	for range 2 {
+		if line := p.Line(); !strings.HasPrefix(line, "true true") || !strings.Contains(line, "control group") {
+			t.Errorf("with %s: %s", limit, line)
+		}
+	}
+	if line := p.Line(); line != "<nil>" {
+		t.Error(line)
+	}
+	p.Tell("end")
+	proctest.Must(t, p.Wait())
+}
