@@ -509,7 +509,7 @@ func (p *place) createOnce(size int, o Options, w way) (_ *Segment, err error) {
 }
 
 // newFile makes the file of a segment, opens it twice, and returns its name if it has one. That nobody removes
-// it as a leftover is seen to by the lock of attachByte, which alive has then.
+// it as a leftover is seen to by the lock of attachByte, which alive has then. After an error nothing is left.
 func (p *place) newFile(mode fs.FileMode, w way) (f, alive *os.File, temp string, err error) {
 	if w == wayRename {
 		var random [16]byte
@@ -524,31 +524,39 @@ func (p *place) newFile(mode fs.FileMode, w way) (f, alive *os.File, temp string
 	if err != nil {
 		return nil, nil, "", wayError{err}
 	}
-	crashpoint.Hit("shm/create/file")
-	if err = f.Chmod(mode); err == nil { // which the umask has no part in
-		if w == wayRename {
-			alive, err = sys.OpenAt(p.dir, temp, true)
-		} else {
-			alive, err = sys.Reopen(f)
+	defer func() {
+		if err == nil {
+			return
 		}
-	}
-	if err == nil && w == wayRename {
-		var locked bool
-		if locked, err = sys.LockByteShared(alive, attachByte); err == nil && !locked {
-			err = errMoved // somebody took it for a leftover before it was locked
-		}
-		if err != nil {
-			alive.Close()
-		}
-	} else if err != nil {
-		err = wayError{err}
-	}
-	if err != nil {
 		if temp != "" {
 			sys.RemoveAt(p.dir, temp)
 		}
 		f.Close()
-		return nil, nil, "", err
+	}()
+	crashpoint.Hit("shm/create/file")
+	if err := f.Chmod(mode); err != nil { // which the umask has no part in
+		return f, nil, temp, wayError{err}
+	}
+	if w != wayRename {
+		if alive, err = sys.Reopen(f); err != nil {
+			return f, nil, temp, wayError{err}
+		}
+		return f, alive, "", nil
+	}
+	alive, err = sys.OpenAt(p.dir, temp, true)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, nil, temp, errMoved // somebody took it for a leftover before it was locked
+	}
+	if err != nil {
+		return f, nil, temp, wayError{err}
+	}
+	locked, err := sys.LockByteShared(alive, attachByte)
+	if err == nil && !locked {
+		err = errMoved
+	}
+	if err != nil {
+		alive.Close()
+		return f, nil, temp, err
 	}
 	return f, alive, temp, nil
 }
@@ -558,7 +566,7 @@ func (p *place) link(f *os.File, temp string, w way) (err error) {
 	if w == wayRename {
 		err = sys.RenameAt(p.dir, temp, p.file())
 		if errors.Is(err, fs.ErrNotExist) {
-			return errMoved // somebody took it for a leftover before it was locked
+			return errMoved // as above
 		}
 	} else {
 		err = sys.LinkAt(f, p.dir, p.file(), w == wayProc)

@@ -31,7 +31,7 @@ func TestMemoryLeft(t *testing.T) {
 			"proc/self/cgroup": "0::/docker/1234\n", "sys/fs/cgroup/memory.max": "100\n", "sys/fs/cgroup/memory.current": "130\n",
 		}, -30},
 		{"version 1", map[string]string{
-			"proc/self/cgroup":                                 "5:cpu,cpuacct:/x\n4:memory:/x\n1:name=systemd:/\n0::/\n",
+			"proc/self/cgroup": "5:cpu,cpuacct:/x\n4:memory:/x\n1:name=systemd:/\n0::/\n",
 			"sys/fs/cgroup/memory/x/memory.limit_in_bytes":     "1000\n",
 			"sys/fs/cgroup/memory/x/memory.usage_in_bytes":     "100\n",
 			"sys/fs/cgroup/memory/x/memory.stat":               "cache 50\ntotal_inactive_file 5\ntotal_active_file 6\n",
