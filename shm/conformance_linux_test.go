@@ -3,11 +3,9 @@ package shm_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"math"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -193,18 +191,14 @@ func TestConformance(t *testing.T) {
 		staysAfter(t, func(p *proctest.Proc) { p.Kill() })
 	})
 	t.Run("SHM-14", func(t *testing.T) {
-		before, err := filepath.Glob("/dev/shm/*")
-		proctest.Must(t, err)
 		// A difference: such names are refused.
 		for _, name := range []string{"a:b", "a\nb", "a b", "\u00e4"} {
 			if _, err := shm.OpenOrCreate(name, 1); !errors.Is(err, fs.ErrInvalid) {
 				t.Errorf("%q: %v", name, err)
 			}
-		}
-		after, err := filepath.Glob("/dev/shm/*")
-		proctest.Must(t, err)
-		if fmt.Sprint(before) != fmt.Sprint(after) {
-			t.Errorf("%v, before %v", after, before)
+			if _, err := os.Lstat(fileOf(name)); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%q left something: %v", name, err)
+			}
 		}
 	})
 	t.Run("RTR-01", func(t *testing.T) {
@@ -214,8 +208,7 @@ func TestConformance(t *testing.T) {
 		p.WaitLine("made")
 		p.Kill()
 		p.Wait()
-		list, err := shm.List()
-		proctest.Must(t, err)
+		list, err := shm.List() // the error is of others
 		found := false
 		for _, in := range list {
 			if in.Name == name {
@@ -226,7 +219,7 @@ func TestConformance(t *testing.T) {
 			}
 		}
 		if left := leftovers(t); !found || len(left) != 0 {
-			t.Errorf("List: %+v, and half made: %v", list, left)
+			t.Errorf("List: %+v, %v, and half made: %v", list, err, left)
 		}
 	})
 	t.Run("RTR-04", func(t *testing.T) {
