@@ -30,9 +30,9 @@ const minSize = heapAt + 64<<10
 // process that has it ends, however it ends, it is gone. Nobody can shrink it under a user's feet.
 //
 // size is in bytes and a ceiling: it includes about half a MiB of tables, and memory is reserved as objects
-// are made. 0 means DefaultSize; what is too small for the tables is raised. Of the options, Mode, Foreign and
-// Fresh say nothing about a segment without a name. The errors are ErrNoSpace, errors.ErrUnsupported on other
-// systems than Linux, and those of the system, for instance when /proc is not mounted.
+// are made. 0 means DefaultSize; what is too small for the tables is raised. Of the options, Mode, Foreign
+// and Fresh say nothing about a segment without a name. The errors are ErrNoSpace, errors.ErrUnsupported on
+// other systems than Linux, and those of the system, for instance when /proc is not mounted.
 func Anonymous(size int, opts ...Options) (*Segment, error) {
 	s, err := anonymous(size, only(opts))
 	if err != nil {
@@ -128,7 +128,8 @@ func create(f, alive *os.File, size int, name string) (*resources, inherit.UUID,
 	}
 	h.Top.Store(heapAt)
 	h.Committed.Store(heapAt)
-	// The buckets and the first slots lie below heapAt and are reserved; the other slots are as they are used.
+	// The buckets and the first slots lie below heapAt and are reserved; the other slots are as they are
+	// used.
 
 	id, err := memory(mem).claim(f, alive)
 	if err != nil {

@@ -2,14 +2,14 @@
 //
 // A segment is memory that several processes map, with an allocator, a directory of names and a table of the
 // processes that have it. [Anonymous] makes one without a name: children get it through the objects in their
-// arguments (package process). [Create], [Open] and [OpenOrCreate] are for processes that know nothing of each
-// other but a name; docs/OPERATIONS.md tells whoever runs them what there is to know. Objects (locks, values, arrays, blocks) are made by the packages that know
-// their kind.
+// arguments (package process). [Create], [Open] and [OpenOrCreate] are for processes that know nothing of
+// each other but a name; docs/OPERATIONS.md tells whoever runs them what there is to know. Objects (locks,
+// values, arrays, blocks) are made by the packages that know their kind.
 //
 // All of it is lock-free: a process that is killed or stopped at any instruction holds nobody up here and
-// harms nothing (one that is stopped while it takes a name away can hold up others at that name, see named.go).
-// What a kill can leave is one block of the heap that nobody has, if it falls between taking
-// the memory of a new object and finishing it.
+// harms nothing (one that is stopped while it takes a name away can hold up others at that name, see
+// named.go). What a kill can leave is one block of the heap that nobody has, if it falls between taking the
+// memory of a new object and finishing it.
 //
 // [Segment.Check] verifies all of what follows, in a segment that is in use.
 //

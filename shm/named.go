@@ -19,13 +19,13 @@ import (
 )
 
 // A segment with a name is a file in memoryDir, called filePrefix and the name. It appears there complete: it
-// is laid out in a file that cannot be seen, joined, and then given its name by one system call, which fails if
-// the name is taken. So of many that create a name one succeeds, and who is killed before leaves nothing, or
-// (see wayRename) a file that everybody knows to be a leftover.
+// is laid out in a file that cannot be seen, joined, and then given its name by one system call, which fails
+// if the name is taken. So of many that create a name one succeeds, and who is killed before leaves nothing,
+// or (see wayRename) a file that everybody knows to be a leftover.
 //
 // The name can be taken away at any time, and another segment can then get it. Two programs that agreed on a
-// name must not end up in two segments because one of them was slow. Two bytes of the file, locked as those of
-// participants are, see to that:
+// name must not end up in two segments because one of them was slow. Two bytes of the file, locked as those
+// of participants are, see to that:
 //
 //	attachByte  shared by who opens the segment, from before it looks at the header until it has joined and has
 //	            seen that the name still leads to this file (else it leaves, and starts again); shared too by
@@ -35,8 +35,8 @@ import (
 //	            until the name is gone. Names are removed by name: without it who is slow would remove a newer
 //	            segment's.
 //
-// The locks go with their process, so a kill leaves nothing, whatever it was doing. A stop between locking and
-// unlocking (some microseconds) holds up as follows, and nobody waits for longer than patience:
+// The locks go with their process, so a kill leaves nothing, whatever it was doing. A stop between locking
+// and unlocking (some microseconds) holds up as follows, and nobody waits for longer than patience:
 //
 //	who opens                 nobody; Fresh takes it for a participant, and opens the segment
 //	who removes               Remove and Fresh of that name, which then fail
@@ -75,11 +75,11 @@ func checkSegmentName(name string) error {
 	return nil
 }
 
-// Create makes the segment name; it fails with fs.ErrExist if there is one. The segment is seen by others when
-// it is complete, and stays until somebody removes it, or the machine is restarted: see Remove.
+// Create makes the segment name; it fails with fs.ErrExist if there is one. The segment is seen by others
+// when it is complete, and stays until somebody removes it, or the machine is restarted: see Remove.
 //
-// A name is 1 to 200 letters, digits, dots, underscores and hyphens (ASCII), and does not begin with a dot; it
-// names the file /dev/shm/shoal.<name>. size is that of Anonymous, and so are the errors; further ones are
+// A name is 1 to 200 letters, digits, dots, underscores and hyphens (ASCII), and does not begin with a dot;
+// it names the file /dev/shm/shoal.<name>. size is that of Anonymous, and so are the errors; further ones are
 // fs.ErrInvalid, fs.ErrPermission, and errors.ErrUnsupported if there is no tmpfs at /dev/shm.
 func Create(name string, size int, opts ...Options) (*Segment, error) {
 	o := only(opts)
@@ -88,18 +88,18 @@ func Create(name string, size int, opts ...Options) (*Segment, error) {
 
 // Open maps the segment name; it fails with fs.ErrNotExist if there is none.
 //
-// The segment must belong to this user and must not be open to more users than Options.Mode says, else the error
-// is fs.ErrPermission (see Options.Foreign). What is no segment, or was damaged, is ErrCorrupt; another format is
-// ErrVersion. A process may open a name more than once, and takes part in the segment once: each Segment has its
-// own handles and its own Close.
+// The segment must belong to this user and must not be open to more users than Options.Mode says, else the
+// error is fs.ErrPermission (see Options.Foreign). What is no segment, or was damaged, is ErrCorrupt; another
+// format is ErrVersion. A process may open a name more than once, and takes part in the segment once: each
+// Segment has its own handles and its own Close.
 func Open(name string, opts ...Options) (*Segment, error) {
 	o := only(opts)
 	return enterNamed("open", name, o, func(p *place) (*Segment, error) { return p.attach(0, nil, o) })
 }
 
 // OpenOrCreate does whichever succeeds; of many callers exactly one creates. A larger existing size stands, a
-// smaller one is ErrSize; size 0 takes what there is. With Options.Fresh a segment that no living process has is
-// replaced by a new one; what was in it is lost.
+// smaller one is ErrSize; size 0 takes what there is. With Options.Fresh a segment that no living process has
+// is replaced by a new one; what was in it is lost.
 func OpenOrCreate(name string, size int, opts ...Options) (*Segment, error) {
 	o := only(opts)
 	return enterNamed("open or create", name, o, func(p *place) (*Segment, error) {
@@ -122,11 +122,11 @@ func OpenOrCreate(name string, size int, opts ...Options) (*Segment, error) {
 	})
 }
 
-// OpenReadOnly maps the segment name for looking only: this process becomes no participant, nobody counts it as a
-// user, and nothing in the segment can be changed. Info, Objects, Participants and Check work; making and opening
-// objects is fs.ErrPermission, and Self is 0. It opens what the file's permissions let this process read: as root
-// everything. (Whoever owns a foreign segment can cut its file off, and a look at what is missing then is a fatal
-// SIGBUS. Stat and List, which look once, survive that.)
+// OpenReadOnly maps the segment name for looking only: this process becomes no participant, nobody counts it
+// as a user, and nothing in the segment can be changed. Info, Objects, Participants and Check work; making
+// and opening objects is fs.ErrPermission, and Self is 0. It opens what the file's permissions let this
+// process read: as root everything. (Whoever owns a foreign segment can cut its file off, and a look at what
+// is missing then is a fatal SIGBUS. Stat and List, which look once, survive that.)
 func OpenReadOnly(name string) (*Segment, error) {
 	return enterNamed("open for reading", name, Options{}, func(p *place) (*Segment, error) {
 		r, uuid, err := p.look()
@@ -137,9 +137,9 @@ func OpenReadOnly(name string) (*Segment, error) {
 	})
 }
 
-// Remove deletes the name; processes that have the segment mapped keep it, and its memory is freed with the last
-// of them. The name can be used again at once. It fails with fs.ErrNotExist if there is no such segment; whether the
-// file in its place is one is not looked at.
+// Remove deletes the name; processes that have the segment mapped keep it, and its memory is freed with the
+// last of them. The name can be used again at once. It fails with fs.ErrNotExist if there is no such segment;
+// whether the file in its place is one is not looked at.
 func Remove(name string) error {
 	_, err := enterNamed("remove", name, Options{}, func(p *place) (*Segment, error) {
 		for {
@@ -161,8 +161,8 @@ func Stat(name string) (in Info, err error) {
 	return in, err
 }
 
-// List describes the segments of this user; to root it shows those of everybody. The error joins what is wrong
-// with each of those that are left out. What a killed Create left is removed.
+// List describes the segments of this user; to root it shows those of everybody. The error joins what is
+// wrong with each of those that are left out. What a killed Create left is removed.
 func List() ([]Info, error) {
 	if err := supported(); err != nil {
 		return nil, fmt.Errorf("shm: list: %w", err)
@@ -203,8 +203,8 @@ func List() ([]Info, error) {
 	return list, errors.Join(wrong...)
 }
 
-// openNamed opens the segment name of a handle, which must have that UUID. The file may be open to others than
-// its owner, who is this user: the handle comes from somebody who knows that.
+// openNamed opens the segment name of a handle, which must have that UUID. The file may be open to others
+// than its owner, who is this user: the handle comes from somebody who knows that.
 func openNamed(name string, id inherit.UUID) (*Segment, error) {
 	p, err := openPlace(name)
 	if err == nil {
@@ -508,8 +508,9 @@ func (p *place) createOnce(size int, o Options, w way) (_ *Segment, err error) {
 	return s, nil
 }
 
-// newFile makes the file of a segment, opens it twice, and returns its name if it has one. That nobody removes
-// it as a leftover is seen to by the lock of attachByte, which alive has then. After an error nothing is left.
+// newFile makes the file of a segment, opens it twice, and returns its name if it has one. That nobody
+// removes it as a leftover is seen to by the lock of attachByte, which alive has then. After an error nothing
+// is left.
 func (p *place) newFile(mode fs.FileMode, w way) (f, alive *os.File, temp string, err error) {
 	if w == wayRename {
 		var random [16]byte

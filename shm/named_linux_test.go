@@ -563,3 +563,38 @@ func TestHostileFile(t *testing.T) {
 		}
 	}
 }
+
+// A file that is cut off while Stat looks at it is an error, not the end of the program.
+func TestStatCutOff(t *testing.T) {
+	seg, name := named(t, 1<<20)
+	proctest.Must(t, seg.Close())
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if err := errors.Join(os.Truncate(fileOf(name), 8192), os.Truncate(fileOf(name), 1<<20)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	}()
+	faults := 0
+	for end := time.Now().Add(3 * time.Second); faults < 3 && time.Now().Before(end); {
+		_, err := shm.Stat(name)
+		if err != nil && !errors.Is(err, shm.ErrCorrupt) {
+			t.Error(err)
+			break
+		}
+		if err != nil && strings.Contains(err.Error(), "memory that was cut off") {
+			faults++
+		}
+	}
+	close(stop)
+	<-stopped
+	t.Logf("%d faults", faults)
+}

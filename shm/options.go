@@ -12,8 +12,8 @@ import (
 // one at most and panics if it is given more.
 type Options struct {
 	// Mode is the permission bits of a named segment; 0 means 0600. A segment is made with exactly these,
-	// whatever the umask, and must be for its owner to read and write. One that is opened must not have more: a
-	// segment that its owner opened up to others is refused by who does not know that.
+	// whatever the umask, and must be for its owner to read and write. One that is opened must not have more:
+	// a segment that its owner opened up to others is refused by who does not know that.
 	Mode fs.FileMode
 	// Foreign accepts a segment of any user and of any mode: whoever may write to it can harm this process (a
 	// file that is cut off is a fatal SIGBUS), and stop all that goes on in the segment.
@@ -24,7 +24,8 @@ type Options struct {
 	HugePages bool
 	// Populate reserves all memory now, and touches every page.
 	Populate bool
-	// Pin keeps the memory from being swapped out. The system's limit (ulimit -l) is held against the whole size.
+	// Pin keeps the memory from being swapped out. The system's limit (ulimit -l) is held against the whole
+	// size.
 	Pin bool
 }
 
@@ -63,7 +64,8 @@ func (o Options) accept(info fs.FileInfo) error {
 	case o.Foreign:
 		return nil
 	case owner != os.Geteuid():
-		return fmt.Errorf("%w: it belongs to user %d, this is user %d: Options.Foreign accepts it", fs.ErrPermission, owner, os.Geteuid())
+		return fmt.Errorf("%w: it belongs to user %d, this is user %d: Options.Foreign accepts it",
+			fs.ErrPermission, owner, os.Geteuid())
 	case mode.Perm()&^o.mode() != 0:
 		return fmt.Errorf("%w: its mode %#o is wider than %#o: Options.Mode says what is accepted",
 			fs.ErrPermission, mode.Perm(), o.mode())

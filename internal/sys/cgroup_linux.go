@@ -43,8 +43,8 @@ func memoryLeft(root fs.FS) (left int64, ok bool) {
 			if part[1] != g.controllers {
 				continue
 			}
-			// A container may see its own group at the root, whatever its path is; so the path is tried from its
-			// end, and what is not there is passed over.
+			// A container may see its own group at the root, whatever its path is; so the path is tried from
+			// its end, and what is not there is passed over.
 			for p := path.Clean("/" + part[2]); ; p = path.Dir(p) {
 				dir := path.Join(g.root, p)
 				limit, okLimit := number(root, path.Join(dir, g.limit))

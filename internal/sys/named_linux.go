@@ -62,8 +62,8 @@ func NewAt(dir *os.File, name string) (*os.File, error) {
 	return openAt(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR)
 }
 
-// OpenAt opens a file in dir, for reading alone or for writing too. It follows no symbolic link in the place of
-// the file, and does not wait for the other end of a pipe.
+// OpenAt opens a file in dir, for reading alone or for writing too. It follows no symbolic link in the place
+// of the file, and does not wait for the other end of a pipe.
 func OpenAt(dir *os.File, name string, write bool) (*os.File, error) {
 	if write {
 		return openAt(dir, name, unix.O_RDWR)
@@ -85,7 +85,8 @@ func openAt(dir *os.File, name string, flags int) (*os.File, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	// Without O_NONBLOCK, which os.NewFile takes for a wish to have it in the netpoller, where files cannot be.
+	// Without O_NONBLOCK, which os.NewFile takes for a wish to have it in the netpoller, where files cannot
+	// be.
 	if err := unix.SetNonblock(fd, false); err != nil {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
@@ -156,8 +157,8 @@ func LockByteShared(f *os.File, at int64) (bool, error) {
 	return lockByte(f, at, unix.F_RDLCK)
 }
 
-// HugePages asks for huge pages behind mem (Linux 4.8 for shared memory). It is a wish: a kernel that has none
-// goes on with small ones.
+// HugePages asks for huge pages behind mem (Linux 4.8 for shared memory). It is a wish: a kernel that has
+// none goes on with small ones.
 func HugePages(mem []byte) { unix.Madvise(mem, unix.MADV_HUGEPAGE) }
 
 // Populate touches every page of mem, which is reserved, or else is ENOSPC when there is no memory for it
