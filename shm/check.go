@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/shoal-ipc/shoal/internal/inherit"
@@ -84,7 +85,7 @@ func (c *checker) checkHeader(uuid inherit.UUID) {
 	if h.Version != formatVersion {
 		c.wrong(offsetOf(c.memory, &h.Version), "format version %d", h.Version)
 	}
-	if h.Flags != 0 {
+	if h.Flags&^flagNamed != 0 {
 		c.wrong(offsetOf(c.memory, &h.Flags), "flags %#x", h.Flags)
 	}
 	if h.Size != uint64(len(c.memory)) {
@@ -106,7 +107,12 @@ func (c *checker) checkHeader(uuid inherit.UUID) {
 	c.zero(freed+8, deaths)
 	c.zero(deaths+4, top)
 	c.zero(top+8, committed)
-	c.zero(committed+8, dirAt)
+	c.zero(committed+8, offsetOf(c.memory, &h.Name))
+	if h.Flags&flagNamed == 0 {
+		c.zero(offsetOf(c.memory, &h.Name), dirAt)
+	} else if segmentName(h) == "" {
+		c.wrong(offsetOf(c.memory, &h.Name), "name of the segment %q", strings.TrimRight(string(h.Name[:]), "\x00"))
+	}
 }
 
 func (c *checker) checkSlots() {

@@ -74,7 +74,8 @@ func TestCheckNames(t *testing.T) {
 	}{
 		{"magic", at(3), 'a', 1, at(0)},
 		{"version", at(8), 2, 4, nil},
-		{"flags", at(12), 1, 4, nil},
+		{"flags", at(12), 2, 4, nil},
+		{"a name that is not there", at(12), 1, 4, at(3840)},
 		{"size", at(16), 1 << 19, 8, nil},
 		{"UUID", at(30), 0xa5, 1, at(24)},
 		{"creator", at(48), 1<<12 | 100, 4, nil},
@@ -179,7 +180,7 @@ func at(off int) func(checked) int { return func(checked) int { return off } }
 func TestCheckJoins(t *testing.T) {
 	c := newChecked(t)
 	name := c.a + 128 + 64
-	c.mem[12] = 1
+	c.mem[12] = 2
 	c.mem[100] = 1
 	c.mem[name] = 0xff
 	c.mem[c.d+127] = 1

@@ -2,23 +2,26 @@
 //
 // A segment is memory that several processes map, with an allocator, a directory of names and a table of the
 // processes that have it. [Anonymous] makes one without a name: children get it through the objects in their
-// arguments (package process). Objects (locks, values, arrays, blocks) are made by the packages that know
-// their kind.
+// arguments (package process). [Create], [Open] and [OpenOrCreate] are for processes that know nothing of
+// each other but a name; docs/OPERATIONS.md tells whoever runs them what there is to know. Objects (locks,
+// values, arrays, blocks) are made by the packages that know their kind.
 //
 // All of it is lock-free: a process that is killed or stopped at any instruction holds nobody up here and
-// harms nothing. Who notices a death sweeps up after it: what the dead process was making, had allocated, or had open
+// harms nothing (one that is stopped while it takes a name away can hold up others at that name, see
+// named.go). Who notices a death sweeps up after it: what the dead process was making, had allocated, or had open
 // among what was freed, becomes free memory. A stopped process keeps that.
 //
-// An object lives until it is freed ([Free], [Segment.Remove]), like a file; its memory is used again when nobody who lives has
-// it open. Handles that are forgotten give it up when the garbage collector finds them. One without a name that nobody freed
-// stays until the segment goes.
+// An object lives until it is freed ([Free], [Segment.Remove]), like a file; its memory is used again when nobody
+// who lives has it open. Handles that are forgotten give it up when the garbage collector finds them. One without a
+// name that nobody freed stays until the segment goes.
 //
 // The heap serves a request from blocks of its class of sizes; of a block at most an eighth is wasted, beside 128
-// bytes for its header and up to 127 to fill its last unit. Memory of small objects does not become that of large ones.
+// bytes for its header and up to 127 to fill its last unit. Memory of small objects does not become that of large
+// ones.
 //
-// Processes that have a segment watch each other: when one dies, however that happens, all others know it soon after, and
-// who waits for it is told. That costs a process two descriptors for each segment that it shares, and one thread in all; a
-// segment that nobody else has costs nothing.
+// Processes that have a segment watch each other: when one dies, however that happens, all others know it soon
+// after, and who waits for it is told. That costs a process two descriptors for each segment that it shares, and one
+// thread in all; a segment that nobody else has costs nothing.
 //
 // [Segment.Check] verifies all of what follows, in a segment that is in use.
 //
@@ -45,7 +48,7 @@
 //	segment
 //	0       8       magic "SHOAL" ff 0d 0a    creator
 //	8       4       format version, 1         creator
-//	12      4       flags, 0                  creator
+//	12      4       flags: 1, it has a name   creator
 //	16      8       size                      creator
 //	24      16      UUID                      creator
 //	40      8       created, ns since 1970    creator
@@ -57,6 +60,7 @@
 //	256     4       death epoch, futex word   who notices a death; add
 //	384     8       top of the heap           who lays a block, or finds one laid; CAS, grows
 //	512     8       committed                 who reserved memory; CAS
+//	3840    256     name, zero padded         creator
 //	4096    8192    1,024 buckets             who links an object; CAS
 //	12288   16384   256 x 8 hints             who finds or frees a block
 //	28672   524288  4,096 slots of 128        the participants, see below

@@ -11,8 +11,11 @@ var (
 	ErrCorrupt = errors.New("shm: corrupt")
 	// ErrVersion is returned when a segment has another format version.
 	ErrVersion = errors.New("shm: format version not supported")
-	// ErrUnreachable is returned when a handle arrives from an anonymous segment that this process cannot map:
-	// its parent did not hand it over, and no process of the tree that it belongs to gave it when asked.
+	// ErrSize is returned when an existing segment is smaller than asked.
+	ErrSize = errors.New("shm: existing segment is smaller than asked")
+	// ErrUnreachable is returned when a handle arrives from a segment that this process cannot map: its parent did
+	// not hand it over, no process of the tree that it belongs to gave it when asked, and it has no name, or the name
+	// leads to nothing, to another segment, or to one that this process may not open.
 	ErrUnreachable = errors.New("shm: segment not reachable from this process")
 	// ErrForked is returned in a process that was forked (by C or Python, without exec) from one that has
 	// segments mapped. It has none of them: see the package's documentation.

@@ -85,19 +85,22 @@ func WatchSize() (groups, blocked int) {
 
 // Look looks at s once, in the caller's goroutine, as the watch does.
 func Look(s *Segment) {
-	m := &member{r: s.res, seg: weak.Make(s), uuid: s.uuid, group: new(group)}
+	m := &member{r: s.res.resources, seg: weak.Make(s), uuid: s.uuid, group: new(group)}
 	m.look(false, nil)
 	m.keep(nil)
 }
 
 // Rewatch ends the watch over s and begins it anew.
 func Rewatch(s *Segment) {
-	watch.end(s.res)
+	watch.end(s.res.resources)
 	watch.mu.Lock()
 	s.res.ended = false
 	watch.mu.Unlock()
 	s.accompany()
 }
+
+// Unwatch ends the watch over s, for good.
+func Unwatch(s *Segment) { watch.end(s.res.resources) }
 
 // Introduce says who a participant is, and Ring tells those before it.
 func Introduce(s *Segment, id uint32, pid int, space uint64) { s.introduce(id, pid, space) }
@@ -113,7 +116,7 @@ func Tick(s *Segment) bool {
 
 // As is s as the participant id sees it.
 func As(s *Segment, id uint32) *Segment {
-	c := &Segment{heap: s.heap, uuid: s.uuid, pins: make(map[uint64]int)}
+	c := &Segment{heap: s.heap, uuid: s.uuid, res: &share{resources: &resources{pins: make(map[uint64]int)}}}
 	c.self, c.spare = id, newSpare(len(s.memory))
 	return c
 }
@@ -125,9 +128,9 @@ func Unpin(s *Segment, off uint64) { s.unpin(off) }
 
 // Pinned is how many objects s has open.
 func Pinned(s *Segment) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.pins)
+	s.res.mu.Lock()
+	defer s.res.mu.Unlock()
+	return len(s.res.pins)
 }
 
 // Spill gives all that the process keeps.
@@ -145,3 +148,20 @@ var (
 
 // PayloadAt is where the payload of an object is.
 func PayloadAt(h Handle) uint64 { return h.Offset + objectHead }
+
+// UUID is the identity of a segment.
+func UUID(s *Segment) [16]byte { return s.uuid }
+
+// The ways in which a file gets its name, and the bytes that are locked meanwhile.
+var Ways = []way{wayEmptyPath, wayProc, wayRename}
+
+const (
+	AttachByte = attachByte
+	RemoveByte = removeByte
+	TempPrefix = tempPrefix
+)
+
+// CreateBy makes a segment in one way and in no other.
+func CreateBy(w way, name string, size int) (*Segment, error) {
+	return enterNamed("create", name, Options{}, func(p *place) (*Segment, error) { return p.createBy(size, Options{}, w) })
+}

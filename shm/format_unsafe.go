@@ -39,7 +39,7 @@ type header struct {
 	_          structs.HostLayout
 	Magic      [8]byte
 	Version    uint32
-	Flags      uint32 // 0
+	Flags      uint32 // flagNamed, or 0
 	Size       uint64
 	UUID       [16]byte
 	Created    int64  // nanoseconds since 1970
@@ -62,8 +62,13 @@ type header struct {
 	Committed atomic.Uint64 // memory [0, Committed) is reserved and may be touched
 	_         [unit - 8]byte
 
-	_ [dirAt - 5*unit]byte
+	_ [dirAt - 5*unit - 256]byte
+
+	Name [256]byte // of a named segment, padded with zeros
 }
+
+// flagNamed says that the segment was made with a name: its file lies in a directory, and is not sealed.
+const flagNamed = 1
 
 // slot is one participant.
 type slot struct {
@@ -133,6 +138,7 @@ var (
 	_ [256]struct{}        = [unsafe.Offsetof(header{}.DeathEpoch)]struct{}{}
 	_ [384]struct{}        = [unsafe.Offsetof(header{}.Top)]struct{}{}
 	_ [512]struct{}        = [unsafe.Offsetof(header{}.Committed)]struct{}{}
+	_ [3840]struct{}       = [unsafe.Offsetof(header{}.Name)]struct{}{}
 	_ [16]struct{}         = [unsafe.Offsetof(object{}.Next)]struct{}{}
 	_ [72]struct{}         = [unsafe.Offsetof(object{}.More)]struct{}{}
 	_ [80]struct{}         = [unsafe.Offsetof(object{}.Owners)]struct{}{}

@@ -20,8 +20,11 @@ import (
 func Free(o Object) error {
 	h, s := o.Handle(), o.Segment()
 	defer runtime.KeepAlive(o)
-	if s == nil || s.closed.Load() {
+	if s == nil {
 		return fmt.Errorf("shm: free: %w", os.ErrClosed)
+	}
+	if err := s.usable(); err != nil {
+		return fmt.Errorf("shm: free: %w", err)
 	}
 	if o.Name() != "" {
 		return fmt.Errorf("shm: free: %w: object %q has a name: Segment.Remove", fs.ErrInvalid, o.Name())
@@ -43,8 +46,8 @@ func (s *Segment) Remove(name string) error {
 }
 
 func (s *Segment) remove(name string) error {
-	if s.closed.Load() {
-		return os.ErrClosed
+	if err := s.usable(); err != nil {
+		return err
 	}
 	if name == "" {
 		return fs.ErrNotExist
@@ -89,8 +92,8 @@ func (s *Segment) freeObject(f found) error {
 // Allocate and Deallocate may be called from any goroutine; they take some tens of nanoseconds, wait for nobody and allocate
 // nothing of Go's. The errors are ErrNoSpace, ErrCorrupt and os.ErrClosed.
 func (s *Segment) Allocate(size int) (offset uint64, mem []byte, err error) {
-	if s.closed.Load() {
-		return 0, nil, fmt.Errorf("shm: allocate: %w", os.ErrClosed)
+	if s.closed.Load() || s.self == 0 {
+		return 0, nil, fmt.Errorf("shm: allocate: %w", s.usable())
 	}
 	if size < 0 {
 		return 0, nil, fmt.Errorf("shm: allocate: size %d: %w", size, os.ErrInvalid)

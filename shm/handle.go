@@ -46,7 +46,7 @@ func (h *Handle) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// The binary form, little-endian; what may follow is the name of the segment, empty for an anonymous one.
+// The binary form, little-endian. The name of the segment follows, which an anonymous one does not have.
 //
 //	0   1   format, 1
 //	1   16  UUID
@@ -57,7 +57,7 @@ const (
 	handleSize   = 29
 )
 
-// MarshalBinary implements encoding.BinaryMarshaler; an object's MarshalBinary is that of its Handle.
+// MarshalBinary implements encoding.BinaryMarshaler. That of an object says the name of its segment too.
 func (h Handle) MarshalBinary() ([]byte, error) {
 	b := append(make([]byte, 0, handleSize), handleFormat)
 	b = append(b, h.Segment[:]...)
@@ -65,15 +65,29 @@ func (h Handle) MarshalBinary() ([]byte, error) {
 	return binary.LittleEndian.AppendUint32(b, h.Generation), nil
 }
 
-// UnmarshalBinary implements encoding.BinaryUnmarshaler.
+// UnmarshalBinary implements encoding.BinaryUnmarshaler. A name that follows is checked and left out.
 func (h *Handle) UnmarshalBinary(b []byte) error {
-	if len(b) != handleSize || b[0] != handleFormat {
-		return fmt.Errorf("%w: handle of %d bytes", ErrCorrupt, len(b))
+	n, _, err := parseHandle(b)
+	if err == nil {
+		*h = n
 	}
-	*h = Handle{
+	return err
+}
+
+// parseHandle takes the binary form apart.
+func parseHandle(b []byte) (h Handle, name string, err error) {
+	if len(b) < handleSize || b[0] != handleFormat {
+		return h, "", fmt.Errorf("%w: handle of %d bytes", ErrCorrupt, len(b))
+	}
+	h = Handle{
 		Segment:    [16]byte(b[1:17]),
 		Offset:     binary.LittleEndian.Uint64(b[17:]),
 		Generation: binary.LittleEndian.Uint32(b[25:]),
 	}
-	return nil
+	if name = string(b[handleSize:]); name != "" {
+		if err := checkSegmentName(name); err != nil {
+			return h, "", fmt.Errorf("%w: handle with the name of a segment: %w", ErrCorrupt, err)
+		}
+	}
+	return h, name, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
@@ -83,15 +84,41 @@ type heap struct {
 func commit(f *os.File, off, n uint64) error {
 	err := sys.Commit(f, int64(off), int64(n))
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.ENOMEM) {
-		return fmt.Errorf("%w: reserving %d bytes: %w", ErrNoSpace, n, err)
+		what := "the file system is full"
+		if errors.Is(err, syscall.EFBIG) {
+			what = "the limit on the size of files (ulimit -f) is too low"
+		}
+		return fmt.Errorf("%w: reserving %d bytes of %s: %s: %w", ErrNoSpace, n, f.Name(), what, err)
 	}
 	return err
+}
+
+// enoughFrom is the size from which on a reservation is held against the memory that is left: asking costs a
+// tenth of a millisecond.
+const enoughFrom = 64 << 20
+
+// enough is an error if reserving n bytes would exceed what the control group may have: the kernel gives no
+// error then, it kills. Others may take the memory meanwhile; it is the best one can do.
+func enough(n uint64) error {
+	if n < enoughFrom {
+		return nil
+	}
+	if left, ok := sys.MemoryLeft(); ok && int64(n) > left {
+		return fmt.Errorf("%w: reserving %d bytes: the memory limit of this process's control group leaves %d: %w",
+			ErrNoSpace, n, max(left, 0), syscall.ENOSPC)
+	}
+	return nil
 }
 
 // commitTo makes [0, end) safe to touch; end is at most the size.
 func (h heap) commitTo(end uint64) error {
 	size := uint64(len(h.memory))
 	word := &h.header().Committed
+	if c := word.Load(); end > c {
+		if err := enough(end - c); err != nil {
+			return err
+		}
+	}
 	for {
 		c := word.Load()
 		if c < heapAt || c > size {
@@ -242,4 +269,19 @@ func (h heap) give(off uint64, o *object, s uint64) {
 	o.State.Store(owned(0, generationOf(s), stateFree))
 	crashpoint.Hit("shm/give/free")
 	h.hint(off, o)
+}
+
+// unlessCut calls f, and makes it ErrCorrupt if f looks at memory that is not there: the file of a segment with a name
+// can be cut off by whoever may write it.
+func unlessCut(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		v := recover()
+		if fault, ok := v.(interface{ Addr() uintptr }); ok {
+			err = fmt.Errorf("%w: memory that was cut off (%v)", ErrCorrupt, fault)
+		} else if v != nil {
+			panic(v)
+		}
+	}()
+	return f()
 }

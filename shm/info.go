@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"io/fs"
 	"iter"
 	"runtime"
 	"time"
@@ -14,6 +15,7 @@ type Info struct {
 	Living, Dead int // participants; Dead ones are those that nobody has tidied up
 	Creator      Participant
 	Created      time.Time
+	Mode         fs.FileMode // permission bits of a named segment
 }
 
 // Participant is a process that has, or had, a segment mapped.
@@ -31,14 +33,20 @@ type ObjectInfo struct {
 	Handle           Handle
 }
 
-// Info describes the segment.
+// Info describes the segment as Stat does.
 func (s *Segment) Info() Info {
 	defer runtime.KeepAlive(s)
 	h := s.header()
 	in := Info{
+		Name:    s.name,
 		Size:    len(s.memory),
 		Created: time.Unix(0, h.Created),
 		Creator: Participant{Pid: int(h.CreatorPid), Since: time.Unix(0, h.Created), Alive: !s.Dead(h.Creator)},
+	}
+	if s.name != "" {
+		if info, err := s.file.Stat(); err == nil {
+			in.Mode = info.Mode().Perm()
+		}
 	}
 	in.Used = heapAt
 	s.blocks(func(off uint64, o *object, room uint64) bool {

@@ -76,19 +76,21 @@ func (k Kind) OpenOrNew(r *Ref, seg *Segment, name string, size int, init func(m
 // Unmarshal attaches r to the object whose handle data is (see Ref.MarshalBinary) and returns its memory. The
 // segment is found among those that this process has, those that its parent handed over, and those that some
 // process has of the tree that this one belongs to (package process), which is asked. That waits, for a relative
-// that does not answer 5 seconds at most, after which the segment is ErrUnreachable. The errors are ErrUnreachable,
-// ErrStale, ErrKind, ErrCorrupt and ErrForked.
+// that does not answer 5 seconds at most. Last, a segment that has a name is opened by that, if it belongs to this
+// user. The errors are ErrUnreachable, ErrStale, ErrKind, ErrCorrupt and ErrForked.
 func (k Kind) Unmarshal(r *Ref, data []byte) ([]byte, error) {
-	var h Handle
-	if err := h.UnmarshalBinary(data); err != nil {
+	h, name, err := parseHandle(data)
+	if err != nil {
 		return nil, fmt.Errorf("shm: %s from a handle: %w", k.Name, err)
 	}
-	return k.OpenHandle(r, h)
+	return k.openHandle(r, h, name)
 }
 
-// OpenHandle is Unmarshal of a Handle.
-func (k Kind) OpenHandle(r *Ref, h Handle) ([]byte, error) {
-	s, err := table.resolve(h.Segment)
+// OpenHandle is Unmarshal of a Handle, which has no name of the segment.
+func (k Kind) OpenHandle(r *Ref, h Handle) ([]byte, error) { return k.openHandle(r, h, "") }
+
+func (k Kind) openHandle(r *Ref, h Handle, segment string) ([]byte, error) {
+	s, err := table.resolve(h.Segment, segment)
 	if err == nil {
 		err = k.attach(r, s, h.Offset, h.Generation)
 	}

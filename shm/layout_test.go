@@ -17,7 +17,7 @@ func TestLayout(t *testing.T) {
 	}{
 		{shm.HeaderType, 4096, map[string]uintptr{
 			"Magic": 0, "Version": 8, "Flags": 12, "Size": 16, "UUID": 24, "Created": 40, "Creator": 48, "CreatorPid": 52,
-			"HeapAt": 56, "SlotsUsed": 128, "Freed": 136, "DeathEpoch": 256, "Top": 384, "Committed": 512,
+			"HeapAt": 56, "SlotsUsed": 128, "Freed": 136, "DeathEpoch": 256, "Top": 384, "Committed": 512, "Name": 3840,
 		}},
 		{shm.SlotType, 128, map[string]uintptr{
 			"Word": 0, "Doorbell": 4, "Who": 8, "PidSpace": 16, "Since": 24, "Freed": 32, "Waits": 40,

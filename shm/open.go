@@ -1,7 +1,6 @@
 package shm
 
 import (
-	"os"
 	"sync/atomic"
 
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
@@ -177,12 +176,13 @@ func (h heap) collect(off uint64) {
 // pin keeps the memory of the block at off from becoming another's for as long as it is pinned; what is there is for the
 // caller to find out, then. Pins are counted, and one goes with each handle.
 func (s *Segment) pin(off uint64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed.Load() {
-		return os.ErrClosed
+	r := s.res
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := s.usable(); err != nil {
+		return err
 	}
-	if s.pins[off] == 0 {
+	if r.pins[off] == 0 {
 		o, _, err := s.block(off)
 		if err != nil {
 			return err
@@ -191,21 +191,26 @@ func (s *Segment) pin(off uint64) error {
 			return err
 		}
 	}
-	s.pins[off]++
+	r.pins[off]++
 	return nil
 }
 
 // unpin ends a pin.
 func (s *Segment) unpin(off uint64) {
-	s.mu.Lock()
-	s.pins[off]--
-	last := s.pins[off] == 0
-	if last {
-		delete(s.pins, off)
-		s.depart(s.object(off))
-	}
-	s.mu.Unlock()
-	if last {
+	if s.unpinned(off) {
 		s.collect(off)
 	}
+}
+
+// unpinned ends a pin and reports whether it was the last.
+func (s *Segment) unpinned(off uint64) bool {
+	r := s.res
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pins[off]--; r.pins[off] != 0 {
+		return false
+	}
+	delete(r.pins, off)
+	s.depart(s.object(off))
+	return true
 }

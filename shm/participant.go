@@ -221,7 +221,7 @@ func (m memory) freeSlot(file *os.File) (i, word uint32, err error) {
 
 // expire buries those that died without anybody's notice, claims included.
 func (m memory) expire(file *os.File) {
-	for i := range uint32(slotCount) {
+	for i := range min(m.header().SlotsUsed.Load(), slotCount) { // the others may have no memory
 		s := m.slot(i)
 		w := s.Word.Load()
 		if st := slotState(w); st != slotLive && st != slotClaimed {
@@ -287,8 +287,11 @@ func (m memory) knownDead(id uint32) bool {
 	return w != id&^slotMask|slotLive
 }
 
-// dead is knownDead, and asks the kernel when memory says that id lives; noticed says that nobody knew. file is a
-// description that has no lock of its own.
+// ended is knownDead, and asks the kernel when memory says that id lives. file is a description that has no
+// lock of its own; it need not be open for writing.
+func (m memory) ended(id uint32, file *os.File) bool { return m.knownDead(id) || !m.lives(id, file) }
+
+// dead is ended, and writes down what it finds; noticed says that nobody knew.
 func (m memory) dead(id uint32, file *os.File) (dead, noticed bool) {
 	if m.knownDead(id) {
 		return true, false

@@ -71,7 +71,10 @@ func (r *Ref) attach(s *Segment, off uint64, gen uint32, name string, size uint6
 	s.refs[flag] = struct{}{}
 	runtime.AddCleanup(r, func(s *Segment) {
 		s.forget(flag)
-		s.unpin(off)
+		unlessCut(func() error {
+			s.unpin(off)
+			return nil
+		})
 	}, s)
 	return nil
 }
@@ -106,10 +109,12 @@ func (r *Ref) Close() error {
 	return nil
 }
 
-// MarshalBinary implements encoding.BinaryMarshaler: the handle, for a process that has or was given the segment.
+// MarshalBinary implements encoding.BinaryMarshaler: the handle, for a process that has or was given the segment,
+// or can open it by its name.
 func (r *Ref) MarshalBinary() ([]byte, error) {
 	if r.seg == nil || r.Closed() {
 		return nil, os.ErrClosed
 	}
-	return r.Handle().MarshalBinary()
+	data, err := r.Handle().MarshalBinary()
+	return append(data, r.seg.name...), err
 }

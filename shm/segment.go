@@ -3,6 +3,7 @@ package shm
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"sync"
@@ -26,13 +27,12 @@ import (
 type Segment struct {
 	heap
 	uuid   inherit.UUID
-	res    *resources
+	name   string // "" if it is anonymous
+	res    *share
 	closed atomic.Bool
 
 	mu   sync.Mutex
 	refs map[*uint32]struct{} // what tells the open handles that they are closed
-	pins map[uint64]int       // how often the object at an offset is open here (open.go)
-	busy int                  // calls that are making objects
 
 	tidying atomic.Bool // a sweep is about to begin
 	sweeper sync.Mutex  // held by it
@@ -42,29 +42,85 @@ type Segment struct {
 type resources struct {
 	mem    mmap.MMap
 	memory *os.File // what is mapped
-	alive  *os.File // its description has the lock of id's byte, and is used for nothing else
-	id     uint32
+	alive  *os.File // its description has the lock of id's byte, and is used for nothing else; nil: only looked at
+	id     uint32   // 0 if this process looks only
 	spare  *spare
 	// lasting says that others may come who cannot be seen now: the segment has a name.
 	lasting bool
 	once    sync.Once
+
+	mu   sync.Mutex
+	pins map[uint64]int // how often the object at an offset is open here (open.go)
+	busy int            // calls that are making objects
+
 	// member is this process's watch over the participants, nil while there is none; ended says that there will be none.
 	// The mutex of watch guards both.
 	member *member
 	ended  bool
+
+	// How many Segments share this, and how many of them are not closed: a name can be opened more than once,
+	// and the process takes part once. They belong to table.mu.
+	users, open int
+}
+
+// share is what one Segment has of resources.
+type share struct {
+	*resources
+	closed bool // belongs to table.mu
+}
+
+// close ends a share and reports whether that was the last that was open.
+func (h *share) close() bool {
+	table.mu.Lock()
+	defer table.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	h.closed = true
+	h.open--
+	return h.open == 0
+}
+
+// release gives everything back, when nobody can use it any more.
+func (h *share) release() {
+	if h.close() {
+		h.part()
+	}
+	table.mu.Lock()
+	h.users--
+	last := h.users == 0
+	table.mu.Unlock()
+	if last {
+		h.abandon()
+	}
+}
+
+// newResources is what a process has that mapped the segment in memory and became the participant id by alive.
+func newResources(mem mmap.MMap, memory, alive *os.File, id uint32) *resources {
+	return &resources{mem: mem, memory: memory, alive: alive, id: id, spare: newSpare(len(mem)), pins: make(map[uint64]int)}
 }
 
 // last reports whether nobody else will ever use the segment.
 func (r *resources) last() bool { return !r.lasting && memory(r.mem).alone(r.id) }
 
 // part begins to leave: what this process holds counts as held by a dead one. Its memory stays its own until leave,
-// which follows at once if idle says that no call can be using it, or nobody else has the segment.
-func (r *resources) part(idle bool) error {
-	watch.end(r)
-	m := memory(r.mem)
-	m.bury(m.slot(r.id&slotMask), r.id&^slotMask|slotLive)
-	if idle || r.last() {
+// which follows at once if no call can be using it, or nobody else has the segment.
+func (r *resources) part() error {
+	if r.id == 0 {
 		return r.leave()
+	}
+	watch.end(r)
+	r.mu.Lock()
+	idle := len(r.pins) == 0 && r.busy == 0
+	r.mu.Unlock()
+	err := unlessCut(func() error {
+		m := memory(r.mem)
+		m.bury(m.slot(r.id&slotMask), r.id&^slotMask|slotLive)
+		idle = idle || r.last()
+		return nil
+	})
+	if idle || err != nil {
+		return errors.Join(err, r.leave())
 	}
 	return r.memory.Close()
 }
@@ -73,24 +129,17 @@ func (r *resources) part(idle bool) error {
 // forked process's to end: that has its descriptors from its parent, and nothing mapped.
 func (r *resources) leave() (err error) {
 	r.once.Do(func() {
+		if r.id == 0 {
+			err = r.memory.Close()
+			return
+		}
 		if sys.Forked() {
 			r.alive.Close()
 			r.memory.Close()
 			return
 		}
 		watch.end(r)
-		m := memory(r.mem)
-		s := m.slot(r.id & slotMask)
-		w := r.id&^slotMask | slotDead
-		m.bury(s, r.id&^slotMask|slotLive)
-		if r.last() {
-			m.free(s, w)
-		} else {
-			h := heap{memory: m, file: r.alive, self: r.id, spare: r.spare}
-			h.giveAll()
-			own := sweep{heap: h, dead: map[uint32]uint32{r.id: w}}
-			err = own.run()
-		}
+		err = unlessCut(r.giveBack)
 		err = errors.Join(err, sys.UnlockBytes(r.alive, lockAt(r.id), lockBytes), r.alive.Close())
 		if e := r.memory.Close(); !errors.Is(e, os.ErrClosed) {
 			err = errors.Join(err, e)
@@ -99,48 +148,87 @@ func (r *resources) leave() (err error) {
 	return err
 }
 
-// release gives everything back, when nobody can use it any more.
-func (r *resources) release() {
+// giveBack ends the participant in memory, and gives what it has to others, if there are any.
+func (r *resources) giveBack() error {
+	m := memory(r.mem)
+	s := m.slot(r.id & slotMask)
+	w := r.id&^slotMask | slotDead
+	m.bury(s, r.id&^slotMask|slotLive)
+	if r.last() {
+		m.free(s, w)
+		return nil
+	}
+	h := heap{memory: m, file: r.alive, self: r.id, spare: r.spare}
+	h.giveAll()
+	own := sweep{heap: h, dead: map[uint32]uint32{r.id: w}}
+	return own.run()
+}
+
+// abandon gives back what no Segment has.
+func (r *resources) abandon() {
 	if r.leave(); !sys.Forked() { // else something else may be there
 		r.mem.Unmap()
 	}
 }
 
-// enter makes the Segment of what was mapped and joined.
-func enter(r *resources, uuid inherit.UUID) *Segment {
-	r.spare = newSpare(len(r.mem))
-	s := &Segment{
+// enter makes a Segment of what was mapped and joined; table.mu is held, or nobody else has r.
+func enter(r *resources, uuid inherit.UUID, name string) *Segment {
+	r.users++
+	r.open++
+	r.lasting = name != ""
+	s := r.segment(uuid, name)
+	runtime.AddCleanup(s, (*share).release, s.res)
+	return s
+}
+
+func (r *resources) segment(uuid inherit.UUID, name string) *Segment {
+	return &Segment{
 		heap: heap{memory: memory(r.mem), file: r.memory, self: r.id, spare: r.spare},
 		uuid: uuid,
-		res:  r,
+		name: name,
+		res:  &share{resources: r},
 		refs: make(map[*uint32]struct{}),
-		pins: make(map[uint64]int),
 	}
-	runtime.AddCleanup(s, (*resources).release, r)
-	return s
+}
+
+// usable is the error of what makes, opens or prepares something in s, nil if there is none.
+func (s *Segment) usable() error {
+	if err := forked(); err != nil {
+		return err
+	}
+	if s.closed.Load() {
+		return os.ErrClosed
+	}
+	if s.self == 0 {
+		return fmt.Errorf("%w: the segment was opened for reading only", fs.ErrPermission)
+	}
+	return nil
 }
 
 // begin counts a call that makes an object, which end ends.
 func (s *Segment) begin() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.res.mu.Lock()
+	defer s.res.mu.Unlock()
 	if err := s.usable(); err != nil {
 		return err
 	}
-	s.busy++
+	s.res.busy++
 	return nil
 }
 
 func (s *Segment) end() {
-	s.mu.Lock()
-	s.busy--
-	s.mu.Unlock()
+	s.res.mu.Lock()
+	s.res.busy--
+	s.res.mu.Unlock()
 }
 
 // Close detaches this process: waiting calls return os.ErrClosed, so do later ones, of all handles in the
 // segment. What this process still holds there (locks, ends of rings) counts as held by a dead process from
-// now on. The memory of objects that it had open is reused by others once its handles are unreachable, since calls that
-// Close overtakes may still be at work there. It may be called again.
+// now on. The memory of objects that it had open is reused by others once its handles are unreachable, since calls
+// that Close overtakes may still be at work there. It may be called again.
+//
+// A process that has opened a name more than once takes part in the segment until it has closed each of those
+// Segments: the first to be closed takes its own handles with it, and nothing else.
 func (s *Segment) Close() error {
 	if err := forked(); err != nil {
 		return err
@@ -154,11 +242,12 @@ func (s *Segment) Close() error {
 		atomic.StoreUint32(flag, shut)
 	}
 	clear(s.refs)
-	idle := len(s.pins) == 0 && s.busy == 0
 	s.mu.Unlock()
 	futex.Kick(s.memory)
-	s.expose()
-	err := s.res.part(idle)
+	var err error
+	if s.res.close() {
+		err = errors.Join(unlessCut(s.expose), s.res.part())
+	}
 	runtime.KeepAlive(s)
 	return err
 }
@@ -166,23 +255,16 @@ func (s *Segment) Close() error {
 // expose makes sure that what this process holds now, and may still be writing when others take it for dead,
 // is not passed over as whole. Who takes an owner word with WHOLE looks at its handle again, which was closed
 // before.
-func (s *Segment) expose() {
+func (s *Segment) expose() error {
+	if s.self == 0 {
+		return nil
+	}
 	s.blocks(func(off uint64, o *object, room uint64) bool {
 		if o.Owners == robustWord && room >= robust.Size {
 			robust.Expose(s.memory[off+objectHead:], s.self)
 		}
 		return true
 	})
-}
-
-// usable is the error of what makes, opens or prepares something in s, nil if there is none.
-func (s *Segment) usable() error {
-	if err := forked(); err != nil {
-		return err
-	}
-	if s.closed.Load() {
-		return os.ErrClosed
-	}
 	return nil
 }
 
@@ -222,10 +304,11 @@ func (s *Segment) Prepare() (*inherit.Gift, error) {
 	}), nil
 }
 
-// Name is "" for an anonymous segment.
-func (s *Segment) Name() string { return "" }
+// Name is the name under which the segment was opened, "" for an anonymous one.
+func (s *Segment) Name() string { return s.name }
 
-// Self is this process's owner id in the segment: locks name their holder and rings their ends by it. Never 0.
+// Self is this process's owner id in the segment: locks name their holder and rings their ends by it. It is 0
+// only if the segment was opened for reading only.
 func (s *Segment) Self() uint32 { return s.self }
 
 // Dead reports whether participant id is dead: its process ended, however that happened, or left the segment.
@@ -233,6 +316,11 @@ func (s *Segment) Self() uint32 { return s.self }
 // that were never given out are dead. A stopped process is not dead. After Close only the deaths that others
 // noticed are known.
 func (s *Segment) Dead(id uint32) bool {
+	if s.self == 0 { // who only looks marks nobody
+		d := s.ended(id, s.file)
+		runtime.KeepAlive(s)
+		return d
+	}
 	d, noticed := s.dead(id, s.file)
 	if noticed {
 		s.tidySoon()

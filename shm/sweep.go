@@ -2,7 +2,7 @@ package shm
 
 import (
 	"errors"
-	"os"
+	"fmt"
 	"runtime"
 	"time"
 
@@ -61,7 +61,7 @@ func (h heap) departed() map[uint32]uint32 {
 
 // run looks at all blocks, and frees the slots of those that are gone.
 func (s *sweep) run() error {
-	if err := s.blocks(s.visit); err != nil {
+	if err := unlessCut(func() error { return s.blocks(s.visit) }); err != nil {
 		return err
 	}
 	for id, w := range s.dead {
@@ -165,12 +165,12 @@ func (s *Segment) obtain(payload uint64) (off uint64, fresh bool, err error) {
 
 // collectGarbage runs the garbage collector if handles that nobody uses may keep freed objects open.
 func (s *Segment) collectGarbage() bool {
-	s.mu.Lock()
+	s.res.mu.Lock()
 	freed := false
-	for off := range s.pins {
+	for off := range s.res.pins {
 		freed = freed || s.object(off).State.Load()&stateMask == stateLimbo
 	}
-	s.mu.Unlock()
+	s.res.mu.Unlock()
 	if freed {
 		runtime.GC()
 		time.Sleep(time.Millisecond) // the cleanups run in a goroutine of their own
@@ -183,8 +183,8 @@ func (s *Segment) collectGarbage() bool {
 // death does the same. The error is ErrCorrupt or os.ErrClosed.
 func (s *Segment) Repair() (int, error) {
 	defer runtime.KeepAlive(s)
-	if s.closed.Load() {
-		return 0, os.ErrClosed
+	if err := s.usable(); err != nil {
+		return 0, fmt.Errorf("shm: repair: %w", err)
 	}
 	s.giveAll()
 	s.expire(s.file)

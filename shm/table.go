@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"weak"
 
@@ -12,13 +13,13 @@ import (
 )
 
 // table has the segments that this process has mapped: a handle that arrives finds its segment here, so that
-// a process maps a segment, and takes part in it, once. An entry goes when the Segment is closed or
-// unreachable.
+// a process maps a segment, and takes part in it, once. A segment whose name was opened more than once has an
+// entry for each time. An entry goes when the Segment is closed or unreachable.
 var table segments
 
 type segments struct {
 	mu     sync.Mutex
-	by     map[inherit.UUID]entry
+	by     map[inherit.UUID][]entry
 	asking map[inherit.UUID]*question
 }
 
@@ -43,30 +44,46 @@ func (t *segments) add(s *Segment, keep bool) {
 		e.kept = s
 	}
 	if t.by == nil {
-		t.by = make(map[inherit.UUID]entry)
+		t.by = make(map[inherit.UUID][]entry)
 	}
-	t.by[s.uuid] = e
+	t.by[s.uuid] = append(t.by[s.uuid], e)
 	runtime.AddCleanup(s, func(id inherit.UUID) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if t.by[id].weak == ref {
-			delete(t.by, id)
-		}
+		t.drop(id, ref)
 	}, s.uuid)
 }
 
 func (t *segments) remove(s *Segment) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.by[s.uuid].weak.Value() == s {
-		delete(t.by, s.uuid)
+	t.drop(s.uuid, weak.Make(s))
+}
+
+// drop takes an entry out; mu is held.
+func (t *segments) drop(id inherit.UUID, ref weak.Pointer[Segment]) {
+	left := slices.DeleteFunc(t.by[id], func(e entry) bool { return e.weak == ref })
+	if len(left) == 0 {
+		delete(t.by, id)
+		return
 	}
+	t.by[id] = left
+}
+
+// find is a Segment of the segment id, nil if this process has none; mu is held.
+func (t *segments) find(id inherit.UUID) *Segment {
+	for _, e := range t.by[id] {
+		if s := e.weak.Value(); s != nil && !s.closed.Load() {
+			return s
+		}
+	}
+	return nil
 }
 
 // have finds the segment with that UUID among those that are mapped, then among those that the parent handed over;
 // nil if it is not there. mu is held.
 func (t *segments) have(id inherit.UUID) (*Segment, error) {
-	if s := t.by[id].weak.Value(); s != nil {
+	if s := t.find(id); s != nil {
 		return s, nil
 	}
 	in, ok := inherit.Take(id)
@@ -81,8 +98,9 @@ func (t *segments) have(id inherit.UUID) (*Segment, error) {
 }
 
 // resolve finds the segment with that UUID: in this process, then by asking others, once for all who want it at a
-// time. What was got that way may be asked for again, and is let go like a segment of this process's own.
-func (t *segments) resolve(id inherit.UUID) (*Segment, error) {
+// time, then by its name if it has one. What was got that way may be got again, and is let go like a segment of this
+// process's own.
+func (t *segments) resolve(id inherit.UUID, name string) (*Segment, error) {
 	if err := forked(); err != nil {
 		return nil, err
 	}
@@ -104,20 +122,35 @@ func (t *segments) resolve(id inherit.UUID) (*Segment, error) {
 	t.asking[id] = q
 	t.mu.Unlock()
 
-	if in, err := inherit.Ask(id); err == nil {
-		q.s, q.err = adopt(in)
-	} else {
-		q.err = fmt.Errorf("%w: anonymous segment %s: %w", ErrUnreachable, hex.EncodeToString(id[:]), err)
-	}
+	q.s, q.err = t.ask(id, name)
 
 	t.mu.Lock()
-	if q.err == nil {
-		t.add(q.s, false)
-	}
 	delete(t.asking, id)
 	t.mu.Unlock()
 	close(q.answered)
 	return q.s, q.err
+}
+
+// ask gets the segment from another process, or by its name.
+func (t *segments) ask(id inherit.UUID, name string) (*Segment, error) {
+	in, err := inherit.Ask(id)
+	switch {
+	case err == nil:
+		s, err := adopt(in)
+		if err == nil {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.add(s, false)
+		}
+		return s, err
+	case name != "":
+		s, e := openNamed(name, id)
+		if e == nil {
+			return s, nil
+		}
+		return nil, fmt.Errorf("%w; %w", e, err)
+	}
+	return nil, fmt.Errorf("%w: anonymous segment %s: %w", ErrUnreachable, hex.EncodeToString(id[:]), err)
 }
 
 // PrepareFor is Prepare of the segment with that UUID, for a process that asks for it; nil if this process does not
@@ -142,9 +175,11 @@ func forked() error {
 	}
 	if table.mu.TryLock() { // another thread, which there is no more, may have had it
 		defer table.mu.Unlock()
-		for _, e := range table.by {
-			if s := e.weak.Value(); s != nil {
-				s.res.leave()
+		for _, entries := range table.by {
+			for _, e := range entries {
+				if s := e.weak.Value(); s != nil {
+					s.res.leave()
+				}
 			}
 		}
 	}

@@ -39,7 +39,8 @@ import (
 // the words are looked at every 50 ms.
 //
 // A process that is alone in a segment watches nothing there: it needs no thread and no descriptor. Its watch begins when
-// it prepares a child, joins, or asks for somebody who lives (before a wait for it, say), and ends with its company.
+// it prepares a child, joins, or asks for somebody who lives (before a wait for it, say), and ends with its company; in
+// a segment with a name, which anybody may join, it lasts.
 // The watch does not keep a Segment that the program has forgotten.
 //
 // What that costs a process: for each segment with company two pidfds, and as many goroutines in the netpoller; for each
@@ -112,7 +113,7 @@ func (s *Segment) accompany() {
 	}
 	watch.mu.Lock()
 	defer watch.mu.Unlock()
-	r := s.res
+	r := s.res.resources
 	if r.member != nil || r.ended {
 		return
 	}
@@ -195,27 +196,32 @@ func (g *group) run() {
 
 // look takes in what has changed in the segment, or all there is when ticks, and adds to words what is to be slept on.
 func (m *member) look(ticks bool, words []sys.FutexExpected) []sys.FutexExpected {
-	m.mu.Lock()
-	if m.gone {
-		m.mu.Unlock()
-		return words
-	}
-	mem := memory(m.r.mem)
-	h, own := mem.header(), mem.slot(m.r.id&slotMask)
-	bell, epoch := own.Doorbell.Load(), h.DeathEpoch.Load() // PAIRS WITH ring, bury
-	deaths := !m.looked || epoch != m.epoch
 	sweep := false
-	if deaths || ticks || bell != m.bell {
-		m.looked, m.bell, m.epoch = true, bell, epoch
-		if deaths {
-			futex.Kick(mem)
+	err := unlessCut(func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.gone {
+			return nil
 		}
-		sweep = m.choose(ticks)
+		mem := memory(m.r.mem)
+		h, own := mem.header(), mem.slot(m.r.id&slotMask)
+		bell, epoch := own.Doorbell.Load(), h.DeathEpoch.Load() // PAIRS WITH ring, bury
+		deaths := !m.looked || epoch != m.epoch
+		if deaths || ticks || bell != m.bell {
+			m.looked, m.bell, m.epoch = true, bell, epoch
+			if deaths {
+				futex.Kick(mem)
+			}
+			sweep = m.choose(ticks)
+		}
+		if !m.gone {
+			words = append(words, sys.Expect(&own.Doorbell, bell), sys.Expect(&h.DeathEpoch, epoch))
+		}
+		return nil
+	})
+	if err != nil {
+		go watch.end(m.r) // there is nothing more to see here
 	}
-	if !m.gone {
-		words = append(words, sys.Expect(&own.Doorbell, bell), sys.Expect(&h.DeathEpoch, epoch))
-	}
-	m.mu.Unlock()
 	if sweep {
 		m.sweep()
 	}
@@ -384,7 +390,7 @@ func (m *member) keep(next []watched) {
 func (m *member) retire() {
 	watch.mu.Lock()
 	defer watch.mu.Unlock()
-	if m.r.member != m {
+	if m.r.member != m || m.r.lasting { // somebody may come, who rings
 		return
 	}
 	for _, state := range memory(m.r.mem).others(m.r.id) {
@@ -398,7 +404,13 @@ func (m *member) retire() {
 
 // sweep lets the segment be swept, unless the program has forgotten it.
 func (m *member) sweep() {
-	if s := m.seg.Value(); s != nil {
+	s := m.seg.Value()
+	if s == nil || s.closed.Load() { // but it may have another of the segment
+		table.mu.Lock()
+		s = table.find(m.uuid)
+		table.mu.Unlock()
+	}
+	if s != nil {
 		s.tidySoon()
 	}
 }

@@ -266,9 +266,12 @@ var behaviours = []behaviour{
 // struck are behaviours that Shoal cannot have, each with the reason. The bar is high: a behaviour that only
 // takes another form in Go is tested in that form.
 var struck = map[string]string{
+	"FIN-01": "Go has defer and no exit handlers: what a function leaves undone the runtime does not do at exit",
+	"RTR-02": "there is no tracker process that could mind signals: what is to be cleaned up, the living do",
 	"RTR-03": "there is no tracker process to share: the kernel and the living processes clean up",
 	"RTR-05": "there is no tracker process that could exit",
 	"RTR-06": "there is no tracker process to start",
+	"SHM-04": "no name is made up: a segment that is given none has none (Anonymous)",
 }
 
 // toCome are the behaviours that have no test yet, by the package that will have it. Who writes
@@ -290,13 +293,11 @@ var toCome = map[string]string{
 		POOL-33 POOL-34 POOL-35 POOL-36 EXE-01 EXE-02 EXE-03 EXE-04 EXE-05 EXE-06 EXE-07 EXE-08 EXE-09
 		EXE-10 EXE-11 DLK-01 DLK-02 DLK-04 DLK-05 DLK-06 FUT-01 FUT-02 FUT-03 FUT-04 SEED-06 SEED-07 SEED-08
 		SEED-09 SEED-10 SEED-11 SEED-12 SEED-13`,
-	"process": `PROC-04 PROC-07 PROC-16 WAIT-09 CTX-09 CTX-10 FIN-01 FIN-04 LOG-01 SEED-01 SEED-02 SEED-03 SEED-05`,
+	"process": `PROC-04 PROC-07 PROC-16 WAIT-09 CTX-09 CTX-10 FIN-04 LOG-01 SEED-01 SEED-02 SEED-03 SEED-05`,
 	"queue": `QUE-01 QUE-02 QUE-03 QUE-04 QUE-05 QUE-07 QUE-08 QUE-11 QUE-13 QUE-14 SQ-01 SQ-02 SQ-03 CTX-07
 		SEED-14 SEED-15`,
-	"shm": `HEAP-02 SHM-01 SHM-02 SHM-03 SHM-04 SHM-06 SHM-07 SHM-11 SHM-12 SHM-13 SHM-14 RTR-01 RTR-02 RTR-04
-		RTR-08`,
 	"value": `VAL-03 VAL-04 SEED-18 SEED-19`,
 }
 
 // toComeMax is how many IDs toCome has. It may only be lowered.
-const toComeMax = 200
+const toComeMax = 184

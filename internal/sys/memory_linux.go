@@ -101,7 +101,11 @@ func aboveStreams(fd int) (int, error) {
 // reports false when another description has it. The byte need not exist. The kernel gives the lock up when
 // the last descriptor of the description is closed, however the processes that had it ended.
 func LockByte(f *os.File, at int64) (bool, error) {
-	err := flock(f, unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: 1})
+	return lockByte(f, at, unix.F_WRLCK)
+}
+
+func lockByte(f *os.File, at int64, kind int16) (bool, error) {
+	err := flock(f, unix.F_OFD_SETLK, &unix.Flock_t{Type: kind, Start: at, Len: 1})
 	if err == unix.EAGAIN || err == unix.EACCES {
 		return false, nil
 	}
