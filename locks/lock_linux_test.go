@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -520,17 +521,18 @@ func TestForeignRelease(t *testing.T) {
 	p := hold.Start(t, holdArgs{l})
 	p.WaitLine("held")
 	foreign := releaser.Start(t, holdArgs{l})
-	check := func(want error) {
+	check := func(want ...error) {
 		t.Helper()
 		foreign.Tell("release")
-		if got := foreign.Line(); got != want.Error() {
+		got := foreign.Line()
+		if !slices.ContainsFunc(want, func(err error) bool { return err.Error() == got }) {
 			t.Fatalf("Release by another process: %s, want %v", got, want)
 		}
 	}
 	check(locks.ErrNotOwner)
 	p.Kill()
 	p.Wait()
-	check(locks.ErrNotOwner)
+	check(locks.ErrNotOwner, locks.ErrNotLocked) // as somebody has noticed by then, or not
 	want(t, "Acquire", l.Acquire(over()), locks.ErrOwnerDied)
 	check(locks.ErrNotLocked)
 	want(t, "Acquire after a foreign release", l.Acquire(over()), locks.ErrOwnerDied)

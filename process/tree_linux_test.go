@@ -356,7 +356,7 @@ var asksUnderLimit = process.Register("asks-under-limit", func(ctx context.Conte
 				return fmt.Errorf("with a limit of %d: %w", n, err)
 			}
 		}
-		if got > free/2 || got < (free-1)/2 && got < len(all) { // two a segment, a third while it is taken over
+		if got > free/2 || got < (free-1)/4 && got < len(all) { // two a segment, one while it is taken over, one or two to watch others
 			return fmt.Errorf("%d segments with %d descriptors", got, free)
 		}
 		if got == len(all) {

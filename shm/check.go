@@ -255,7 +255,7 @@ func (c *checker) block(off, end uint64) {
 	case stateMore:
 		if end-off < objectHead+unit {
 			c.wrong(off, "block for openers of %d bytes", end-off)
-		} else if m := c.openersMore(off + objectHead); !c.begins(m.Of) {
+		} else if m := c.openersMore(off + objectHead); !c.begins(m.Of) && o.State.Load() == st { // else it was swept up
 			c.wrong(offsetOf(c.memory, &m.Of), "openers of an object at %d, where no block begins", m.Of)
 		}
 	}

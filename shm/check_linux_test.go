@@ -226,6 +226,42 @@ func TestCheckFlickering(t *testing.T) {
 	<-stopped
 }
 
+// A block for openers whose maker was killed becomes other memory while Check looks at it.
+func TestCheckOpenersMeanwhile(t *testing.T) {
+	seg := proctest.Segment(t, 1<<20)
+	of := block(t, seg, "", 8).Handle().Offset
+	at, _, err := seg.Allocate(128)
+	proctest.Must(t, err)
+	state := shm.Word(seg, at-128+8)
+	first := shm.Word(seg, at+8)
+	held := state.Load()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			first.Store(of)
+			state.Store(held&^15 | 5)
+			held += 1 << 4 // no state comes twice
+			state.Store(held)
+			first.Store(1)
+		}
+	}()
+	for range 10_000 {
+		if err := seg.Check(); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	close(stop)
+	<-stopped
+	proctest.Must(t, seg.Deallocate(at))
+}
+
 // churn makes objects, participants and deaths until it is killed.
 var churn = proctest.NewRole("churn", func(ctx context.Context, c *proctest.Child, a *shm.Block) error {
 	c.Say("ready")

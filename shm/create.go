@@ -30,7 +30,8 @@ const minSize = heapAt + 64<<10
 // process that has it ends, however it ends, it is gone. Nobody can shrink it under a user's feet.
 //
 // size is in bytes and a ceiling: it includes about half a MiB of tables, and memory is reserved as objects
-// are made. 0 means DefaultSize; what is too small for the tables is raised. Of the options, Mode, Foreign
+// are made. 0 means DefaultSize; what is too small for the tables is raised; what is negative or more than 8 TiB is
+// os.ErrInvalid. Of the options, Mode, Foreign
 // and Fresh say nothing about a segment without a name. The errors are ErrNoSpace, errors.ErrUnsupported on
 // other systems than Linux, and those of the system, for instance when /proc is not mounted.
 func Anonymous(size int, opts ...Options) (*Segment, error) {
@@ -86,7 +87,7 @@ func sizeOf(size, page int) (int, error) {
 		return 0, err
 	}
 	switch {
-	case size < 0 || size > math.MaxInt-max(page, 1<<20):
+	case size < 0 || size > math.MaxInt-max(page, 1<<20) || uint64(size) > maxSize:
 		return 0, fmt.Errorf("size %d: %w", size, os.ErrInvalid)
 	case size == 0:
 		size = DefaultSize
@@ -227,7 +228,7 @@ func readHeader(f *os.File) (size int, h *header, err error) {
 	if err := h.check(uint64(info.Size())); err != nil {
 		return 0, nil, err
 	}
-	if info.Size() > math.MaxInt {
+	if info.Size() > math.MaxInt || uint64(info.Size()) > maxSize {
 		return 0, nil, fmt.Errorf("%w: %d bytes do not fit into this process", ErrNoSpace, info.Size())
 	}
 	return int(info.Size()), h, nil

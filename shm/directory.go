@@ -112,8 +112,8 @@ again:
 			o.publishFrom(s)
 			crashpoint.Hit("shm/find/published")
 			continue
-		case s&stateMask != stateLive:
-			return found{}, 0, fmt.Errorf("%w: the object at %d of the directory is in state %d", ErrCorrupt, off, s&stateMask)
+		case s&stateMask != stateLive || s>>32 != 0:
+			return found{}, 0, fmt.Errorf("%w: the object at %d of the directory is in state %#x", ErrCorrupt, off, s)
 		case same:
 			return found{off, s}, 0, nil
 		}

@@ -28,6 +28,9 @@ func BucketAt(name string) int { return dirAt + 8*int(bucketOf(name)) }
 // Memory is the whole segment, for those who play the vandal.
 func Memory(s *Segment) []byte { return s.memory }
 
+// Word is the word of 64 bits at an offset.
+func Word(s *Segment, off uint64) *atomic.Uint64 { return s.word(off) }
+
 // TakeOver moves the life of a participant to a description of the caller's own, as a child does.
 var TakeOver = takeOver
 

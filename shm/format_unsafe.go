@@ -88,8 +88,8 @@ type slot struct {
 // object is the header of a block; the payload follows it, then the name and the type's name.
 type object struct {
 	_ structs.HostLayout
-	// Claim is owner<<32 | units: who laid the block and how long it is. 0 where no block was laid yet; then
-	// never 0 again and never changed.
+	// Claim is owner<<32 | units: who laid the block, or split it off, and how long it is. 0 where no block was laid
+	// yet; then never 0 again, and changed only by who splits the block, which makes it shorter.
 	Claim atomic.Uint64
 	// State is owner<<32 | generation<<4 | state.
 	State atomic.Uint64

@@ -18,17 +18,19 @@ import (
 // here it is fs.ErrInvalid. The other error is os.ErrClosed, when o's segment is closed; whether o itself is
 // does not matter.
 func Free(o Object) error {
-	h, s := o.Handle(), o.Segment()
+	s := o.Segment()
 	defer runtime.KeepAlive(o)
 	if s == nil {
 		return fmt.Errorf("shm: free: %w", os.ErrClosed)
 	}
-	if err := s.usable(); err != nil {
+	if err := s.begin(); err != nil {
 		return fmt.Errorf("shm: free: %w", err)
 	}
+	defer s.end()
 	if o.Name() != "" {
 		return fmt.Errorf("shm: free: %w: object %q has a name: Segment.Remove", fs.ErrInvalid, o.Name())
 	}
+	h := o.Handle()
 	if err := s.freeObject(found{h.Offset, uint64(h.Generation)<<4 | stateLive}); err != nil {
 		return fmt.Errorf("shm: free: %w", err)
 	}
@@ -46,9 +48,10 @@ func (s *Segment) Remove(name string) error {
 }
 
 func (s *Segment) remove(name string) error {
-	if err := s.usable(); err != nil {
+	if err := s.begin(); err != nil {
 		return err
 	}
+	defer s.end()
 	if name == "" {
 		return fs.ErrNotExist
 	}
@@ -92,9 +95,10 @@ func (s *Segment) freeObject(f found) error {
 // Allocate and Deallocate may be called from any goroutine; they take some tens of nanoseconds, wait for nobody and allocate
 // nothing of Go's. The errors are ErrNoSpace, ErrCorrupt and os.ErrClosed.
 func (s *Segment) Allocate(size int) (offset uint64, mem []byte, err error) {
-	if s.closed.Load() || s.self == 0 {
-		return 0, nil, fmt.Errorf("shm: allocate: %w", s.usable())
+	if err := s.begin(); err != nil {
+		return 0, nil, fmt.Errorf("shm: allocate: %w", err)
 	}
+	defer s.end()
 	if size < 0 {
 		return 0, nil, fmt.Errorf("shm: allocate: size %d: %w", size, os.ErrInvalid)
 	}
@@ -106,15 +110,16 @@ func (s *Segment) Allocate(size int) (offset uint64, mem []byte, err error) {
 	o.State.Store(owned(s.self, generationOf(o.State.Load()), stateHeld))
 	crashpoint.Hit("shm/allocate/held")
 	at := off + objectHead
-	mem = s.memory[at : at+uint64(size) : at+uint64(size)]
-	runtime.KeepAlive(s)
-	return at, mem, nil
+	return at, s.memory[at : at+uint64(size) : at+uint64(size)], nil
 }
 
 // Deallocate gives back what Allocate of this process returned at offset. The error is ErrStale if this process has nothing
-// there, as when it was given back already.
+// there, as when it was given back already; the others are ErrCorrupt and os.ErrClosed.
 func (s *Segment) Deallocate(offset uint64) error {
-	defer runtime.KeepAlive(s)
+	if err := s.begin(); err != nil {
+		return fmt.Errorf("shm: deallocate: %w", err)
+	}
+	defer s.end()
 	off := offset - objectHead
 	o, _, err := s.block(off)
 	if err != nil {
@@ -126,7 +131,7 @@ func (s *Segment) Deallocate(offset uint64) error {
 		return fmt.Errorf("shm: deallocate: %w: %d", ErrStale, offset)
 	}
 	crashpoint.Hit("shm/deallocate/dropped")
-	s.keep(off, o)
+	s.keep(off)
 	return nil
 }
 

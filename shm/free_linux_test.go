@@ -3,11 +3,14 @@ package shm_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -152,6 +155,22 @@ func TestRemoveInChain(t *testing.T) {
 	}
 }
 
+// After the last generation of a block comes the first: 0 is that of no object.
+func TestObjectGenerationWraps(t *testing.T) {
+	seg := proctest.Segment(t, 1<<20)
+	off, _, err := seg.Allocate(8)
+	proctest.Must(t, err)
+	state := shm.Memory(seg)[off-128+8:]
+	binary.LittleEndian.PutUint32(state, binary.LittleEndian.Uint32(state)|(1<<28-1)<<4)
+	proctest.Must(t, seg.Deallocate(off))
+	b := block(t, seg, "", 8)
+	if h := b.Handle(); h.Offset != off-128 || h.Generation != 1 {
+		t.Errorf("generation %d at %d after the last one at %d", h.Generation, h.Offset, off-128)
+	}
+	proctest.Must(t, seg.Check())
+	proctest.Must(t, shm.Free(b))
+}
+
 type lentArgs struct{ B, Seg *shm.Block }
 
 // lent has an object open until it is told to drop it.
@@ -282,6 +301,35 @@ func TestForgottenHandles(t *testing.T) {
 	shm.Spill(seg)
 	if n := used(seg); n != 0 {
 		t.Errorf("%d bytes used", n)
+	}
+}
+
+// A segment is full when there is neither memory of the dead nor of handles that nobody uses, not when one of them is
+// not enough.
+func TestObtainFromBoth(t *testing.T) {
+	seg := proctest.Segment(t, 2<<20)
+	gift, err := seg.Prepare()
+	proctest.Must(t, err)
+	_, _, err = shm.As(seg, gift.Owner).Allocate(100)
+	proctest.Must(t, err)
+	gift.Sent() // its only descriptors
+	proctest.Must(t, shm.Free(block(t, seg, "", 1200<<10)))
+	block(t, seg, "", 1200<<10)
+}
+
+// Of an object that is freed before the next is made there is always room for the next, however busy the machine is.
+func TestObtainFromGarbage(t *testing.T) {
+	seg := proctest.Segment(t, 2<<20)
+	var stop atomic.Bool
+	defer stop.Store(true)
+	for range 8 {
+		go func() {
+			for !stop.Load() {
+			}
+		}()
+	}
+	for range 10 {
+		proctest.Must(t, shm.Free(block(t, seg, "", 1200<<10)))
 	}
 }
 
@@ -418,3 +466,121 @@ var closer = proctest.NewRole("closer", func(ctx context.Context, c *proctest.Ch
 	runtime.KeepAlive(b)
 	return nil
 })
+
+// Close takes nothing away that a call it overtakes has in its hands: others never get it from two sides.
+func TestCloseOvertakesRepair(t *testing.T) {
+	rounds := 100
+	if testing.Short() {
+		rounds = 10
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(16)) // so that the kernel interrupts calls anywhere
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range rounds {
+				if err := closeOvertakesRepair(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func closeOvertakesRepair() error {
+	seg, err := shm.Anonymous(128 << 20)
+	if err != nil {
+		return err
+	}
+	gift, err := seg.Prepare()
+	if err != nil {
+		return err
+	}
+	defer gift.Abandon()
+	other := shm.As(seg, gift.Owner)
+	allocate := func(seg *shm.Segment) (offs []uint64, err error) {
+		for k := 0; k < 900 && err == nil; k++ {
+			var off uint64
+			if off, _, err = seg.Allocate(k%16*128 + 1); err == nil {
+				offs = append(offs, off)
+			}
+		}
+		return offs, err
+	}
+	deallocate := func(seg *shm.Segment, offs []uint64) error {
+		for _, off := range offs {
+			if err := seg.Deallocate(off); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	mine, err := allocate(seg)
+	if err == nil {
+		err = deallocate(seg, mine)
+	}
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { seg.Repair() }) // gives all that is kept
+	wg.Go(func() { seg.Close() })
+	var his []uint64
+	wg.Go(func() { his, _ = allocate(other) }) // until Close closes the file
+	wg.Wait()
+	return deallocate(other, his)
+}
+
+// unmapping drops its last handle, and with it the segment, while what that had open takes long to collect.
+var unmapping = proctest.NewRole("unmapping", func(ctx context.Context, c *proctest.Child, _ int) error {
+	runtime.GOMAXPROCS(8) // so that there is more than one goroutine for cleanups
+	for range 3 {
+		if err := dropLast(); err != nil {
+			return err
+		}
+		for range 50 {
+			runtime.GC()
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return nil
+})
+
+func dropLast() error {
+	seg, err := shm.Anonymous(1 << 30)
+	if err != nil {
+		return err
+	}
+	b, err := shm.NewBlock(seg, "a", 8)
+	if err != nil {
+		return err
+	}
+	if err := seg.Remove("a"); err != nil {
+		return err
+	}
+	// The bucket leads to an object that leads to itself.
+	at, mem, err := seg.Allocate(64)
+	if err != nil {
+		return err
+	}
+	mem[0] = 'z'
+	head := shm.Memory(seg)[at-128:]
+	binary.LittleEndian.PutUint64(head[8:], 1<<4|1)
+	binary.LittleEndian.PutUint64(head[16:], at/128-1)
+	binary.LittleEndian.PutUint16(head[48:], 1)
+	binary.LittleEndian.PutUint64(shm.Memory(seg)[shm.BucketAt("a"):], at/128-1)
+	runtime.KeepAlive(b)
+	return nil
+}
+
+// The memory stays mapped until all that the last handle leaves to do is done.
+func TestLastHandleCollects(t *testing.T) {
+	proctest.Must(t, unmapping.Start(t, 0).Wait())
+}
+
+func TestFreeNothing(t *testing.T) {
+	if err := shm.Free(new(shm.Block)); !errors.Is(err, os.ErrClosed) {
+		t.Error(err)
+	}
+}

@@ -2,6 +2,7 @@ package shm_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -46,8 +47,23 @@ func everything(seg *shm.Segment, b *shm.Block) {
 		}
 		if o, err := shm.NewBlock(seg, name, 100); err == nil {
 			clear(o.Bytes())
+			o.MarshalBinary()
+		}
+		seg.Remove(name)
+	}
+	for _, n := range []int{0, 100, 100, 1000, 30_000, 300_000} {
+		if off, mem, err := seg.Allocate(n); err == nil {
+			clear(mem)
+			seg.Memory(off, n)
+			seg.Deallocate(off)
+		}
+		if o, err := shm.NewBlock(seg, "", n); err == nil {
+			shm.Free(o)
+			shm.Pin(seg, o.Handle().Offset)
+			shm.Unpin(seg, o.Handle().Offset)
 		}
 	}
+	seg.Repair()
 	h := b.Handle()
 	for i := range uint64(4) {
 		h.Offset = uint64(shm.HeapAt) + 128*i
@@ -83,6 +99,19 @@ func fuzzSegment(t testing.TB, data []byte) {
 	everything(seg, b)
 }
 
+// A state that has an owner where there is none is an error, not one more reason to look again.
+func TestLiveWithOwner(t *testing.T) {
+	seg := proctest.Segment(t, 1<<20)
+	b := block(t, seg, "a", 8)
+	binary.LittleEndian.PutUint32(shm.Memory(seg)[b.Handle().Offset+12:], seg.Self())
+	if _, err := shm.OpenBlock(seg, "a"); !errors.Is(err, shm.ErrCorrupt) {
+		t.Errorf("opened by its name: %v", err)
+	}
+	if err := seg.Remove("a"); !errors.Is(err, shm.ErrCorrupt) {
+		t.Errorf("removed: %v", err)
+	}
+}
+
 // FuzzSegment writes random bytes over a live segment and calls every method.
 func FuzzSegment(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 2))
@@ -94,6 +123,57 @@ func FuzzSegment(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) { fuzzSegment(t, data) })
+}
+
+// What init finds fault with is given up, whatever has become of its header.
+func TestVandalsInInit(t *testing.T) {
+	for _, units := range []uint32{0, 512, 1 << 31} {
+		seg := proctest.Segment(t, 1<<20)
+		at := int(block(t, seg, "", 8).Handle().Offset) + 256
+		fault := errors.New("fault")
+		_, err := shm.Kind{Name: "test"}.New(new(shm.Ref), seg, "", 100, func([]byte) error {
+			binary.LittleEndian.PutUint32(shm.Memory(seg)[at:], units)
+			return fault
+		})
+		if !errors.Is(err, fault) {
+			t.Error(err)
+		}
+		if o, err := shm.NewBlock(seg, "", 512*128-128); err == nil {
+			clear(o.Bytes())
+		}
+	}
+}
+
+// Bytes that change between two looks at them.
+func TestVandalsMeanwhile(t *testing.T) {
+	seg, err := shm.Anonymous(1 << 20)
+	proctest.Must(t, err)
+	defer seg.Close()
+	b := block(t, seg, "a", 256)
+	mem := shm.Memory(seg)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	r := proctest.Rand(t)
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			// The length or the state of a block, and what it was again.
+			at := shm.HeapAt + 128*r.IntN(64) + 8*r.IntN(2)
+			was := binary.LittleEndian.Uint32(mem[at:])
+			binary.LittleEndian.PutUint32(mem[at:], 1<<r.IntN(32)>>1)
+			runtime.Gosched()
+			binary.LittleEndian.PutUint32(mem[at:], was)
+		}
+	}()
+	for range 100 {
+		everything(seg, b)
+	}
+	close(stop)
+	<-stopped
 }
 
 // Segments filled with one byte, and with bytes that look like offsets.

@@ -39,12 +39,13 @@ import (
 //	give     {self, g, NEW}      -> {g, FREE}
 //	hold     {self, g, NEW}      -> {self, g, HELD}
 //	drop     {self, g, HELD}     -> {self, g, NEW}
-//	sweep    {dead, g, NEW|HELD} -> {self, g, NEW}                   by whoever sweeps up after a death (sweep.go)
+//	sweep    {dead, g, NEW|HELD} -> {g, FREE}                        by whoever sweeps up after a death (sweep.go); so LIMBO
+//	         without openers, and MORE of a dead owner if it is not linked
 //	extend   {self, g, NEW}      -> {self, g, MORE}                  before it is linked to the object
 //
 // An object with a name exists from the moment it is linked: whoever meets it there publishes it, if its
 // maker has not yet. Nobody waits for anybody: a process stopped or killed at any point delays nobody, and
-// what a killed one had in NEW or HELD goes to who sweeps. What a stopped one has is not available to others: the
+// what a killed one had in NEW or HELD becomes free. What a stopped one has is not available to others: the
 // blocks that it keeps, and freed objects that it has open.
 //
 // Memory is touched only below Committed, which is raised after the memory was reserved, so that a full
@@ -261,6 +262,9 @@ func (o *object) publish() {
 // publishFrom makes the object whose state is s, NEW, live. s was read while the object was linked.
 func (o *object) publishFrom(s uint64) {
 	next := (generationOf(s) + 1) & (1<<28 - 1)
+	if next == 0 { // that of no object, also after they have wrapped
+		next = 1
+	}
 	o.State.CompareAndSwap(s, uint64(next)<<4|stateLive)
 }
 

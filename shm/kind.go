@@ -49,7 +49,8 @@ func (k Kind) New(r *Ref, seg *Segment, name string, size int, init func(mem []b
 }
 
 // Open finds the object name, attaches r to it and returns its memory. The errors are fs.ErrNotExist,
-// ErrKind, ErrCorrupt and os.ErrClosed.
+// ErrKind, ErrCorrupt, os.ErrClosed, and ErrNoSpace when there is no memory to note one process more than the first
+// eight that have it open at a time.
 func (k Kind) Open(r *Ref, seg *Segment, name string) ([]byte, error) {
 	err := k.open(r, seg, name)
 	if err != nil {
@@ -77,7 +78,8 @@ func (k Kind) OpenOrNew(r *Ref, seg *Segment, name string, size int, init func(m
 // segment is found among those that this process has, those that its parent handed over, and those that some
 // process has of the tree that this one belongs to (package process), which is asked. That waits, for a relative
 // that does not answer 5 seconds at most. Last, a segment that has a name is opened by that, if it belongs to this
-// user. The errors are ErrUnreachable, ErrStale, ErrKind, ErrCorrupt and ErrForked.
+// user. The errors are ErrUnreachable, ErrStale, ErrKind, ErrCorrupt, os.ErrClosed, ErrForked, and ErrNoSpace as in
+// Open.
 func (k Kind) Unmarshal(r *Ref, data []byte) ([]byte, error) {
 	h, name, err := parseHandle(data)
 	if err != nil {
@@ -125,24 +127,29 @@ func (k Kind) make(r *Ref, seg *Segment, name string, size int, init func(mem []
 	}
 	o := seg.object(off)
 	if err := k.fill(seg, off, fresh, name, typ, size, init); err != nil {
-		seg.keep(off, o)
+		seg.keep(off)
 		return err
 	}
 	// Its own handle, before others can free it.
 	if err := seg.pin(off); err != nil {
-		seg.keep(off, o)
+		seg.keep(off)
 		return err
 	}
 	if name != "" {
 		if linked, err := seg.link(off, name); !linked || err != nil {
 			seg.unpin(off)
-			seg.keep(off, o)
+			seg.keep(off)
 			return cmp.Or(err, fs.ErrExist)
 		}
 	}
 	o.publish()
 	crashpoint.Hit("shm/new/published")
-	return r.attach(seg, off, generationOf(o.State.Load()), name, uint64(size))
+	gen := generationOf(o.State.Load())
+	err = r.attach(seg, off, gen, name, uint64(size))
+	if err != nil && name == "" { // nobody else will ever find it
+		seg.freeObject(found{off, uint64(gen)<<4 | stateLive})
+	}
+	return err
 }
 
 // fill makes the block at off, which this process has in state NEW, an object.

@@ -101,7 +101,7 @@ func (h heap) extend(off uint64, o *object) error {
 		last = &n.Next
 	}
 	b.State.Store(owned(h.self, generationOf(s), stateNew))
-	h.keep(at, b)
+	h.keep(at)
 	return ErrCorrupt
 }
 
@@ -169,7 +169,7 @@ func (h heap) collect(off uint64) {
 	}
 	if o.State.CompareAndSwap(s, owned(h.self, generationOf(s), stateNew)) {
 		crashpoint.Hit("shm/collect/taken")
-		h.keep(off, o)
+		h.keep(off)
 	}
 }
 
@@ -197,6 +197,8 @@ func (s *Segment) pin(off uint64) error {
 
 // unpin ends a pin.
 func (s *Segment) unpin(off uint64) {
+	s.res.busy.Add(1) // PAIRS WITH part: no pins, then busy
+	defer s.end()     // until then s is reachable, also if the last handle is gone
 	if s.unpinned(off) {
 		s.collect(off)
 	}

@@ -70,11 +70,11 @@ func (r *Ref) attach(s *Segment, off uint64, gen uint32, name string, size uint6
 	r.shut = flag
 	s.refs[flag] = struct{}{}
 	runtime.AddCleanup(r, func(s *Segment) {
-		s.forget(flag)
 		unlessCut(func() error {
 			s.unpin(off)
 			return nil
 		})
+		s.forget(flag)
 	}, s)
 	return nil
 }

@@ -51,7 +51,8 @@ type resources struct {
 
 	mu   sync.Mutex
 	pins map[uint64]int // how often the object at an offset is open here (open.go)
-	busy int            // calls that are making objects
+
+	busy atomic.Int64 // calls that may have blocks in their hands
 
 	// member is this process's watch over the participants, nil while there is none; ended says that there will be none.
 	// The mutex of watch guards both.
@@ -111,7 +112,7 @@ func (r *resources) part() error {
 	}
 	watch.end(r)
 	r.mu.Lock()
-	idle := len(r.pins) == 0 && r.busy == 0
+	idle := len(r.pins) == 0 && r.busy.Load() == 0 // PAIRS WITH begin and unpin
 	r.mu.Unlock()
 	err := unlessCut(func() error {
 		m := memory(r.mem)
@@ -205,22 +206,17 @@ func (s *Segment) usable() error {
 	return nil
 }
 
-// begin counts a call that makes an object, which end ends.
+// begin counts a call that may have blocks in its hands, in state NEW, which must not be swept up before end ends it.
 func (s *Segment) begin() error {
-	s.res.mu.Lock()
-	defer s.res.mu.Unlock()
+	s.res.busy.Add(1) // PAIRS WITH part: closed, then busy
 	if err := s.usable(); err != nil {
+		s.end()
 		return err
 	}
-	s.res.busy++
 	return nil
 }
 
-func (s *Segment) end() {
-	s.res.mu.Lock()
-	s.res.busy--
-	s.res.mu.Unlock()
-}
+func (s *Segment) end() { s.res.busy.Add(-1) }
 
 // Close detaches this process: waiting calls return os.ErrClosed, so do later ones, of all handles in the
 // segment. What this process still holds there (locks, ends of rings) counts as held by a dead process from
@@ -290,6 +286,10 @@ func (s *Segment) Prepare() (*inherit.Gift, error) {
 		s.leave(id, alive)
 		alive.Close()
 		runtime.KeepAlive(s)
+	}
+	if s.closed.Load() { // PAIRS WITH Close, which may not have seen that somebody else has the segment
+		abandon()
+		return nil, os.ErrClosed
 	}
 	// A descriptor of the child's own: s may be closed while the child is started.
 	mem, err := sys.Reopen(s.file)

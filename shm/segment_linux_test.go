@@ -37,6 +37,7 @@ func TestAnonymousSizes(t *testing.T) {
 		{shm.HeapAt + 1<<20, shm.HeapAt + 1<<20, nil},
 		{-1, 0, os.ErrInvalid},
 		{math.MaxInt, 0, os.ErrInvalid},
+		{min(math.MaxInt, 1<<43+1), 0, os.ErrInvalid}, // links reach no further
 	} {
 		seg, err := shm.Anonymous(c.size)
 		if !errors.Is(err, c.err) {
@@ -71,7 +72,7 @@ func TestSparse(t *testing.T) {
 
 // Segments that are closed give their address space back when it is needed.
 func TestAddressSpace(t *testing.T) {
-	size, n := int64(16)<<40, 64 // of 128 TiB
+	size, n := int64(8)<<40, 128 // of 128 TiB
 	if math.MaxInt == math.MaxInt32 {
 		size = 512 << 20
 	}
@@ -481,5 +482,65 @@ func TestAllSlotsTaken(t *testing.T) {
 	}
 	if _, err := seg.Prepare(); !errors.Is(err, shm.ErrNoSpace) {
 		t.Errorf("one more than there are slots: %v", err)
+	}
+}
+
+// A child that is prepared while the segment is closed finds the memory that its parent has open kept from others; or
+// it is not prepared.
+func TestCloseDuringPrepare(t *testing.T) {
+	for i := range 3000 {
+		seg, err := shm.Anonymous(1)
+		proctest.Must(t, err)
+		b := block(t, seg, "", 64)
+		prepared := make(chan error)
+		go func() {
+			gift, err := seg.Prepare()
+			if err == nil {
+				if w := slotWord(seg, seg.Self()%slotCount); w%generation == slotFree {
+					err = errors.New("the parent's slot is free while it has an object open")
+				}
+				gift.Abandon()
+			} else if errors.Is(err, os.ErrClosed) {
+				err = nil
+			}
+			prepared <- err
+		}()
+		for range i % 50 {
+			runtime.Gosched()
+		}
+		seg.Close()
+		if err := <-prepared; err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
+		runtime.KeepAlive(b)
+	}
+}
+
+// An object that could not be had because Close came first is not left to nobody.
+func TestCloseDuringNew(t *testing.T) {
+	for i := range 1000 {
+		seg, err := shm.Anonymous(1)
+		proctest.Must(t, err)
+		gift, err := seg.Prepare()
+		proctest.Must(t, err)
+		made := make(chan int)
+		go func() {
+			n := 0
+			for {
+				if _, err := shm.NewBlock(seg, "", 8); err != nil {
+					made <- n
+					return
+				}
+				n++
+			}
+		}()
+		for range i % 20 {
+			runtime.Gosched()
+		}
+		seg.Close()
+		if n, there := <-made, seg.Info().Objects; n != there {
+			t.Fatalf("round %d: %d objects, New returned %d", i, there, n)
+		}
+		gift.Abandon()
 	}
 }

@@ -159,8 +159,12 @@ func (h heap) take(payload uint64) (off uint64, fresh bool, err error) {
 }
 
 // keep puts a block of this process in state NEW aside, for itself or for others.
-func (h heap) keep(off uint64, o *object) {
-	for _, off := range h.spare.keep(off, o.units()) {
+func (h heap) keep(off uint64) {
+	_, room, err := h.block(off)
+	if err != nil { // it may be of any length
+		return
+	}
+	for _, off := range h.spare.keep(off, (objectHead+room)/unit) {
 		o := h.object(off)
 		h.give(off, o, o.State.Load())
 	}
@@ -178,22 +182,24 @@ func (o *object) units() uint64 { return o.Claim.Load() & (1<<32 - 1) }
 
 // claimFree takes the block at off if it is free and has at least that many units.
 func (h heap) claimFree(off, units uint64) bool {
-	o, _, err := h.block(off)
+	o, room, err := h.block(off)
 	if err != nil {
 		return false
 	}
 	s := o.State.Load()
-	if s&stateMask != stateFree || o.units() < units {
+	if s&stateMask != stateFree || objectHead+room < units*unit {
 		return false
 	}
 	crashpoint.Hit("shm/take/looked")
-	ok := o.State.CompareAndSwap(s, owned(h.self, generationOf(s), stateNew))
+	if !o.State.CompareAndSwap(s, owned(h.self, generationOf(s), stateNew)) {
+		return false
+	}
 	crashpoint.Hit("shm/take/taken")
-	if ok && o.units() < units { // it was split since
+	if _, room, err := h.block(off); err != nil || objectHead+room < units*unit { // it was split since
 		h.give(off, o, o.State.Load())
 		return false
 	}
-	return ok
+	return true
 }
 
 // hint tells others of the free block at off.
@@ -265,7 +271,7 @@ func (h heap) lookAround(units uint64) {
 			if o.units() != units {
 				h.hint(at, o)
 			} else if h.claimFree(at, units) {
-				h.keep(at, o)
+				h.keep(at)
 			}
 		}
 		at += objectHead + room
@@ -300,12 +306,11 @@ func (h heap) search(need uint64) uint64 {
 
 // split makes the rest of the block at off, which this process has in state NEW, a block of its own.
 func (h heap) split(off, units uint64) {
-	o := h.object(off)
-	c := o.Claim.Load()
-	rest := c&(1<<32-1) - units
-	if rest < 2 {
+	o, room, err := h.block(off)
+	if err != nil || objectHead+room < (units+2)*unit {
 		return
 	}
+	rest := (objectHead+room)/unit - units
 	at := off + units*unit
 	clear(h.memory[at : at+objectHead])
 	r := h.object(at)
@@ -313,7 +318,7 @@ func (h heap) split(off, units uint64) {
 	crashpoint.Hit("shm/split/rest")
 	r.State.Store(owned(h.self, 0, stateNew))
 	crashpoint.Hit("shm/split/owned")
-	o.Claim.Store(c - rest) // PAIRS WITH block: the length is read
+	o.Claim.Store(o.Claim.Load()&^(1<<32-1) | units) // PAIRS WITH block: the length is read
 	crashpoint.Hit("shm/split/split")
 	h.give(at, r, r.State.Load())
 }

@@ -157,8 +157,10 @@ func (s *Segment) obtain(payload uint64) (off uint64, fresh bool, err error) {
 		return off, fresh, err
 	}
 	s.expire(s.file)
-	if n, _ := s.tidy(true); n == 0 && !s.collectGarbage() {
-		return 0, false, err
+	s.tidy(true)
+	off, fresh, err = s.take(payload)
+	if !errors.Is(err, ErrNoSpace) || !s.collectGarbage() {
+		return off, fresh, err
 	}
 	return s.take(payload)
 }
@@ -171,21 +173,29 @@ func (s *Segment) collectGarbage() bool {
 		freed = freed || s.object(off).State.Load()&stateMask == stateLimbo
 	}
 	s.res.mu.Unlock()
-	if freed {
-		runtime.GC()
-		time.Sleep(time.Millisecond) // the cleanups run in a goroutine of their own
+	if !freed {
+		return false
 	}
-	return freed
+	// The cleanups run in goroutines of their own, this one behind those of the handles that were found with it.
+	done := make(chan struct{})
+	runtime.AddCleanup(new([16]byte), func(done chan struct{}) { close(done) }, done)
+	runtime.GC()
+	select {
+	case <-done:
+	case <-time.After(100 * time.Millisecond): // a cleanup that is not ours holds them up
+	}
+	time.Sleep(100 * time.Microsecond) // others run at the same time
+	return true
 }
 
 // Repair sweeps up after all who died, also where nobody has noticed, and gives back what this process keeps for later. It
 // returns how many blocks of memory it found that nobody has any more. There is no need to call it: whoever notices a
 // death does the same. The error is ErrCorrupt or os.ErrClosed.
 func (s *Segment) Repair() (int, error) {
-	defer runtime.KeepAlive(s)
-	if err := s.usable(); err != nil {
+	if err := s.begin(); err != nil {
 		return 0, fmt.Errorf("shm: repair: %w", err)
 	}
+	defer s.end()
 	s.giveAll()
 	s.expire(s.file)
 	return s.tidy(true)
