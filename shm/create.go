@@ -35,7 +35,8 @@ const minSize = heapAt + 64<<10
 // and Fresh say nothing about a segment without a name. The errors are ErrNoSpace, errors.ErrUnsupported on
 // other systems than Linux, and those of the system, for instance when /proc is not mounted.
 func Anonymous(size int, opts ...Options) (*Segment, error) {
-	s, err := anonymous(size, only(opts))
+	o := only(opts)
+	s, err := whenCollected(func() (*Segment, error) { return anonymous(size, o) })
 	if err != nil {
 		return nil, fmt.Errorf("shm: anonymous segment: %w", err)
 	}
@@ -71,6 +72,18 @@ func anonymous(size int, o Options) (*Segment, error) {
 	s := enter(r, uuid, "")
 	table.add(s, false)
 	return s, nil
+}
+
+// whenCollected calls do again, if there are no descriptors left, when the segments that nobody uses any more have
+// given theirs back: those that were not closed, and those whose handles were still in use.
+func whenCollected(do func() (*Segment, error)) (*Segment, error) {
+	s, err := do()
+	if !errors.Is(err, syscall.EMFILE) {
+		return s, err
+	}
+	runCleanups() // of handles, which keep their segments
+	runCleanups()
+	return do()
 }
 
 // supported is an error on systems and machines that have no segments, and in processes that were forked.

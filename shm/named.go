@@ -237,7 +237,7 @@ func (p *place) file() string { return filePrefix + p.name }
 
 // enterNamed does what is to be done at a name.
 func enterNamed(verb, name string, o Options, do func(p *place) (*Segment, error)) (*Segment, error) {
-	s, err := func() (*Segment, error) {
+	s, err := whenCollected(func() (*Segment, error) {
 		if err := errors.Join(supported(), checkSegmentName(name), o.check()); err != nil {
 			return nil, err
 		}
@@ -247,7 +247,7 @@ func enterNamed(verb, name string, o Options, do func(p *place) (*Segment, error
 		}
 		defer p.close()
 		return do(p)
-	}()
+	})
 	what := ""
 	switch {
 	case err == nil:

@@ -173,10 +173,15 @@ func (s *Segment) collectGarbage() bool {
 		freed = freed || s.object(off).State.Load()&stateMask == stateLimbo
 	}
 	s.res.mu.Unlock()
-	if !freed {
-		return false
+	if freed {
+		runCleanups()
 	}
-	// The cleanups run in goroutines of their own, this one behind those of the handles that were found with it.
+	return freed
+}
+
+// runCleanups runs the garbage collector, and waits for the cleanups of what it finds.
+func runCleanups() {
+	// They run in goroutines of their own, this one behind those of the handles that were found with it.
 	done := make(chan struct{})
 	runtime.AddCleanup(new([16]byte), func(done chan struct{}) { close(done) }, done)
 	runtime.GC()
@@ -185,7 +190,6 @@ func (s *Segment) collectGarbage() bool {
 	case <-time.After(100 * time.Millisecond): // a cleanup that is not ours holds them up
 	}
 	time.Sleep(100 * time.Microsecond) // others run at the same time
-	return true
 }
 
 // Repair sweeps up after all who died, also where nobody has noticed, and gives back what this process keeps for later. It
