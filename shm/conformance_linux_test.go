@@ -61,17 +61,34 @@ var writesBoth = process.Register("writes-both", func(ctx context.Context, a nam
 // a segment, in which objects have names of their own.
 func TestConformance(t *testing.T) {
 	t.Run("HEAP-02", func(t *testing.T) {
-		// Handles that the garbage collector ends, while others are made and opened.
+		// Objects that are freed in the garbage collector's cleanups, and handles that end there, while others are made
+		// and opened.
 		seg := proctest.Segment(t, 16<<20)
 		kept := block(t, seg, "kept", 8)
-		for i := range 2000 {
-			block(t, seg, "", 8)
+		freed := make(chan error, 2000)
+		for i := range cap(freed) {
+			b := block(t, seg, "", 8)
+			runtime.AddCleanup(new(*int), func(b *shm.Block) { freed <- shm.Free(b) }, b)
 			if _, err := shm.OpenBlock(seg, "kept"); err != nil {
 				t.Fatal(err)
 			}
 			if i%100 == 0 {
 				runtime.GC()
 			}
+		}
+		for n := 0; n < cap(freed); {
+			select {
+			case err := <-freed:
+				proctest.Must(t, err)
+				n++
+			default:
+				runtime.GC()
+			}
+		}
+		settled(t, seg, 1)
+		shm.Spill(seg)
+		if n := seg.Info().Objects; n != 1 {
+			t.Errorf("%d objects", n)
 		}
 		runtime.KeepAlive(kept)
 	})
