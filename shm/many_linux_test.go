@@ -108,8 +108,8 @@ func TestManyObjects(t *testing.T) {
 	}
 	after := heldAfter(t, before)
 	shm.Spill(seg)
-	t.Logf("%d objects: before %v, after %v; in the segment %d bytes before, at most %d meanwhile, %d after",
-		n, before, after, usedBefore, most, used(seg))
+	t.Logf("%d objects: before %v, after %v; in the segment %d bytes before, at most %d meanwhile, %d after; the heap has grown to %d",
+		n, before, after, usedBefore, most, used(seg), shm.Word(seg, 384).Load()-shm.HeapAt)
 	if after.descriptors > before.descriptors || after.mappings > before.mappings {
 		t.Errorf("before %v, after %v", before, after)
 	}

@@ -14,9 +14,10 @@ import (
 // split, when there is no other memory left, smaller ones; never larger ones.
 //
 // A process keeps blocks that it gave up for itself, up to a limit, in state NEW. What is beyond that is FREE, and found by
-// others in two ways. The header has eight hints for each class, offsets of blocks that were free; whoever finds one that is not takes
-// it away. And for every block that is laid a few others are looked at, so that free blocks without a hint are found
-// in time. Before a segment counts as full all blocks are looked at.
+// others in two ways. The header has eight hints for each class, offsets of blocks that were free; whoever finds one
+// that is not takes it away. And before a block is laid some others are looked at, for free ones without a hint: each
+// time for as long as that finds any, else a few for every block that is laid. Before a segment counts as full all
+// blocks are looked at.
 const (
 	classStep = 8 // sizes for each power of two
 	largest   = 1 << 20 / unit
@@ -26,9 +27,9 @@ const (
 	keepBlocks  = 64       // of each class, at most
 	keepShare   = 64       // of all classes together, this part of the segment
 
-	// lookAhead is how many blocks are looked at for each that is laid, in turns of lookMost.
-	lookAhead = 4
+	// lookMost is how many blocks are looked at at once, lookAhead how many at least for each that is laid.
 	lookMost  = 256
+	lookAhead = 4
 )
 
 // classOf is the class of blocks of that many units: that of the least size that it has room for.
@@ -58,8 +59,10 @@ type spare struct {
 	kept [keepClasses][]uint64 // offsets of blocks in state NEW of this process
 	room uint64                // units that may be kept beside them
 	look struct {              // at blocks without hints
-		at    uint64
-		owing int // how many are to be looked at
+		at uint64
+		// dry is how many blocks of a class are to be laid before it is looked for again, as the last look found none.
+		// The last stands for all classes that are not kept.
+		dry [keepClasses + 1]int
 	}
 }
 
@@ -139,8 +142,7 @@ func (h heap) take(payload uint64) (off uint64, fresh bool, err error) {
 	if off := h.hinted(need, units); off != 0 {
 		return off, false, nil
 	}
-	h.lookAround(units)
-	if off := h.spare.take(units); off != 0 {
+	if off := h.lookAround(need, units); off != 0 {
 		return off, false, nil
 	}
 	off, err = h.lay(units)
@@ -241,23 +243,23 @@ func (h heap) hinted(need, units uint64) uint64 {
 	}
 }
 
-// lookAround looks at some blocks, so that each free one is found in time: those of that many units this process
-// keeps, of others it leaves a hint.
-func (h heap) lookAround(units uint64) {
+// lookAround looks at some blocks for one with room for need units, which is units as inClass says. More of these it
+// keeps, of other free ones it leaves hints.
+func (h heap) lookAround(need, units uint64) (got uint64) {
 	l := &h.spare.look
+	c := min(classOf(units), keepClasses)
 	h.spare.mu.Lock()
-	l.owing += lookAhead
-	if l.owing < lookMost {
+	if l.dry[c] > 0 {
+		l.dry[c]--
 		h.spare.mu.Unlock()
-		return
+		return 0
 	}
-	l.owing = 0
 	at := l.at
 	h.spare.mu.Unlock()
 
 	top, err := h.top()
 	if err != nil {
-		return
+		return 0
 	}
 	for range lookMost {
 		if at < heapAt || at >= top {
@@ -265,20 +267,32 @@ func (h heap) lookAround(units uint64) {
 		}
 		o, room, err := h.block(at)
 		if err != nil {
-			return
+			return got
 		}
 		if o.State.Load()&stateMask == stateFree {
-			if o.units() != units {
+			n := (objectHead + room) / unit
+			switch {
+			case got == 0 && n >= need && classOf(n) == classOf(units):
+				if h.claimFree(at, need) {
+					got = at
+				}
+			case n == units:
+				if h.claimFree(at, units) {
+					h.keep(at)
+				}
+			default:
 				h.hint(at, o)
-			} else if h.claimFree(at, units) {
-				h.keep(at)
 			}
 		}
 		at += objectHead + room
 	}
 	h.spare.mu.Lock()
 	l.at = at
+	if got == 0 {
+		l.dry[c] = lookMost / lookAhead
+	}
 	h.spare.mu.Unlock()
+	return got
 }
 
 // search looks for need units among all free blocks, when there is no memory left at the end of the heap: the least
