@@ -304,8 +304,8 @@ var (
 		shm.Spill(seg)
 		return nil
 	})
-	mine     [2]*shm.Block // of a child
-	opRemove = proctest.NewOp("shm/remove", nil, func(ctx context.Context, f freeing) error {
+	mine           [2]*shm.Block // of a child
+	opRemoveObject = proctest.NewOp("shm/remove-object", nil, func(ctx context.Context, f freeing) error {
 		for _, name := range []string{"named", "first"} {
 			if err := f.First.Segment().Remove(name); err != nil {
 				return err
@@ -442,13 +442,13 @@ func going(t testing.TB, f freeing) {
 // Whatever one who frees, allocates, or sweeps leaves when it is killed or stopped, others go on, nothing that is
 // in use is given away, and nothing is lost.
 func TestCrashFree(t *testing.T) {
-	for _, op := range []*proctest.Op[freeing]{opFree, opRemove, opAllocate, opSweep, opExtend} {
+	for _, op := range []*proctest.Op[freeing]{opFree, opRemoveObject, opAllocate, opSweep, opExtend} {
 		proctest.Crash(t, op, newFreeing, going, func(t testing.TB, f freeing, survived bool) {
 			going(t, f)
 			if err := f.First.Segment().Remove("mine"); survived && op == opFree && err == nil {
 				t.Error("an object that was removed is there")
 			}
-			if survived && op == opRemove {
+			if survived && op == opRemoveObject {
 				if _, err := shm.OpenBlock(f.First.Segment(), "named"); !errors.Is(err, fs.ErrNotExist) {
 					t.Errorf("a name that was removed is there: %v", err)
 				}
@@ -541,7 +541,7 @@ func openNine(t testing.TB, seg *shm.Segment, name string) {
 }
 
 var (
-	opOpen = proctest.NewOp("shm/open", nil, func(ctx context.Context, u reuse) error {
+	opOpenObject = proctest.NewOp("shm/open-object", nil, func(ctx context.Context, u reuse) error {
 		for _, name := range triplets() {
 			var r shm.Ref
 			mem, err := wholeKind.Open(&r, u.B.Segment(), name)
@@ -599,8 +599,8 @@ var (
 
 // Who opens an object that is removed, and whose memory becomes another's, at any moment, gets the object that
 // he meant or none.
-func TestCrashOpen(t *testing.T) {
-	proctest.Crash(t, opOpen, newReuse, recycle, func(t testing.TB, u reuse, survived bool) { recycleAgain(t, u) })
+func TestCrashOpenObject(t *testing.T) {
+	proctest.Crash(t, opOpenObject, newReuse, recycle, func(t testing.TB, u reuse, survived bool) { recycleAgain(t, u) })
 }
 
 // An object is found whatever becomes of those before it in its chain.
