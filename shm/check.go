@@ -333,6 +333,9 @@ func (c *checker) chain(i uint32, want []named) {
 			c.found = c.found[:before]
 			continue
 		}
+		if len(met) == 0 && len(want) == 0 {
+			return
+		}
 		there := make(map[uint64]bool)
 		for _, m := range met {
 			there[m.off] = true
@@ -362,9 +365,12 @@ func (n named) lives(c *checker) bool {
 
 // follow returns the objects of bucket i, newest first. It returns false if the chain changed meanwhile.
 func (c *checker) follow(i uint32) (met []named, ok bool) {
-	seen := make(map[uint64]bool)
 	link := c.bucket(i)
 	l := link.Load()
+	if linkTo(l) == 0 {
+		return nil, true
+	}
+	seen := make(map[uint64]bool)
 	at := offsetOf(c.memory, link) // the word that led to off
 	for off := linkTo(l); off != 0; {
 		begins := c.begins(off)

@@ -283,7 +283,7 @@ var churn = proctest.NewRole("churn", func(ctx context.Context, c *proctest.Chil
 
 // While others work, and after they were killed, there is nothing to find.
 func TestCheckMeanwhile(t *testing.T) {
-	rounds := 8
+	rounds := 4
 	if testing.Short() {
 		rounds = 2
 	}
