@@ -89,10 +89,18 @@ func dropUsed(r resources) {
 		if !ok {
 			continue
 		}
-		if used(path) {
+		if others(path) || used(path) {
 			delete(r, id)
 		}
 	}
+}
+
+// others reports whether the file has a name that Name gave to another process: other packages are tested at the
+// same time.
+func others(path string) bool {
+	name, ok := strings.CutPrefix(filepath.Base(path), "shoal.test-")
+	pid, _, _ := strings.Cut(name, "-")
+	return ok && pid != strconv.Itoa(os.Getpid())
 }
 
 func used(path string) bool {
