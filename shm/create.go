@@ -152,7 +152,7 @@ func create(f, alive *os.File, size int, name string) (*resources, inherit.UUID,
 	}
 	h.Creator = id
 	memory(mem).introduce(id, os.Getpid(), sys.PidNamespace())
-	return newResources(mem, f, alive, id), h.UUID, nil
+	return newResources(mem, f, alive, id, name != ""), h.UUID, nil
 }
 
 // mapFile maps size bytes of f. Mappings of closed segments go when the garbage collector finds that nobody
@@ -221,7 +221,7 @@ func adoptMapped(in inherit.Segment) (*Segment, error) {
 		return nil, err
 	}
 	memory(mem).introduce(in.Owner, os.Getpid(), sys.PidNamespace())
-	return enter(newResources(mem, in.Memory, alive, in.Owner), in.UUID, segmentName(h)), nil
+	return enter(newResources(mem, in.Memory, alive, in.Owner, named), in.UUID, segmentName(h)), nil
 }
 
 // readHeader checks the header of the segment in f before anything of it is mapped, and returns it with the

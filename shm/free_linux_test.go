@@ -171,19 +171,31 @@ func TestObjectGenerationWraps(t *testing.T) {
 	proctest.Must(t, shm.Free(b))
 }
 
-type lentArgs struct{ B, Seg *shm.Block }
+type lentArgs struct {
+	Seg    *shm.Block
+	Handle []byte // of the object that is lent
+}
 
 // lent has an object open until it is told to drop it.
 var lent = proctest.NewRole("lent", func(ctx context.Context, c *proctest.Child, a lentArgs) error {
-	seg, b := a.Seg.Segment(), a.B
-	b.Bytes()[0] = 1
-	c.Say("open")
-	c.Hear()
-	if b.Bytes()[0] != 1 {
-		return errors.New("the memory has become another's")
+	seg := a.Seg.Segment()
+	err := func() error { // nothing outside of it has the handle
+		b := new(shm.Block)
+		if err := b.UnmarshalBinary(a.Handle); err != nil {
+			return err
+		}
+		b.Bytes()[0] = 1
+		c.Say("open")
+		c.Hear()
+		if b.Bytes()[0] != 1 {
+			return errors.New("the memory has become another's")
+		}
+		runtime.KeepAlive(b)
+		return nil
+	}()
+	if err != nil {
+		return err
 	}
-	runtime.KeepAlive(b)
-	a.B, b = nil, nil
 	for shm.Pinned(seg) > 1 {
 		runtime.GC()
 		time.Sleep(time.Millisecond)
@@ -202,7 +214,9 @@ func TestFreeOpenElsewhere(t *testing.T) {
 			first := block(t, seg, "", 8)
 			base := used(seg)
 			b := block(t, seg, "big", 5000)
-			p := lent.Start(t, lentArgs{b, first})
+			handle, err := b.MarshalBinary()
+			proctest.Must(t, err)
+			p := lent.Start(t, lentArgs{first, handle})
 			p.WaitLine("open")
 			proctest.Must(t, seg.Remove("big"))
 			b = nil

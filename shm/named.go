@@ -397,7 +397,7 @@ func (p *place) join(alive *os.File, size int, o Options) (*resources, error) {
 		return nil, err
 	}
 	memory(mem).introduce(id, os.Getpid(), sys.PidNamespace())
-	return newResources(mem, f, alive, id), nil
+	return newResources(mem, f, alive, id, true), nil
 }
 
 func sameFile(f, g *os.File) bool {
@@ -693,7 +693,7 @@ func (p *place) look() (*resources, inherit.UUID, error) {
 		f.Close()
 		return nil, inherit.UUID{}, err
 	}
-	return newResources(mem, f, nil, 0), h.UUID, nil
+	return newResources(mem, f, nil, 0, true), h.UUID, nil
 }
 
 // stat looks once. A file that is cut off meanwhile makes it ErrCorrupt.

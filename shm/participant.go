@@ -233,15 +233,21 @@ func (m memory) expire(file *os.File) {
 	}
 }
 
-// alone reports whether no other participant than id is alive, or about to be.
+// alone reports whether no other participant than id is alive, or about to be. Only who lives brings others (into a
+// segment without a name), so if nobody left during the look, nobody came without being seen.
 func (m memory) alone(id uint32) bool {
-	for i := range min(m.header().SlotsUsed.Load(), slotCount) {
-		w := m.slot(i).Word.Load()
-		if st := slotState(w); (st == slotLive || st == slotClaimed) && ownerID(i, w) != id {
-			return false
+	for deaths := &m.header().DeathEpoch; ; {
+		before := deaths.Load()
+		for i := range min(m.header().SlotsUsed.Load(), slotCount) {
+			w := m.slot(i).Word.Load()
+			if st := slotState(w); (st == slotLive || st == slotClaimed) && ownerID(i, w) != id {
+				return false
+			}
+		}
+		if deaths.Load() == before {
+			return true
 		}
 	}
-	return true
 }
 
 // bury marks the participant that s's word w names as dead.

@@ -96,9 +96,11 @@ func (h *share) release() {
 	}
 }
 
-// newResources is what a process has that mapped the segment in memory and became the participant id by alive.
-func newResources(mem mmap.MMap, memory, alive *os.File, id uint32) *resources {
-	return &resources{mem: mem, memory: memory, alive: alive, id: id, spare: newSpare(len(mem)), pins: make(map[uint64]int)}
+// newResources is what a process has that mapped the segment in memory and became the participant id by alive; lasting
+// says that the segment has a name.
+func newResources(mem mmap.MMap, memory, alive *os.File, id uint32, lasting bool) *resources {
+	return &resources{mem: mem, memory: memory, alive: alive, id: id, lasting: lasting,
+		spare: newSpare(len(mem)), pins: make(map[uint64]int)}
 }
 
 // last reports whether nobody else will ever use the segment.
@@ -176,7 +178,6 @@ func (r *resources) abandon() {
 func enter(r *resources, uuid inherit.UUID, name string) *Segment {
 	r.users++
 	r.open++
-	r.lasting = name != ""
 	s := r.segment(uuid, name)
 	runtime.AddCleanup(s, (*share).release, s.res)
 	return s
