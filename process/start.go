@@ -16,7 +16,6 @@ import (
 	"github.com/shoal-ipc/shoal/internal/codec"
 	"github.com/shoal-ipc/shoal/internal/inherit"
 	"github.com/shoal-ipc/shoal/internal/sys"
-	"github.com/shoal-ipc/shoal/shm"
 )
 
 // Options are the rarer wishes of a process.
@@ -236,14 +235,14 @@ func prepare(argument any) (gifts []*inherit.Gift, err error) {
 	if err != nil {
 		return nil, err
 	}
-	seen := make(map[*shm.Segment]bool)
+	seen := make(map[inherit.UUID]bool) // of two Segments of one name the child gets one
 	for _, o := range objects {
-		s := o.Segment()
-		if seen[s] {
+		id := o.Handle().Segment
+		if seen[id] {
 			continue
 		}
-		seen[s] = true
-		g, err := s.Prepare()
+		seen[id] = true
+		g, err := o.Segment().Prepare()
 		if err != nil {
 			for _, g := range gifts {
 				g.Abandon()

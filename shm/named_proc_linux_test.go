@@ -117,6 +117,18 @@ func TestNamedInheritedAndOpened(t *testing.T) {
 	}
 }
 
+// A child that is given objects of two Segments of one name takes part once, too.
+func TestNamedTwiceInArgument(t *testing.T) {
+	seg, name := named(t, 0)
+	again, err := shm.Open(name)
+	proctest.Must(t, err)
+	defer again.Close()
+	startVisit(t, twoBlocks{block(t, seg, "", 64), block(t, again, "b", 64)})
+	if n := seg.Info().Living; n != 2 {
+		t.Errorf("%d participants, want this process and the child", n)
+	}
+}
+
 // byHandle makes blocks of handles that come as text, in no argument.
 var byHandle = proctest.NewRole("by-handle", func(ctx context.Context, c *proctest.Child, data []byte) error {
 	var b, again shm.Block
