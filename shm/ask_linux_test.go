@@ -119,3 +119,28 @@ func TestAskedOnce(t *testing.T) {
 	}
 	proctest.Must(t, seg.Close())
 }
+
+// A process takes part once in a segment whose name it opens while it asks others for it.
+func TestAskedAndOpened(t *testing.T) {
+	seg, name := named(t, 1)
+	handle, err := block(t, seg, "", 64).MarshalBinary()
+	proctest.Must(t, err)
+	gift, err := seg.Prepare()
+	proctest.Must(t, err)
+	proctest.Must(t, seg.Close())
+	var opened *shm.Segment
+	answer(t, func(inherit.UUID) (inherit.Segment, error) {
+		if opened, err = shm.Open(name); err != nil {
+			gift.Abandon()
+			return inherit.Segment{}, err
+		}
+		return gift.Segment, nil
+	})
+	var b shm.Block
+	proctest.Must(t, b.UnmarshalBinary(handle))
+	defer b.Segment().Close()
+	defer opened.Close()
+	if b.Segment().Self() != opened.Self() || opened.Info().Living != 1 {
+		t.Errorf("participants %#x and %#x: %+v", b.Segment().Self(), opened.Self(), opened.Info())
+	}
+}

@@ -137,12 +137,20 @@ func (t *segments) ask(id inherit.UUID, name string) (*Segment, error) {
 	switch {
 	case err == nil:
 		s, err := adopt(in)
-		if err == nil {
-			t.mu.Lock()
-			defer t.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+		t.mu.Lock()
+		other := t.find(id)
+		if other == nil {
 			t.add(s, false)
 		}
-		return s, err
+		t.mu.Unlock()
+		if other != nil { // its name was opened meanwhile, and this process takes part once
+			s.Close()
+			return other, nil
+		}
+		return s, nil
 	case name != "":
 		s, e := openNamed(name, id)
 		if e == nil {
