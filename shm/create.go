@@ -155,21 +155,36 @@ func create(f, alive *os.File, size int, name string) (*resources, inherit.UUID,
 	return newResources(mem, f, alive, id, name != ""), h.UUID, nil
 }
 
-// mapFile maps size bytes of f. Mappings of closed segments go when the garbage collector finds that nobody
-// uses them; if there is no address space left it is asked to look now.
-func mapFile(f *os.File, size, prot int) (mmap.MMap, error) {
+// mapFile maps size bytes of f.
+func mapFile(f *os.File, size, prot int) (mem mmap.MMap, err error) {
+	err = withRoom(func() error {
+		mem, err = mapOnce(f, size, prot)
+		return err
+	})
+	return mem, err
+}
+
+func mapOnce(f *os.File, size, prot int) (mmap.MMap, error) {
+	mem, err := mmap.MapRegion(f, size, prot, 0, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("mmap", err)
+	}
+	sys.MarkProcess()
+	if err := sys.DontFork(mem); err != nil {
+		mem.Unmap()
+		return nil, err
+	}
+	return mem, nil
+}
+
+// withRoom calls do, which maps something, and calls it again if there is no address space left: mappings of closed
+// segments go when the garbage collector finds that nobody uses them, and it is asked to look now. The cleanups take
+// table.mu.
+func withRoom(do func() error) error {
 	for pause := time.Millisecond; ; pause *= 2 {
-		mem, err := mmap.MapRegion(f, size, prot, 0, 0)
-		if err == nil {
-			sys.MarkProcess()
-			if err := sys.DontFork(mem); err != nil {
-				mem.Unmap()
-				return nil, err
-			}
-			return mem, nil
-		}
+		err := do()
 		if !errors.Is(err, syscall.ENOMEM) || pause > 100*time.Millisecond {
-			return nil, os.NewSyscallError("mmap", err)
+			return err
 		}
 		runtime.GC()
 		time.Sleep(pause) // the cleanups run in a goroutine of their own

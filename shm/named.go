@@ -306,7 +306,11 @@ func (p *place) attach(size int, id *inherit.UUID, o Options) (*Segment, error) 
 		return nil, fmt.Errorf("size %d: %w", size, fs.ErrInvalid)
 	}
 	for {
-		s, err := p.attachOnce(size, id, o)
+		var s *Segment
+		err := withRoom(func() (err error) {
+			s, err = p.attachOnce(size, id, o)
+			return err
+		})
 		if err == errMoved {
 			continue
 		}
@@ -385,7 +389,7 @@ func (p *place) join(alive *os.File, size int, o Options) (*resources, error) {
 		f.Close()
 		return nil, errMoved
 	}
-	mem, err := mapFile(f, size, mmap.RDWR)
+	mem, err := mapOnce(f, size, mmap.RDWR) // table.mu is held
 	if err != nil {
 		f.Close()
 		return nil, err

@@ -750,3 +750,26 @@ func TestMemoryLimit(t *testing.T) {
 	p.Tell("end")
 	proctest.Must(t, p.Wait())
 }
+
+// Where the address space is limited, the mappings of segments that were closed make room for the next.
+func TestNamedAddressSpace(t *testing.T) {
+	if !again(t, nil) {
+		return
+	}
+	seg, name := named(t, 256<<20)
+	proctest.Must(t, seg.Close())
+	var used int // pages
+	text, err := os.ReadFile("/proc/self/statm")
+	proctest.Must(t, err)
+	_, err = fmt.Sscan(string(text), &used)
+	proctest.Must(t, err)
+	var limit syscall.Rlimit
+	proctest.Must(t, syscall.Getrlimit(syscall.RLIMIT_AS, &limit))
+	limit.Cur = uint64(used*os.Getpagesize()) + 600<<20 // room for two
+	proctest.Must(t, syscall.Setrlimit(syscall.RLIMIT_AS, &limit))
+	for range 8 {
+		seg, err := shm.Open(name)
+		proctest.Must(t, err)
+		proctest.Must(t, seg.Close())
+	}
+}
