@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/inherit"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/shm"
 )
@@ -224,6 +225,35 @@ func TestCrashFresh(t *testing.T) {
 			t.Error(err)
 		}
 	}, func(t testing.TB, a namedArgs, survived bool) { a.after(t, survived) })
+}
+
+// Nobody replaces a segment that goes from hand to hand meanwhile: who had it prepares a participant for another process,
+// and leaves.
+func TestCrashFreshHandedOn(t *testing.T) {
+	var seg *shm.Segment
+	var gift *inherit.Gift
+	proctest.Crash(t, opFreshen, func(t testing.TB) namedArgs {
+		a := newName(t)
+		var err error
+		seg, err = shm.Create(a.Name, 1)
+		proctest.Must(t, err)
+		a.note(1, seg)
+		return a
+	}, func(t testing.TB, a namedArgs) {
+		var err error
+		gift, err = seg.Prepare()
+		proctest.Must(t, err)
+		proctest.Must(t, seg.Close())
+	}, func(t testing.TB, a namedArgs, survived bool) {
+		if survived && a.noted(0) != a.noted(1) {
+			t.Error("a segment was replaced that somebody has")
+		}
+		if gift != nil {
+			gift.Abandon()
+		}
+		proctest.Must(t, seg.Close())
+		seg, gift = nil, nil // which keep it mapped
+	})
 }
 
 // Who removes the leftovers of others leaves none itself.

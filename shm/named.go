@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -669,16 +670,30 @@ func inUse(f *os.File) (bool, error) {
 	defer mem.Unmap()
 	err = unlessCut(func() error {
 		m := memory(mem)
+		seen := m.words()
+		crashpoint.Hit("shm/remove/looked")
 		locked = false
-		for i := range min(m.header().SlotsUsed.Load(), slotCount) {
-			w := m.slot(i).Word.Load()
+		for i, w := range seen {
 			if st := slotState(w); st == slotLive || st == slotClaimed {
-				locked = locked || m.lives(ownerID(i, w), f)
+				locked = locked || m.lives(ownerID(uint32(i), w), f)
 			}
 		}
+		// Who lived when the words were read may have prepared a participant for another process, and have ended, before it
+		// was asked for.
+		locked = locked || !slices.EqualFunc(seen, m.words(), func(then, now uint32) bool {
+			return then == now || then>>slotBits == now>>slotBits && slotState(now) != slotLive
+		})
 		return nil
 	})
 	return locked || err != nil, nil
+}
+
+// words are those of the slots that were ever used.
+func (m memory) words() (ws []uint32) {
+	for i := range min(m.header().SlotsUsed.Load(), slotCount) {
+		ws = append(ws, m.slot(i).Word.Load())
+	}
+	return ws
 }
 
 // look maps the segment for reading.
