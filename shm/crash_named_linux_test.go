@@ -266,3 +266,19 @@ func TestCrashCollect(t *testing.T) {
 		return a
 	}, func(t testing.TB, a namedArgs) { a.goesOn(t) }, func(t testing.TB, a namedArgs, survived bool) { a.after(t, survived) })
 }
+
+// A file can get its name after it was taken for a leftover and before it was locked as one. Who locked it and is
+// stopped then holds up nobody.
+func TestCrashCollectNamed(t *testing.T) {
+	temp := func(a namedArgs) string { return "/dev/shm/" + shm.TempPrefix + a.Name }
+	proctest.Crash(t, opCollect, func(t testing.TB) namedArgs {
+		a := newNamed(t)
+		proctest.Must(t, os.Rename(fileOf(a.Name), temp(a)))
+		t.Cleanup(func() { os.Remove(temp(a)) })
+		return a
+	}, func(t testing.TB, a namedArgs) {
+		if os.Rename(temp(a), fileOf(a.Name)) == nil && a.goesOn(t) != a.noted(1) {
+			t.Error("another segment")
+		}
+	}, func(t testing.TB, a namedArgs, survived bool) { a.after(t, survived) })
+}

@@ -161,6 +161,7 @@ var Ways = []way{wayEmptyPath, wayProc, wayRename}
 const (
 	AttachByte = attachByte
 	RemoveByte = removeByte
+	MakeByte   = makeByte
 	TempPrefix = tempPrefix
 )
 

@@ -24,16 +24,18 @@ import (
 // or (see wayRename) a file that everybody knows to be a leftover.
 //
 // The name can be taken away at any time, and another segment can then get it. Two programs that agreed on a
-// name must not end up in two segments because one of them was slow. Two bytes of the file, locked as those
-// of participants are, see to that:
+// name must not end up in two segments because one of them was slow. Bytes of the file, locked as those of
+// participants are, see to that:
 //
 //	attachByte  shared by who opens the segment, from before it looks at the header until it has joined and has
-//	            seen that the name still leads to this file (else it leaves, and starts again); shared too by
-//	            who makes a file under a name that nobody is to use yet; exclusively by who decides that nobody
-//	            has the segment (Fresh), or the file (a leftover), until the name is gone.
+//	            seen that the name still leads to this file (else it leaves, and starts again); exclusively by
+//	            who decides that nobody has the segment (Fresh), until the name is gone.
 //	removeByte  exclusively by who takes the name away, from before it looks whether the name leads to this file
 //	            until the name is gone. Names are removed by name: without it who is slow would remove a newer
 //	            segment's.
+//	makeByte    shared by who makes a file under a name that nobody is to use yet, until it has its own;
+//	            exclusively by who decides that it is a leftover, until it is gone. (The file may have got its
+//	            name before that, so this is a byte that nobody asks for then.)
 //
 // The locks go with their process, so a kill leaves nothing, whatever it was doing. A stop between locking
 // and unlocking (some microseconds) holds up as follows, and nobody waits for longer than patience:
@@ -55,6 +57,7 @@ const (
 
 	attachByte = lockBase - 1
 	removeByte = lockBase - 2
+	makeByte   = lockBase - 3
 
 	// patience is how long a call waits for another process that is in the middle of a few system calls.
 	patience = 2 * time.Second
@@ -512,13 +515,13 @@ func (p *place) createOnce(size int, o Options, w way) (_ *Segment, err error) {
 	table.add(s, false)
 	s.accompany()
 	if temp != "" {
-		sys.UnlockBytes(alive, attachByte, 1)
+		sys.UnlockBytes(alive, makeByte, 1)
 	}
 	return s, nil
 }
 
 // newFile makes the file of a segment, opens it twice, and returns its name if it has one. That nobody
-// removes it as a leftover is seen to by the lock of attachByte, which alive has then. After an error nothing
+// removes it as a leftover is seen to by the lock of makeByte, which alive has then. After an error nothing
 // is left.
 func (p *place) newFile(mode fs.FileMode, w way) (f, alive *os.File, temp string, err error) {
 	if w == wayRename {
@@ -560,7 +563,7 @@ func (p *place) newFile(mode fs.FileMode, w way) (f, alive *os.File, temp string
 	if err != nil {
 		return f, nil, temp, wayError{err}
 	}
-	locked, err := sys.LockByteShared(alive, attachByte)
+	locked, err := sys.LockByteShared(alive, makeByte)
 	if err == nil && !locked {
 		err = errMoved
 	}
@@ -599,7 +602,7 @@ func (p *place) collect(names []string) {
 		}
 		info, err := f.Stat()
 		if err == nil && info.Mode().IsRegular() && sys.Owner(info) == os.Geteuid() {
-			if alone, err := sys.LockByte(f, attachByte); alone && err == nil {
+			if alone, err := sys.LockByte(f, makeByte); alone && err == nil {
 				crashpoint.Hit("shm/collect/locked")
 				sys.RemoveAt(p.dir, name)
 			}

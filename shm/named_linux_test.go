@@ -189,13 +189,15 @@ func TestNamedWays(t *testing.T) {
 					}
 				}
 				// Also for who comes so late that only the last system call tells.
-				if ok, err := sys.BytesLocked(shm.File(seg), shm.RemoveByte, 2); ok || err != nil {
+				if ok, err := sys.BytesLocked(shm.File(seg), shm.MakeByte, 3); ok || err != nil {
 					t.Errorf("bytes are locked: %v, %v", ok, err)
 				}
 				vandal, err := os.OpenFile(fileOf(name), os.O_RDWR, 0)
 				proctest.Must(t, err)
-				if ok, err := sys.LockByte(vandal, shm.AttachByte); !ok || err != nil {
-					t.Errorf("its maker still attaches: %v, %v", ok, err)
+				for _, at := range []int64{shm.AttachByte, shm.MakeByte} {
+					if ok, err := sys.LockByte(vandal, at); !ok || err != nil {
+						t.Errorf("its maker still has byte %d: %v, %v", at, ok, err)
+					}
 				}
 				vandal.Close()
 				proctest.Must(t, other.Close())
@@ -246,7 +248,7 @@ func TestLeftovers(t *testing.T) {
 		f, err := os.OpenFile("/dev/shm/"+shm.TempPrefix+name, os.O_CREATE|os.O_RDWR|os.O_EXCL, 0o600)
 		proctest.Must(t, err)
 		t.Cleanup(func() { f.Close(); os.Remove(f.Name()) })
-		if ok, err := sys.LockByteShared(f, shm.AttachByte); !ok || err != nil {
+		if ok, err := sys.LockByteShared(f, shm.MakeByte); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 		return f
