@@ -113,6 +113,7 @@ func (r *resources) part() error {
 		return r.leave()
 	}
 	watch.end(r)
+	exposed := unlessCut(r.expose)
 	r.mu.Lock()
 	idle := len(r.pins) == 0 && r.busy.Load() == 0 // PAIRS WITH begin and unpin
 	r.mu.Unlock()
@@ -123,9 +124,23 @@ func (r *resources) part() error {
 		return nil
 	})
 	if idle || err != nil {
-		return errors.Join(err, r.leave())
+		return errors.Join(exposed, err, r.leave())
 	}
-	return r.memory.Close()
+	return errors.Join(exposed, r.memory.Close())
+}
+
+// expose makes sure that what this process holds now, and may still be writing when others take it for dead,
+// is not passed over as whole. Who takes an owner word with WHOLE looks at its handle again, which was closed
+// before, or is unreachable.
+func (r *resources) expose() error {
+	h := heap{memory: memory(r.mem), file: r.memory, self: r.id}
+	h.blocks(func(off uint64, o *object, room uint64) bool {
+		if o.Owners == robustWord && room >= robust.Size {
+			robust.Expose(h.memory[off+objectHead:], h.self)
+		}
+		return true
+	})
+	return nil
 }
 
 // leave ends the participant, gives back the memory that it has, and closes the descriptors. The participant is not a
@@ -243,26 +258,10 @@ func (s *Segment) Close() error {
 	futex.Kick(s.memory)
 	var err error
 	if s.res.close() {
-		err = errors.Join(unlessCut(s.expose), s.res.part())
+		err = s.res.part()
 	}
 	runtime.KeepAlive(s)
 	return err
-}
-
-// expose makes sure that what this process holds now, and may still be writing when others take it for dead,
-// is not passed over as whole. Who takes an owner word with WHOLE looks at its handle again, which was closed
-// before.
-func (s *Segment) expose() error {
-	if s.self == 0 {
-		return nil
-	}
-	s.blocks(func(off uint64, o *object, room uint64) bool {
-		if o.Owners == robustWord && room >= robust.Size {
-			robust.Expose(s.memory[off+objectHead:], s.self)
-		}
-		return true
-	})
-	return nil
 }
 
 // Prepare readies a participant of s for a child that is about to be started: see package inherit. It is for

@@ -505,3 +505,37 @@ func TestAllocations(t *testing.T) {
 		}
 	}
 }
+
+// What a call that Close overtook still writes is not taken for whole when the last Segment of the name is forgotten,
+// and not closed.
+func TestForgottenExposes(t *testing.T) {
+	name := proctest.Name(t)
+	seg, err := shm.Create(name, 0)
+	proctest.Must(t, err)
+	v, err := value.New(seg, "v", 1)
+	proctest.Must(t, err)
+	forgotten, err := shm.Open(name)
+	proctest.Must(t, err)
+	self := seg.Self()
+	err = v.Update(t.Context(), func(x *int) error {
+		proctest.Must(t, seg.Close())
+		forgotten = nil
+		for !seg.KnownDead(self) {
+			runtime.GC()
+			time.Sleep(time.Millisecond)
+		}
+		other, err := shm.Open(name)
+		proctest.Must(t, err)
+		defer other.Close()
+		again, err := value.Open[int](other, "v")
+		proctest.Must(t, err)
+		if _, err := again.Get(t.Context()); !errors.Is(err, locks.ErrOwnerDied) {
+			t.Errorf("who left while it wrote: %v, want ErrOwnerDied", err)
+		}
+		return nil
+	})
+	if !errors.Is(err, locks.ErrNotLocked) {
+		t.Errorf("Update of who left meanwhile: %v", err)
+	}
+	runtime.KeepAlive(forgotten)
+}
