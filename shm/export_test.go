@@ -3,6 +3,7 @@ package shm
 import (
 	"os"
 	"reflect"
+	"runtime"
 	"sync/atomic"
 	"weak"
 )
@@ -141,6 +142,13 @@ func Spill(s *Segment) { s.giveAll() }
 
 // Tidy sweeps up after those that are gone.
 func Tidy(s *Segment) (int, error) { return s.tidy(false) }
+
+// TidySoon sweeps up in the background and returns once that has begun.
+func TidySoon(s *Segment) {
+	for s.tidySoon(); s.tidying.Load(); {
+		runtime.Gosched()
+	}
+}
 
 // ClassOf and InClass are about sizes of blocks in units.
 var (

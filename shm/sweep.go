@@ -145,7 +145,10 @@ func (s *Segment) tidySoon() {
 		s.sweeper.Lock()
 		defer s.sweeper.Unlock()
 		if !s.closed.Load() {
-			s.tidy(false)
+			unlessCut(func() error {
+				_, err := s.tidy(false)
+				return err
+			})
 		}
 	}()
 }

@@ -363,14 +363,17 @@ func (w *watching) block(m *member, id uint32) bool {
 
 // died buries id, whose end was seen, and lets this process's waits look again at once.
 func (m *member) died(id uint32) {
-	m.mu.Lock()
 	buried := false
-	if !m.gone {
-		mem := memory(m.r.mem)
-		buried = mem.bury(mem.slot(id&slotMask), id&^slotMask|slotLive)
-	}
-	m.mu.Unlock()
-	m.look(false, nil)
+	unlessCut(func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if !m.gone {
+			mem := memory(m.r.mem)
+			buried = mem.bury(mem.slot(id&slotMask), id&^slotMask|slotLive)
+		}
+		return nil
+	})
+	m.look(false, nil) // which ends the watch if memory was cut off
 	if buried {
 		m.sweep()
 	}

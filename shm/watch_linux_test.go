@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"sync"
 	"strconv"
 	"syscall"
 	"testing"
@@ -543,6 +544,42 @@ func TestForgottenWatch(t *testing.T) {
 	until(func() bool { runtime.GC(); g, _ := shm.WatchSize(); return g == 0 })
 	p.Tell(fmt.Sprint("notice ", parent))
 	p.WaitLine("noticed")
+}
+
+// The watch may look while the name is opened once more; the race detector sees it if they do not agree.
+func TestOpenedWhileWatched(t *testing.T) {
+	seg, name := named(t, 1)
+	var looks sync.WaitGroup
+	looks.Go(func() {
+		for range 100 {
+			shm.Tick(seg)
+		}
+	})
+	for range 10 {
+		again, err := shm.Open(name)
+		proctest.Must(t, err)
+		proctest.Must(t, again.Close())
+	}
+	looks.Wait()
+}
+
+// The watch over a segment whose file is cut off ends, and not the program with it, also if a death is what it sees next.
+func TestWatchCutOff(t *testing.T) {
+	defer shm.ForceNoTicks()()
+	seg, name := named(t, 0)
+	a := idleIn(t, seg)
+	p, id := startIdle(t, a)
+	awaitWatched(seg, id)
+	proctest.Must(t, os.Truncate(fileOf(name), 0))
+	p.Kill()
+	until(func() bool { g, _ := shm.WatchSize(); return g == 0 })
+	for range 10 {
+		shm.TidySoon(seg)
+	}
+	if err := seg.Close(); !errors.Is(err, shm.ErrCorrupt) {
+		t.Errorf("Close of what was cut off: %v, want ErrCorrupt", err)
+	}
+	runtime.KeepAlive(a)
 }
 
 // Many participants of one segment: each has a few descriptors for it, and all learn of a death.
