@@ -1,13 +1,20 @@
 package examples_test
 
 import (
+	"bufio"
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/shm"
 )
 
-// prints is what the programs print.
+// prints is what the programs print that have no test of their own.
 var prints = map[string]string{
 	"counter": "20000 40000\n",
 	"array":   "1000000 6.666661664588418e+08\n",
@@ -20,7 +27,7 @@ func TestExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range dirs {
-		if !d.IsDir() {
+		if !d.IsDir() || d.Name() == "named" {
 			continue
 		}
 		t.Run(d.Name(), func(t *testing.T) {
@@ -29,14 +36,57 @@ func TestExamples(t *testing.T) {
 			if !ok {
 				t.Fatal("say what it prints")
 			}
-			program := filepath.Join(t.TempDir(), d.Name())
-			if out, err := exec.Command("go", "build", "-o", program, "./"+d.Name()).CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-			out, err := exec.Command(program).CombinedOutput()
+			out, err := exec.Command(build(t, d.Name())).CombinedOutput()
 			if err != nil || string(out) != want {
 				t.Errorf("%v; it printed\n%swant\n%s", err, out, want)
 			}
 		})
 	}
+}
+
+// TestNamed kills one that holds the lock while another waits for it.
+func TestNamed(t *testing.T) {
+	t.Parallel()
+	program, name := build(t, "named"), proctest.Name(t)
+	runs := func(want string, args ...string) {
+		t.Helper()
+		out, err := exec.Command(program, append([]string{name}, args...)...).CombinedOutput()
+		if err != nil || string(out) != want {
+			t.Errorf("%v; it printed\n%swant\n%s", err, out, want)
+		}
+	}
+	runs("-10 10\n")
+
+	stalled := exec.Command(program, name, "stall")
+	said, err := stalled.StdoutPipe()
+	proctest.Must(t, err)
+	proctest.Must(t, stalled.Start())
+	line, err := bufio.NewReader(said).ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "half-way: ") {
+		t.Errorf("it said %q: %v", line, err)
+	}
+	var out strings.Builder
+	waits := exec.Command(program, name)
+	waits.Stdout, waits.Stderr = &out, &out
+	err = waits.Start()
+	proctest.Must(t, errors.Join(err, stalled.Process.Kill()))
+	stalled.Wait()
+	if err := waits.Wait(); err != nil || out.String() != "somebody died half-way\n-30 30\n" {
+		t.Errorf("%v; the next one printed\n%s", err, &out)
+	}
+
+	runs("-40 40\n")
+	runs("", "remove")
+	if _, err := shm.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after remove: %v", err)
+	}
+}
+
+func build(t *testing.T, name string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), name)
+	if out, err := exec.Command("go", "build", "-o", program, "./"+name).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program
 }
