@@ -2,8 +2,10 @@ package shm_test
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -192,8 +194,8 @@ func TestAllocateErrors(t *testing.T) {
 		}
 	}
 	for _, x := range []uint64{0, 1, off + 128, off + 1<<20, 1<<64 - 128} {
-		if err := seg.Deallocate(x); err == nil {
-			t.Errorf("deallocated %d", x)
+		if err := seg.Deallocate(x); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("deallocate %d: ", x)) {
+			t.Errorf("deallocated %d: %v", x, err)
 		}
 	}
 	b := block(t, seg, "", 8)

@@ -156,6 +156,12 @@ func TestConformance(t *testing.T) {
 		if err := new(shm.Block).UnmarshalBinary(data); !errors.Is(err, shm.ErrUnreachable) || !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("after Remove: %v", err)
 		}
+		data, err = b.Handle().MarshalBinary() // without the name
+		proctest.Must(t, err)
+		if err := new(shm.Block).UnmarshalBinary(data); !errors.Is(err, shm.ErrUnreachable) ||
+			strings.Contains(err.Error(), "anonymous") {
+			t.Errorf("a handle without the name: %v", err)
+		}
 		runtime.KeepAlive(&c)
 	})
 	t.Run("SHM-07", func(t *testing.T) {

@@ -90,7 +90,7 @@ func (s *Segment) freeObject(f found) error {
 // Allocate takes size bytes of plain memory, which belongs to this process until Deallocate, or until the process dies
 // or leaves the segment: then it becomes somebody else's. It is aligned to 128 and not zeroed. offset tells others,
 // who must not use it any longer than that, where it is (Memory). It is for building structures; what is to live longer
-// than a process is a Block.
+// than a process is a Block, and so is what others are to give back.
 //
 // Allocate and Deallocate may be called from any goroutine; they take some tens of nanoseconds, wait for nobody and allocate
 // nothing of Go's. The errors are ErrNoSpace, ErrCorrupt and os.ErrClosed.
@@ -123,12 +123,12 @@ func (s *Segment) Deallocate(offset uint64) error {
 	off := offset - objectHead
 	o, _, err := s.block(off)
 	if err != nil {
-		return fmt.Errorf("shm: deallocate: %w", err)
+		return fmt.Errorf("shm: deallocate %d: %w", offset, err)
 	}
 	st := o.State.Load()
 	if st != owned(s.self, generationOf(st), stateHeld) ||
 		!o.State.CompareAndSwap(st, owned(s.self, generationOf(st), stateNew)) {
-		return fmt.Errorf("shm: deallocate: %w: %d", ErrStale, offset)
+		return fmt.Errorf("shm: deallocate %d: this process has nothing there: %w", offset, ErrStale)
 	}
 	crashpoint.Hit("shm/deallocate/dropped")
 	s.keep(off)

@@ -317,7 +317,8 @@ func TestFull(t *testing.T) {
 			clear(b.Bytes())
 		}
 	}
-	if !errors.Is(err, shm.ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "full") {
+	if !errors.Is(err, shm.ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) ||
+		!strings.Contains(err.Error(), " of /dev/shm: the file system is full") {
 		t.Errorf("New in a full file system: %v", err)
 	}
 	proctest.Must(t, seg.Check())

@@ -158,7 +158,7 @@ func (t *segments) ask(id inherit.UUID, name string) (*Segment, error) {
 		}
 		return nil, fmt.Errorf("%w; %w", e, err)
 	}
-	return nil, fmt.Errorf("%w: anonymous segment %s: %w", ErrUnreachable, hex.EncodeToString(id[:]), err)
+	return nil, fmt.Errorf("%w: segment %s, whose name is not known: %w", ErrUnreachable, hex.EncodeToString(id[:]), err)
 }
 
 // PrepareFor is Prepare of the segment with that UUID, for a process that asks for it; nil if this process does not
