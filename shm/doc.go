@@ -12,8 +12,13 @@
 // among what was freed, becomes free memory. A stopped process keeps that.
 //
 // An object lives until it is freed ([Free], [Segment.Remove]), like a file; its memory is used again when nobody
-// who lives has it open. Handles that are forgotten give it up when the garbage collector finds them. One without a
-// name that nobody freed stays until the segment goes.
+// who lives has it open. Handles give it up when the garbage collector finds them, also those that were closed, so
+// what is freed adds up between two of its runs; a full segment makes it run. One without a name that nobody freed
+// stays until the segment goes.
+//
+// Who makes and frees many objects gives the segment room for several times what is in use at a time: in one that is
+// nearly full all blocks are looked at for each new object. Memory that [Segment.Deallocate] gives back waits for no
+// garbage collector.
 //
 // The heap serves a request from blocks of its class of sizes; of a block at most an eighth is wasted, beside 128
 // bytes for its header and up to 127 to fill its last unit. Memory of small objects does not become that of large

@@ -10,6 +10,10 @@ import (
 
 // Handle names an object for the whole machine: segment identity, offset, generation. Its text form suits
 // environments and command lines of programs in other languages; Go programs pass the objects themselves.
+//
+// It is plain data: a Value or an Array may hold handles, as links to objects. Who has one opens its object by giving
+// what MarshalBinary returns to UnmarshalBinary of a new Block, Lock, or whatever the object is, in a process that
+// has the segment or can ask others for it: a Handle does not say the name of the segment.
 type Handle struct {
 	Segment    [16]byte
 	Offset     uint64

@@ -12,7 +12,7 @@ type Info struct {
 	Name         string
 	Size, Used   int // bytes; Used counts tables and the blocks that are not free
 	Objects      int
-	Living, Dead int // participants; Dead ones are those that nobody has tidied up
+	Living, Dead int // participants; Dead ones ended or left, and nobody has tidied up yet
 	Creator      Participant
 	Created      time.Time
 	Mode         fs.FileMode // permission bits of a named segment

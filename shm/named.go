@@ -102,7 +102,8 @@ func Open(name string, opts ...Options) (*Segment, error) {
 
 // OpenOrCreate does whichever succeeds; of many callers exactly one creates. A larger existing size stands, a
 // smaller one is ErrSize; size 0 takes what there is. With Options.Fresh a segment that no living process has
-// is replaced by a new one; what was in it is lost.
+// is replaced by a new one; what was in it is lost. One that somebody has is opened: who must be the first there
+// learns of others by making an object with a name, which is fs.ErrExist then.
 func OpenOrCreate(name string, size int, opts ...Options) (*Segment, error) {
 	o := only(opts)
 	return enterNamed("open or create", name, o, func(p *place) (*Segment, error) {
