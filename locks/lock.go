@@ -65,6 +65,14 @@ func OpenOrNewLock(seg *shm.Segment, name string) (*Lock, error) {
 	return l.use(mem, err)
 }
 
+// LockOf makes a handle of the lock that the object of o begins with (shm.Kind.Guarded), for types that have a lock of
+// their own. The object may have been freed since it was opened. The error is os.ErrClosed.
+func LockOf(o *shm.Ref) (*Lock, error) {
+	l := new(Lock)
+	mem, err := shm.Again(&l.Ref, o)
+	return l.use(mem, err)
+}
+
 // UnmarshalBinary implements encoding.BinaryUnmarshaler.
 func (l *Lock) UnmarshalBinary(data []byte) error {
 	mem, err := lockKind.Unmarshal(&l.Ref, data)

@@ -79,6 +79,24 @@ func (r *Ref) attach(s *Segment, off uint64, gen uint32, name string, size uint6
 	return nil
 }
 
+// Again makes r one more handle of the object of which of is a handle, also if that was closed or the object freed
+// meanwhile, and returns its memory: what was open before needs nobody's leave. The error is os.ErrClosed when the segment
+// is closed.
+func Again(r, of *Ref) ([]byte, error) {
+	defer runtime.KeepAlive(of)
+	if err := r.unused(); err != nil {
+		return nil, err
+	}
+	s := of.seg
+	if err := s.pin(of.off); err != nil {
+		return nil, err
+	}
+	if err := r.attach(s, of.off, of.gen, of.name, uint64(len(of.mem))); err != nil {
+		return nil, err
+	}
+	return r.mem, nil
+}
+
 func (s *Segment) forget(flag *uint32) {
 	s.mu.Lock()
 	delete(s.refs, flag)

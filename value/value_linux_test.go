@@ -409,6 +409,32 @@ func TestOwnerOfMutexDied(t *testing.T) {
 	}
 }
 
+// What is open goes on working when it is removed, its lock included, its own or a given one.
+func TestMutexOfRemoved(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	l, err := locks.NewLock(seg, "lock")
+	proctest.Must(t, err)
+	own, err := value.New(seg, "own", 1)
+	proctest.Must(t, err)
+	_, err = value.New(seg, "given", 1, value.Options{Lock: l})
+	proctest.Must(t, err)
+	given, err := value.Open[int](seg, "given") // which was not given the handle
+	proctest.Must(t, err)
+	for _, name := range []string{"own", "given", "lock"} {
+		proctest.Must(t, seg.Remove(name))
+	}
+	for _, v := range []*value.Value[int]{own, given} {
+		m := v.Mutex()
+		proctest.Must(t, m.Acquire(t.Context()))
+		done, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := v.Set(done, 2); err != context.Canceled {
+			t.Errorf("Set while the lock is held: %v", err)
+		}
+		proctest.Must(t, m.Release())
+	}
+}
+
 type myInt int64
 
 func TestAtomic(t *testing.T) {

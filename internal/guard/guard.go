@@ -180,17 +180,13 @@ func (g *Guard) Mutex() locks.Mutex {
 	if g.lock != nil {
 		return g.lock
 	}
-	h := g.owner.Handle()
+	of := g.owner
 	if g.mode == modeGiven {
-		h = g.given.Handle()
+		of = &g.given
 	}
-	data, err := h.MarshalBinary()
-	l := new(locks.Lock)
-	if err == nil {
-		err = l.UnmarshalBinary(data)
-	}
+	l, err := locks.LockOf(of)
 	if err != nil {
-		panic(os.ErrClosed) // it was there when the owner was opened
+		panic(os.ErrClosed)
 	}
 	g.lock = l
 	return l
