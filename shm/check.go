@@ -42,6 +42,7 @@ type checker struct {
 	offs  []uint64 // of the blocks, in their order
 	named []named  // objects with a name, before the chains were read
 	end   uint64   // of the last block
+	vain  int      // looks for blocks that are not there
 }
 
 // named is an object with a name.
@@ -208,12 +209,16 @@ func (c *checker) laid(limit uint64) (end uint64, ok bool) {
 	return end, true
 }
 
+// vainMost is how many blocks that are not there are looked for by another walk, of all blocks. Each is an inconsistency;
+// what begins after that many of them, and after the last walk, is called one too.
+const vainMost = 100
+
 // begins reports whether a block begins at off. Blocks that were laid or split off since the walk are found by another.
 func (c *checker) begins(off uint64) bool {
 	if _, ok := slices.BinarySearch(c.offs, off); ok {
 		return true
 	}
-	if off < heapAt || off%unit != 0 {
+	if off < heapAt || off%unit != 0 || c.vain == vainMost {
 		return false
 	}
 	c.offs = c.offs[:0]
@@ -222,6 +227,9 @@ func (c *checker) begins(off uint64) bool {
 		return true
 	})
 	_, ok := slices.BinarySearch(c.offs, off)
+	if !ok {
+		c.vain++
+	}
 	return ok
 }
 

@@ -65,14 +65,16 @@ type found struct {
 // it publishes what is linked and unlinks what was freed. If there is no such object, head is the value of the bucket
 // from which the chain was searched.
 func (h heap) find(bucket *atomic.Uint64, name string) (f found, head uint64, err error) {
-	// A chain cannot have more objects than fit into the heap; each change by others may make us begin anew.
-	left := len(h.memory) / unit
+	left := len(h.memory) / unit // steps in all: each change by others may make us begin anew
 again:
 	link := bucket
 	l := link.Load()
 	head = l
-	for linkTo(l) != 0 {
-		if left--; left < 0 {
+	// A chain cannot have more objects than there are blocks: what is linked was laid before. Each is met four times at
+	// most: to be published, marked, unlinked or passed.
+	most := 4 * (h.header().Top.Load() - heapAt) / unit
+	for n := uint64(0); linkTo(l) != 0; n++ {
+		if left--; left < 0 || n > most {
 			return found{}, 0, fmt.Errorf("%w: a chain of the directory has no end", ErrCorrupt)
 		}
 		off := linkTo(l)

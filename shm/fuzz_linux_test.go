@@ -112,6 +112,40 @@ func TestLiveWithOwner(t *testing.T) {
 	}
 }
 
+// A chain without an end is found to be one after as many steps as there are blocks, however large the segment is.
+func TestEndlessChain(t *testing.T) {
+	proctest.Watch(t)
+	seg := proctest.Segment(t, 1<<(30+10*(^uint(0)>>63)))
+	at := block(t, seg, "a", 8).Handle().Offset
+	shm.Word(seg, at+16).Store(at / 128)
+	other := "0"
+	for n := 1; shm.BucketAt(other) != shm.BucketAt("a"); n++ {
+		other = fmt.Sprint(n)
+	}
+	if _, err := shm.OpenBlock(seg, other); !errors.Is(err, shm.ErrCorrupt) {
+		t.Error(err)
+	}
+}
+
+// Check takes time in proportion to the number of blocks, also if each is wrong.
+func TestCheckMuchWrong(t *testing.T) {
+	proctest.Watch(t)
+	const blocks = 1 << 18
+	seg := proctest.Segment(t, 128<<20)
+	self := uint64(seg.Self()) << 32
+	for i := range uint64(blocks) {
+		at := shm.HeapAt + 256*i
+		shm.Word(seg, at).Store(self | 2)
+		shm.Word(seg, at+8).Store(self | 5) // openers of what lies at
+		shm.Word(seg, at+128+8).Store(shm.HeapAt + 128)
+	}
+	shm.Word(seg, 512).Store(shm.HeapAt + 256*blocks)
+	shm.Word(seg, 384).Store(shm.HeapAt + 256*blocks)
+	if err := seg.Check(); !errors.Is(err, shm.ErrCorrupt) {
+		t.Error(err)
+	}
+}
+
 // FuzzSegment writes random bytes over a live segment and calls every method.
 func FuzzSegment(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 2))
