@@ -225,9 +225,9 @@ func TestHandleFromChild(t *testing.T) {
 	proctest.Must(t, b.UnmarshalBinary(g.Block))
 	proctest.Must(t, b.Segment().Close())
 	err = new(shm.Block).UnmarshalBinary(g.Block)
-	want := hex.EncodeToString(g.Block[1:17]) + ": no process of this tree has it"
-	if !errors.Is(err, shm.ErrUnreachable) || !strings.HasSuffix(err.Error(), want) {
-		t.Errorf("%v, want ErrUnreachable with %q", err, want)
+	id, why := hex.EncodeToString(g.Block[1:17]), "no process of this tree has it"
+	if !errors.Is(err, shm.ErrUnreachable) || !strings.Contains(err.Error(), id) || !strings.HasSuffix(err.Error(), why) {
+		t.Errorf("%v, want ErrUnreachable with %q and %q", err, id, why)
 	}
 }
 
