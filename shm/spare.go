@@ -149,7 +149,7 @@ func (h heap) take(payload uint64) (off uint64, fresh bool, err error) {
 	if err == nil || !errors.Is(err, ErrNoSpace) {
 		return off, err == nil, err
 	}
-	if off := h.search(need); off != 0 {
+	if off := h.search(need, units); off != 0 {
 		return off, false, nil
 	}
 	if need < units { // a little less would do
@@ -295,44 +295,87 @@ func (h heap) lookAround(need, units uint64) (got uint64) {
 	return got
 }
 
-// search looks for need units among all free blocks, when there is no memory left at the end of the heap: the least
-// that is large enough, of which what is too much is split off.
-func (h heap) search(need uint64) uint64 {
-	h.giveAll()
+// search looks for need units, which is units as inClass says, among all free blocks, when there is no memory left at the
+// end of the heap. A look at all blocks costs much, so more of what was looked for is kept.
+func (h heap) search(need, units uint64) uint64 {
+	off := h.searchOnce(need, units)
+	if off == 0 {
+		h.giveAll()
+		off = h.searchOnce(need, units)
+	}
+	return off
+}
+
+// searchOnce finds a block of the class, or else the least that is large enough, which it cuts.
+func (h heap) searchOnce(need, units uint64) (got uint64) {
+	most := 0
+	if classOf(units) < keepClasses && inClass(units) == units {
+		most = keepMost(units)
+	}
 	for {
-		best, least := uint64(0), uint64(0)
+		best, least, kept := uint64(0), uint64(0), 0
 		h.blocks(func(off uint64, o *object, room uint64) bool {
-			n := room/unit + objectHead/unit
-			if o.State.Load()&stateMask == stateFree && n >= need && (best == 0 || n < least) {
+			n := (objectHead + room) / unit
+			switch {
+			case o.State.Load()&stateMask != stateFree:
+			case n == units:
+				if !h.claimFree(off, units) {
+					break
+				}
+				if got == 0 {
+					got = off
+				} else {
+					h.keep(off)
+					kept++
+				}
+			case n >= need && (best == 0 || n < least):
 				best, least = off, n
 			}
-			return least != need
+			return got == 0 || kept < most
 		})
-		if best == 0 {
-			return 0
+		if got != 0 || best == 0 {
+			return got
 		}
-		if h.claimFree(best, need) {
-			h.split(best, need)
-			return best
+		if !h.claimFree(best, need) {
+			continue
 		}
+		if least < units {
+			units, most = need, 0
+		}
+		rest := h.split(best, units)
+		for rest != 0 && most > 0 {
+			more := h.split(rest, units)
+			if more == 0 {
+				break
+			}
+			h.keep(rest)
+			rest = more
+			most--
+		}
+		if rest != 0 {
+			o := h.object(rest)
+			h.give(rest, o, o.State.Load())
+		}
+		return best
 	}
 }
 
-// split makes the rest of the block at off, which this process has in state NEW, a block of its own.
-func (h heap) split(off, units uint64) {
+// split makes the rest of the block at off, which this process has in state NEW, another such block, and returns its
+// offset; 0 if there is too little.
+func (h heap) split(off, units uint64) (rest uint64) {
 	o, room, err := h.block(off)
 	if err != nil || objectHead+room < (units+2)*unit {
-		return
+		return 0
 	}
-	rest := (objectHead+room)/unit - units
-	at := off + units*unit
-	clear(h.memory[at : at+objectHead])
-	r := h.object(at)
-	r.Claim.Store(uint64(h.self)<<32 | rest)
+	n := (objectHead+room)/unit - units
+	rest = off + units*unit
+	clear(h.memory[rest : rest+objectHead])
+	r := h.object(rest)
+	r.Claim.Store(uint64(h.self)<<32 | n)
 	crashpoint.Hit("shm/split/rest")
 	r.State.Store(owned(h.self, 0, stateNew))
 	crashpoint.Hit("shm/split/owned")
 	o.Claim.Store(o.Claim.Load()&^(1<<32-1) | units) // PAIRS WITH block: the length is read
 	crashpoint.Hit("shm/split/split")
-	h.give(at, r, r.State.Load())
+	return rest
 }
