@@ -211,7 +211,7 @@ func (c *checker) laid(limit uint64) (end uint64, ok bool) {
 
 // vainMost is how many blocks that are not there are looked for by another walk, of all blocks. Each is an inconsistency;
 // what begins after that many of them, and after the last walk, is called one too.
-const vainMost = 100
+const vainMost = 10
 
 // begins reports whether a block begins at off. Blocks that were laid or split off since the walk are found by another.
 func (c *checker) begins(off uint64) bool {
