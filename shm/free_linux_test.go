@@ -487,12 +487,20 @@ func TestCloseOvertakesRepair(t *testing.T) {
 	if testing.Short() {
 		rounds = 10
 	}
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(16)) // so that the kernel interrupts calls anywhere
+	procs := runtime.GOMAXPROCS(16) // so that the kernel interrupts calls anywhere
+	var made, collected atomic.Int64
+	defer func() {
+		for collected.Load() != made.Load() { // what waits for its cleanup while there are fewer again may wait for ever
+			runtime.GC()
+			time.Sleep(time.Millisecond)
+		}
+		runtime.GOMAXPROCS(procs)
+	}()
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
 			for range rounds {
-				if err := closeOvertakesRepair(); err != nil {
+				if err := closeOvertakesRepair(&made, &collected); err != nil {
 					t.Error(err)
 					return
 				}
@@ -502,11 +510,13 @@ func TestCloseOvertakesRepair(t *testing.T) {
 	all.Wait()
 }
 
-func closeOvertakesRepair() error {
+func closeOvertakesRepair(made, collected *atomic.Int64) error {
 	seg, err := shm.Anonymous(128 << 20)
 	if err != nil {
 		return err
 	}
+	made.Add(1)
+	runtime.AddCleanup(seg, func(n *atomic.Int64) { n.Add(1) }, collected)
 	gift, err := seg.Prepare()
 	if err != nil {
 		return err

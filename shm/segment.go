@@ -283,7 +283,7 @@ func (s *Segment) Prepare() (*inherit.Gift, error) {
 	s.introduce(id, 0, 0)
 	s.accompany()
 	abandon := func() {
-		s.leave(id, alive)
+		unlessCut(func() error { return s.leave(id, alive) })
 		alive.Close()
 		runtime.KeepAlive(s)
 	}
