@@ -106,6 +106,7 @@ func TestManyObjects(t *testing.T) {
 			most = max(most, used(seg))
 		}
 	}
+	settled(t, seg, 1)
 	after := heldAfter(t, before)
 	shm.Spill(seg)
 	t.Logf("%d objects: before %v, after %v; in the segment %d bytes before, at most %d meanwhile, %d after; the heap has grown to %d",
