@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -17,6 +18,7 @@ func TestFutexWaitAny(t *testing.T) {
 		t.Skip("the kernel has no futex_waitv, or a sandbox refuses it")
 	}
 	w := new([sys.FutexMost]atomic.Uint32)
+	t.Cleanup(func() { runtime.KeepAlive(w) }) // not on the stack, which moves
 	var words []sys.FutexExpected
 	for i := range w {
 		words = append(words, sys.Expect(&w[i], 0))
