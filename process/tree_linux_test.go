@@ -335,7 +335,7 @@ func TestHandleManyAtOnce(t *testing.T) {
 
 // asksUnderLimit asks for more segments than it may have descriptors for.
 var asksUnderLimit = process.Register("asks-under-limit", func(ctx context.Context, all []Guarded) error {
-	before := openFiles()
+	before := unwatched()
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return err
@@ -343,7 +343,7 @@ var asksUnderLimit = process.Register("asks-under-limit", func(ctx context.Conte
 	succeeded, refused := 0, 0
 	for n := 3; succeeded == 0; n++ {
 		free := n // numbers
-		for _, fd := range before {
+		for _, fd := range openFiles() {
 			if fd < n {
 				free--
 			}
@@ -364,7 +364,7 @@ var asksUnderLimit = process.Register("asks-under-limit", func(ctx context.Conte
 				return fmt.Errorf("with a limit of %d: %w", n, err)
 			}
 		}
-		if got > free/2 || got < (free-1)/4 && got < len(all) { // two a segment, one while it is taken over, one or two to watch others
+		if got > free/2 || got < (free-3)/4 && got < len(all) { // two a segment and one or two to watch others, one while it is taken over, two to watch relatives
 			return fmt.Errorf("%d segments with %d descriptors", got, free)
 		}
 		if got == len(all) {
@@ -379,8 +379,8 @@ var asksUnderLimit = process.Register("asks-under-limit", func(ctx context.Conte
 			return err
 		}
 		// A closed segment keeps its participant until its last handle is unreachable.
-		after := openFiles()
-		for deadline := time.Now().Add(10 * time.Second); !slices.Equal(after, before) && time.Now().Before(deadline); after = openFiles() {
+		after := unwatched()
+		for deadline := time.Now().Add(10 * time.Second); !slices.Equal(after, before) && time.Now().Before(deadline); after = unwatched() {
 			runtime.GC()
 			time.Sleep(time.Millisecond)
 		}

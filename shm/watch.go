@@ -1,11 +1,13 @@
 package shm
 
 import (
+	"errors"
 	"iter"
 	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 	"weak"
 
@@ -27,7 +29,8 @@ import (
 //   - Else by a thread that waits for the lock of its bytes, through a description opened for nothing else. Nothing but
 //     the end of the participant ends such a wait. So there is one for an owner id at most, and if the same id is to be
 //     watched again later, it is the same one.
-//   - Else, and while a participant has not written down its process id, by asking at each tick.
+//   - Else, while there are no descriptors to be had, and while a participant has not written down its process id, by
+//     asking at each tick.
 //
 // Who sees a death buries the slot, which raises the death epoch and wakes those who sleep on it. In each process that is
 // one thread for all segments (one for 63, to be exact), which sleeps on two words of each segment: the epoch, and the
@@ -300,8 +303,11 @@ func (m *member) observe(id uint32, ticks bool) (w watched, lives bool) {
 	who, space := s.Who.Load(), s.PidSpace.Load() // PAIRS WITH introduce
 	pid := int(uint32(who))
 	known := uint32(who>>32) == id && pid != 0
+	short := false
 	if known && !begun && space != 0 && space == sys.PidNamespace() && !watch.noPidfd.Load() {
-		w.pidfd, _ = sys.OpenProcess(pid)
+		var err error
+		w.pidfd, err = sys.OpenProcess(pid)
+		short = errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 	}
 	if dead, _ := mem.dead(id, m.r.memory); dead {
 		if !begun && w.pidfd != nil {
@@ -311,7 +317,7 @@ func (m *member) observe(id uint32, ticks bool) (w watched, lives bool) {
 	}
 	w.id = id
 	switch {
-	case begun || !known:
+	case begun || !known || short: // a thread's descriptor would be kept until the participant ends: better luck at the next tick
 	case w.pidfd != nil:
 		go m.await(w)
 	default:
