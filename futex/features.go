@@ -2,7 +2,6 @@ package futex
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
@@ -26,8 +25,3 @@ var probe = sync.OnceValue(func() FeatureSet {
 
 // Features probes once.
 func Features() FeatureSet { return probe() }
-
-// noWaitv forces the fallback, noBrief leaves out the first part of a sleep, in tests.
-var noWaitv, noBrief atomic.Bool
-
-func waitv() bool { return probe().Waitv && !noWaitv.Load() }

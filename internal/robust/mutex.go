@@ -11,6 +11,7 @@ import (
 	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/atomics"
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/parking"
 	"github.com/shoal-ipc/shoal/internal/race"
 )
 
@@ -90,6 +91,7 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 	var (
 		queued uint64 // Waiters once this goroutine may have slept
 		asked  uint32 // the owner that was alive
+		place  *parking.Place
 		when   time.Time
 		spins  = spinBudget()
 	)
@@ -125,6 +127,16 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 			m.bury(w)
 			continue
 		}
+		if place == nil {
+			var err error
+			if place, err = parking.Enter(ctx, m.low, uint32(m.mine>>32), m.handle.Closed); err != nil {
+				return err
+			}
+			if place != nil {
+				defer place.Leave()
+			}
+			continue
+		}
 		if owner != asked || time.Since(when) > askAgain {
 			if m.peers.Dead(owner) {
 				m.bury(w)
@@ -140,14 +152,19 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 			crashpoint.Hit("robust/lock/queued")
 		}
 		queued = Waiters
-		over := func() bool { return m.handle.Closed() || m.peers.KnownDead(owner) }
-		if err := futex.WaitUnless(ctx, m.low, uint32(w), over); err != nil {
+		if err := parking.Wait(ctx, m.low, uint32(w), m.over); err != nil {
 			// The wait may have swallowed a wake. Look once more; if others still hold the word, its WAITERS
 			// bit makes them wake somebody else.
 			return m.last(ctx, err, flags, refuse)
 		}
 		crashpoint.Hit("robust/lock/woken")
 	}
+}
+
+// over reports whether who sleeps on a held word has something else to do.
+func (m *Mutex) over() bool {
+	w := m.word.Load()
+	return m.handle.Closed() || w&Locked != 0 && m.peers.KnownDead(uint32(w>>32))
 }
 
 // last is the last attempt of a waiter whose wait ended with err: it takes a free word all the same, and

@@ -98,11 +98,20 @@ func TestOwnerKnownDead(t *testing.T) {
 	for _, early := range []bool{true, false} {
 		w := newWord(t)
 		var dead atomic.Bool
-		m := w.of(peer{id: 1, gone: dead.Load})
+		var asked atomic.Int32
+		m := w.of(peer{id: 1, gone: func() bool {
+			asked.Add(1)
+			return dead.Load()
+		}})
+		kicked := func() bool { // and asked then
+			before := asked.Load()
+			futex.Kick(w.Bytes())
+			return asked.Load() != before
+		}
 		w.set(2*owner | robust.Locked)
 		done := make(chan error, 1)
 		go func() { done <- m.Lock(context.Background(), 0) }()
-		for early && w.low().Load()&robust.Waiters == 0 || !early && futex.Kick(w.Bytes()) == 0 {
+		for early && w.low().Load()&robust.Waiters == 0 || !early && !kicked() {
 			runtime.Gosched()
 		}
 		dead.Store(true)

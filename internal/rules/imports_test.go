@@ -29,6 +29,7 @@ var layers = []layer{
 	{0, "internal/layout", "knows how plain data lies in memory"},
 	{0, "internal/race", "tells the race detector what it cannot see"},
 	{0.5, "internal/crashpoint", "names the places at which tests kill a process"},
+	{0.7, "internal/parking", "puts goroutines to sleep on words of shared memory"},
 	{1, "futex", "waits on a word of shared memory and wakes who waits there"},
 	{1, "ring", "moves items through memory that it is given"},
 	{1, "internal/inherit", "holds what a parent process handed to this one"},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/parking"
 )
 
 // Bell is the use of one word in shared memory, a doorbell: who changes something rings it, who needs a
@@ -61,7 +62,7 @@ func (b Bell) Wait(ctx context.Context, ready func() bool) error {
 		if err := ctx.Err(); err != nil { // also when the bell never stops ringing
 			return err
 		}
-		if err := futex.WaitUnless(ctx, b.W, v|sleeps, ready); err != nil {
+		if err := parking.Wait(ctx, b.W, v|sleeps, ready); err != nil {
 			if ready() {
 				return nil
 			}

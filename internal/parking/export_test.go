@@ -1,4 +1,4 @@
-package futex
+package parking
 
 // ForceNoWaitv makes waits do without futex_waitv until the function that it returns is called.
 func ForceNoWaitv() (undo func()) {

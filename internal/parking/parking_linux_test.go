@@ -1,4 +1,4 @@
-package futex_test
+package parking_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shoal-ipc/shoal/futex"
+	"github.com/shoal-ipc/shoal/internal/parking"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/shm"
 )
@@ -27,7 +28,7 @@ func sharedBlock(t testing.TB) *shm.Block {
 // bothWays runs f with futex_waitv, if the kernel has it, and without; sleeps are ready for contexts at once, as tests
 // that cancel thousands of them need it.
 func bothWays(t *testing.T, f func(t *testing.T)) {
-	defer futex.ForceNoBrief()()
+	defer parking.ForceNoBrief()()
 	t.Run("waitv", func(t *testing.T) {
 		if !futex.Features().Waitv {
 			t.Skip("the kernel has no futex_waitv, or a sandbox refuses it")
@@ -35,14 +36,14 @@ func bothWays(t *testing.T, f func(t *testing.T)) {
 		f(t)
 	})
 	t.Run("wait", func(t *testing.T) {
-		defer futex.ForceNoWaitv()()
+		defer parking.ForceNoWaitv()()
 		f(t)
 	})
 }
 
 // asleep waits until n goroutines are in Wait, and so about to sleep or asleep.
 func asleep(n int) {
-	for futex.Waiting() < n {
+	for parking.Waiting() < n {
 		runtime.Gosched()
 	}
 }
@@ -199,7 +200,7 @@ func TestKick(t *testing.T) {
 		}
 		cancel()
 		wg.Wait()
-		if futex.Waiting() != 0 {
+		if parking.Waiting() != 0 {
 			t.Error("waiters left over")
 		}
 		runtime.KeepAlive(b)
@@ -228,7 +229,7 @@ func TestBriefly(t *testing.T) {
 			futex.Kick(b.Bytes())
 		})
 		for !over.Load() {
-			if err := futex.WaitUnless(t.Context(), w, 0, over.Load); err != nil {
+			if err := parking.Wait(t.Context(), w, 0, over.Load); err != nil {
 				t.Fatalf("kicked: %v", err)
 			}
 		}
@@ -331,7 +332,7 @@ func TestCancelAgainstWake(t *testing.T) {
 			w.Store(0)
 			cancel()
 		}
-		if futex.Waiting() != 0 {
+		if parking.Waiting() != 0 {
 			t.Error("waiters left over")
 		}
 		runtime.KeepAlive(b)
@@ -346,7 +347,7 @@ func TestWakeMeetsCancel(t *testing.T) {
 		t.Skip("the kernel has no futex_waitv, or a sandbox refuses it: then who leaves must pass a wake on")
 	}
 	proctest.Watch(t)
-	defer futex.ForceNoBrief()()
+	defer parking.ForceNoBrief()()
 	n := 1000
 	if testing.Short() {
 		n = 100
@@ -372,7 +373,7 @@ func TestWakeMeetsCancel(t *testing.T) {
 		cancel() // another goroutine wakes the waiter's own word
 		woken := 0
 		for range 100 {
-			if woken = futex.Wake(w, 1); woken != 0 || futex.Waiting() == 0 {
+			if woken = futex.Wake(w, 1); woken != 0 || parking.Waiting() == 0 {
 				break
 			}
 		}
