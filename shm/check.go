@@ -142,7 +142,8 @@ func (c *checker) checkSlots() {
 		if stamp > freed || stamp == 0 && slotState(w) == slotFree {
 			c.wrong(offsetOf(c.memory, &s.Freed), "participant slot %d has stamp %d of %d", i, stamp, freed)
 		}
-		c.zero(offsetOf(c.memory, &s.Waits), at+unit)
+		c.zero(offsetOf(c.memory, &s.Waits), offsetOf(c.memory, &s.Guard))
+		c.zero(offsetOf(c.memory, &s.Node)+8, at+unit)
 	}
 }
 

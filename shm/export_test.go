@@ -6,6 +6,9 @@ import (
 	"runtime"
 	"sync/atomic"
 	"weak"
+
+	"github.com/shoal-ipc/shoal/futex"
+	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
 // The types and places of the format.
@@ -49,6 +52,7 @@ func File(s *Segment) *os.File { return s.file }
 func ForceNoWaitv() (undo func())    { return force(&watch.noWaitv) }
 func ForceNoPidfd() (undo func())    { return force(&watch.noPidfd) }
 func ForceNoBlocking() (undo func()) { return force(&watch.noBlocking) }
+func ForceNoEnds() (undo func())     { return force(&watch.noEnds) }
 func ForceNoTicks() (undo func())    { return force(&watch.noTicks) }
 
 func force(b *atomic.Bool) (undo func()) {
@@ -105,6 +109,19 @@ func Rewatch(s *Segment) {
 
 // Unwatch ends the watch over s, for good.
 func Unwatch(s *Segment) { watch.end(s.res.resources) }
+
+// GroupSize is how many segments one thread watches.
+const GroupSize = groupSize
+
+// Guarded reports whether a thread of id has a guard in s, and MarkGuard marks it, as the kernel does when that ends.
+func Guarded(s *Segment, id uint32) bool { return s.slot(id&slotMask).Guard.Load() != 0 }
+func MarkGuard(s *Segment, id uint32) {
+	g := &s.slot(id & slotMask).Guard
+	was := g.Swap(sys.RobustDied)
+	futex.Wake(g, 1)
+	s.res.member.look(false, nil)
+	g.Store(was)
+}
 
 // Introduce says who a participant is, and Ring tells those before it.
 func Introduce(s *Segment, id uint32, pid int, space uint64) { s.introduce(id, pid, space) }

@@ -82,7 +82,12 @@ type slot struct {
 	Since    atomic.Int64  // nanoseconds since 1970
 	Freed    atomic.Uint64 // the stamp of when the slot was given back
 	Waits    atomic.Uint64 // reserved: offset of the table of who waits for what
-	_        [unit - 48]byte
+	// Guard is what the kernel marks when the thread ends that watches for the holder (sys.RobustList), 0 if none does;
+	// Node is that thread's.
+	Guard atomic.Uint32
+	_     uint32
+	Node  atomic.Uint64
+	_     [unit - 64]byte
 }
 
 // object is the header of a block; the payload follows it, then the name and the type's name.

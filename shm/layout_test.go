@@ -21,6 +21,7 @@ func TestLayout(t *testing.T) {
 		}},
 		{shm.SlotType, 128, map[string]uintptr{
 			"Word": 0, "Doorbell": 4, "Who": 8, "PidSpace": 16, "Since": 24, "Freed": 32, "Waits": 40,
+			"Guard": 48, "Node": 56,
 		}},
 		{shm.ObjectType, 128, map[string]uintptr{
 			"Claim": 0, "State": 8, "Next": 16, "Hash": 24, "Kind": 32, "Size": 40, "NameLen": 48, "TypeLen": 50, "Code": 52,

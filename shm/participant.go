@@ -123,6 +123,8 @@ func (m memory) claim(file, alive *os.File) (uint32, error) {
 // introduce writes down who id is. Only the holder, or the parent that prepared it, does so, once id is live.
 func (m memory) introduce(id uint32, pid int, space uint64) {
 	s := m.slot(id & slotMask)
+	s.Guard.Store(0) // its last holder's
+	crashpoint.Hit("shm/introduce/guard")
 	s.PidSpace.Store(space)
 	crashpoint.Hit("shm/introduce/space")
 	s.Since.Store(time.Now().UnixNano())

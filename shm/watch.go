@@ -4,6 +4,7 @@ import (
 	"errors"
 	"iter"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,10 @@ import (
 //     and the descriptor means it and not somebody who has the number now. A process whose pidfd says that it has ended
 //     is dead, even if its byte is still locked: a child that it forked and that has not executed its program yet has
 //     copies of all descriptors.
+//     The kernel says so only when it has given back all the memory of the process. But before that it marks a word in
+//     the participant's slot, its guard, and wakes a watcher (the participant's own thread that watches has a robust list,
+//     which the kernel goes through when the thread ends). That is a hint: other threads may still run. Dead is who has
+//     none that will ever run again, which /proc tells.
 //   - Else by a thread that waits for the lock of its bytes, through a description opened for nothing else. Nothing but
 //     the end of the participant ends such a wait. So there is one for an owner id at most, and if the same id is to be
 //     watched again later, it is the same one.
@@ -33,8 +38,8 @@ import (
 //     asking at each tick.
 //
 // Who sees a death buries the slot, which raises the death epoch and wakes those who sleep on it. In each process that is
-// one thread for all segments (one for 63, to be exact), which sleeps on two words of each segment: the epoch, and the
-// doorbell of its own slot. When the epoch has changed it lets the waits of this process in that segment look again, and
+// one thread for all segments (one for 31, to be exact), which sleeps on some words of each segment: the epoch, the
+// doorbell of its own slot, and the guards of those whom it watches by pidfd. When the epoch has changed it lets the waits of this process in that segment look again, and
 // finds out anew whom to watch. A joiner rings the doorbells of the two before it.
 //
 // At each tick, a second apart, it also asks for those whom it watches and for one more, another one each time. So a death
@@ -48,7 +53,7 @@ import (
 //
 // What that costs a process: for each segment with company two pidfds, and as many goroutines in the netpoller; for each
 // two participants of a segment that are in other pid namespaces, two descriptors and threads (and one more of each for
-// every participant that was among the next two and is not any more, until it ends); one thread for 63 segments. A death
+// every participant that was among the next two and is not any more, until it ends); one thread for 31 segments. A death
 // costs each participant one wake.
 const (
 	// watchedNext is how many participants are watched. If one of two watchers of a slot is stopped, the other sees to it.
@@ -57,7 +62,7 @@ const (
 	// watchPoll is the time between two looks where there is no futex_waitv.
 	watchPoll = 50 * time.Millisecond
 	// groupSize is how many segments one thread waits for.
-	groupSize = (sys.FutexMost - 1) / 2
+	groupSize = (sys.FutexMost - 1) / (2 + watchedNext)
 )
 
 // watch is this process's part in noticing deaths. It is empty when no segment has company, but for threads that wait for
@@ -71,7 +76,7 @@ type watching struct {
 	// of whom the thread waits for.
 	blocked map[blockedKey]*member
 
-	noWaitv, noPidfd, noBlocking, noTicks atomic.Bool // for tests
+	noWaitv, noPidfd, noBlocking, noTicks, noEnds atomic.Bool // for tests
 }
 
 type blockedKey struct {
@@ -81,8 +86,12 @@ type blockedKey struct {
 
 // group is what one thread waits for.
 type group struct {
-	own     atomic.Uint32 // futex word: changes when members does
-	members []*member     // watching.mu guards it
+	own atomic.Uint32 // futex word: changes when members does
+
+	// watching.mu guards what follows.
+	members []*member
+	list    sys.RobustList // of the thread, whose number is thread, 0 if it cannot have one
+	thread  uint32
 }
 
 // member is the watch in one segment. It does not refer to the Segment, whose cleanup ends it.
@@ -105,8 +114,10 @@ type member struct {
 // watched is a participant that is watched. If neither pidfd nor blocked is set it is asked for at each tick.
 type watched struct {
 	id      uint32
+	pid     int
 	pidfd   *os.File
 	blocked bool
+	dying   bool // the kernel has marked its guard
 }
 
 // accompany begins to watch the other participants of s, if this process does not yet.
@@ -129,7 +140,32 @@ func (s *Segment) accompany() {
 	g := watch.groups[i]
 	r.member = &member{r: r, seg: weak.Make(s), uuid: s.uuid, group: g}
 	g.members = append(g.members, r.member)
+	g.guard()
 	g.poke()
+}
+
+// guard lets the kernel mark the guards of g's members, and no others, when g's thread ends; watching.mu is held.
+func (g *group) guard() {
+	nodes := make([]*atomic.Uint64, 0, groupSize)
+	for _, m := range g.members {
+		nodes = append(nodes, &memory(m.r.mem).slot(m.r.id&slotMask).Node)
+	}
+	unlessCut(func() error { // if one's memory is gone, the kernel will not get further than that either
+		g.list.Link(nodes)
+		return nil
+	})
+	for _, m := range g.members {
+		unlessCut(func() error { return m.mark(g.thread) })
+	}
+}
+
+// mark says in m's slot which thread watches, 0 if none does.
+func (m *member) mark(thread uint32) error {
+	if thread != 0 {
+		thread |= sys.RobustWaiters
+	}
+	memory(m.r.mem).slot(m.r.id & slotMask).Guard.Store(thread)
+	return nil
 }
 
 // end ends the watch for r, for good. Nobody touches r's memory and descriptors for it any more.
@@ -155,6 +191,8 @@ func (m *member) drop() {
 	m.r.member = nil
 	g := m.group
 	g.members = slices.DeleteFunc(slices.Clone(g.members), func(o *member) bool { return o == m })
+	g.guard()
+	unlessCut(func() error { return m.mark(0) })
 	g.poke()
 }
 
@@ -165,6 +203,16 @@ func (g *group) poke() {
 
 // run is the thread of g. It ends when g has no members.
 func (g *group) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	watch.mu.Lock()
+	thread, restore, err := g.list.Set()
+	if err == nil {
+		defer restore()
+		g.thread = thread
+		g.guard()
+	}
+	watch.mu.Unlock()
 	var words []sys.FutexExpected
 	tick := sys.Monotonic() + int64(watchTick)
 	for {
@@ -217,8 +265,23 @@ func (m *member) look(ticks bool, words []sys.FutexExpected) []sys.FutexExpected
 			}
 			sweep = m.choose(ticks)
 		}
-		if !m.gone {
-			words = append(words, sys.Expect(&own.Doorbell, bell), sys.Expect(&h.DeathEpoch, epoch))
+		if m.gone {
+			return nil
+		}
+		words = append(words, sys.Expect(&own.Doorbell, bell), sys.Expect(&h.DeathEpoch, epoch))
+		for i := range m.watched {
+			w := &m.watched[i]
+			if w.pidfd == nil || w.dying {
+				continue
+			}
+			guard := &mem.slot(w.id & slotMask).Guard
+			v := guard.Load()
+			if v&sys.RobustDied != 0 {
+				w.dying = true
+				go m.confirm(*w)
+				continue
+			}
+			words = append(words, sys.Expect(guard, v))
 		}
 		return nil
 	})
@@ -315,7 +378,7 @@ func (m *member) observe(id uint32, ticks bool) (w watched, lives bool) {
 		}
 		return watched{}, false
 	}
-	w.id = id
+	w.id, w.pid = id, pid
 	switch {
 	case begun || !known || short: // a thread's descriptor would be kept until the participant ends: better luck at the next tick
 	case w.pidfd != nil:
@@ -328,8 +391,29 @@ func (m *member) observe(id uint32, ticks bool) (w watched, lives bool) {
 
 // await waits for the end of w's process, or of its watch.
 func (m *member) await(w watched) {
-	if sys.AwaitEnd(w.pidfd) == nil {
+	if sys.AwaitEnd(w.pidfd) == nil && !watch.noEnds.Load() {
 		m.died(w.id)
+	}
+}
+
+// confirm finds out whether w's process is about to end, a thread of which has. If it goes on, with another program, it
+// does not have the segment any more.
+func (m *member) confirm(w watched) {
+	for pause := 50 * time.Microsecond; pause < watchTick; pause *= 2 {
+		dead := sys.Dying(w.pid)
+		unlessCut(func() error {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if !m.gone && !dead {
+				dead = memory(m.r.mem).ended(w.id, m.r.memory)
+			}
+			return nil
+		})
+		if dead {
+			m.died(w.id)
+			return
+		}
+		time.Sleep(pause)
 	}
 }
 
@@ -369,18 +453,20 @@ func (w *watching) block(m *member, id uint32) bool {
 
 // died buries id, whose end was seen, and lets this process's waits look again at once.
 func (m *member) died(id uint32) {
-	buried := false
+	unswept := false
 	unlessCut(func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if !m.gone {
 			mem := memory(m.r.mem)
-			buried = mem.bury(mem.slot(id&slotMask), id&^slotMask|slotLive)
+			s := mem.slot(id & slotMask)
+			mem.bury(s, id&^slotMask|slotLive)
+			unswept = s.Word.Load() == id&^slotMask|slotDead
 		}
 		return nil
 	})
 	m.look(false, nil) // which ends the watch if memory was cut off
-	if buried {
+	if unswept {
 		m.sweep()
 	}
 }

@@ -62,6 +62,10 @@ var idle = proctest.NewRole("idle", func(ctx context.Context, c *proctest.Child,
 			} else {
 				c.Say("not")
 			}
+		case "exec":
+			return syscall.Exec("/bin/cat", []string{"cat"}, nil)
+		case "end":
+			return nil
 		case "starve": // of descriptors
 			var limit syscall.Rlimit
 			if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -481,6 +485,38 @@ func TestOtherNamespace(t *testing.T) {
 	until(func() bool { g, b := shm.WatchSize(); return g == 0 && b == 0 })
 }
 
+// The kernel tells of the end of a thread long before that of a process with much memory. Here nobody looks at anything
+// else; what goes on as another program has left, too.
+func TestGuard(t *testing.T) {
+	defer shm.ForceNoTicks()()
+	defer shm.ForceNoEnds()()
+	for _, how := range []string{"killed", "another program", "told to end"} {
+		t.Run(how, func(t *testing.T) {
+			seg := proctest.Segment(t, 0)
+			a := idleIn(t, seg)
+			p, id := startIdle(t, a)
+			awaitWatched(seg, id)
+			until(func() bool { return shm.Guarded(seg, id) }) // the child's own thread
+			shm.MarkGuard(seg, id)                             // for nothing: it lives
+			if seg.Dead(id) || sys.Dying(p.Pid()) {
+				t.Error("dead, though it lives")
+			}
+			shm.Rewatch(seg)
+			awaitWatched(seg, id)
+			switch how {
+			case "killed":
+				p.Kill()
+			case "another program":
+				p.Tell("exec")
+			default:
+				p.Tell("end")
+			}
+			until(func() bool { return seg.KnownDead(id) })
+			runtime.KeepAlive(a)
+		})
+	}
+}
+
 // More segments than one thread can wait for.
 func TestWatchManySegments(t *testing.T) {
 	defer shm.ForceNoTicks()()
@@ -493,7 +529,7 @@ func TestWatchManySegments(t *testing.T) {
 		defer gift.Abandon()
 		segs = append(segs, seg)
 	}
-	if g, _ := shm.WatchSize(); g != 2 {
+	if g, _ := shm.WatchSize(); g != (n+shm.GroupSize-1)/shm.GroupSize {
 		t.Errorf("%d groups for %d segments", g, n)
 	}
 	for _, i := range []int{0, n / 2, n - 1} {

@@ -2,3 +2,6 @@ package sys
 
 // MemoryLeftIn is MemoryLeft of a file system, without swap.
 var MemoryLeftIn = memoryLeft
+
+// Exiting reads a stat file.
+func Exiting(stat []byte) bool { return exiting(stat) }
