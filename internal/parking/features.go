@@ -9,7 +9,7 @@ import (
 
 var hasWaitv = sync.OnceValue(sys.HasWaitv)
 
-// noWaitv forces the fallback, noBrief leaves out the first part of a sleep, in tests.
-var noWaitv, noBrief atomic.Bool
+// forced leaves out, in tests, what there is a fallback for: futex_waitv, the first part of a sleep, sleeping directly.
+var forced struct{ noWaitv, noBrief, noDirect atomic.Bool }
 
-func waitv() bool { return hasWaitv() && !noWaitv.Load() }
+func waitv() bool { return hasWaitv() && !forced.noWaitv.Load() }

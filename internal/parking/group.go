@@ -1,0 +1,176 @@
+package parking
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/shoal-ipc/shoal/internal/sys"
+)
+
+const (
+	// mostGroups bounds the threads. With those that sleep directly and the runtime's own a process stays below 128.
+	mostGroups = 80
+	// groupSize is how many entries a thread waits for, beside its own word.
+	groupSize = sys.FutexMost - 1
+	// tick is how often a group asks those who wait whether they still want to.
+	tick = waitCap
+	// pollLeast and pollMost are how long the goroutine that polls sleeps between two looks: longer the longer nothing
+	// happens, and always pollShare times as long as the look takes.
+	pollLeast = time.Millisecond
+	pollMost  = 16 * time.Millisecond
+	pollShare = 100
+)
+
+// groups look after entries.
+var groups grouping
+
+type grouping struct {
+	mu   sync.Mutex
+	all  []*group // with a thread each
+	poll *group   // without; nil while it is not needed
+}
+
+// group is one goroutine that looks after entries, in the kernel if it can.
+type group struct {
+	own     atomic.Uint32 // futex word: 1 when the kernel is to let the thread look again
+	polls   bool
+	entries []*entry // groups.mu guards it; only the group's goroutine takes some out
+}
+
+// add gives e to the first group that has room. So groups that were left by most of theirs become empty in time, for all
+// come back within seconds, and end.
+func (gs *grouping) add(e *entry) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	e.group = gs.room()
+	e.group.entries = append(e.group.entries, e)
+}
+
+func (gs *grouping) room() *group {
+	if waitv() {
+		for _, g := range gs.all {
+			if len(g.entries) < groupSize {
+				return g
+			}
+		}
+		if len(gs.all) < mostGroups {
+			g := new(group)
+			gs.all = append(gs.all, g)
+			go g.run()
+			return g
+		}
+	}
+	if gs.poll == nil {
+		gs.poll = &group{polls: true}
+		go gs.poll.run()
+	}
+	return gs.poll
+}
+
+// interrupt makes the thread look at its entries again.
+func (g *group) interrupt() {
+	if !g.polls && g.own.Swap(1) == 0 { // PAIRS WITH run: before the entries are read
+		sys.FutexWakeOwn(&g.own)
+	}
+}
+
+// current drops the entries that g has forgotten and returns those that are left; if there are none g has ended.
+func (gs *grouping) current(g *group) []*entry {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	g.entries = slices.DeleteFunc(g.entries, func(e *entry) bool { return e.forgotten })
+	if len(g.entries) == 0 {
+		if g.polls {
+			gs.poll = nil
+		} else {
+			gs.all = slices.DeleteFunc(gs.all, func(o *group) bool { return o == g })
+		}
+	}
+	return g.entries
+}
+
+func (g *group) run() {
+	asks := sys.Monotonic() + int64(tick)
+	sleep := g.sleeper()
+	for {
+		g.own.Store(0) // PAIRS WITH interrupt: what it announces is seen now, or ends the sleep
+		entries := groups.current(g)
+		if len(entries) == 0 {
+			return
+		}
+		woken := sleep(entries, asks)
+		now := sys.Monotonic()
+		ask := now >= asks
+		if ask {
+			asks = now + int64(tick)
+		}
+		for i, e := range entries {
+			e.look(woken == i || woken == all, ask, now)
+		}
+	}
+}
+
+// What a group's sleep returns if it is not the number of an entry that was woken.
+const (
+	none = -1
+	all  = -2 // all may have been
+)
+
+// sleeper returns what g does until one of its entries may have to go on, or until a time.
+func (g *group) sleeper() func(entries []*entry, until int64) (woken int) {
+	if g.polls {
+		return poller()
+	}
+	words := make([]sys.FutexExpected, 0, sys.FutexMost)
+	return func(entries []*entry, until int64) int {
+		words = append(words[:0], sys.ExpectOwn(&g.own, 0))
+		for _, e := range entries {
+			words = append(words, e.expected)
+		}
+		switch woken, err := sys.FutexWaitAny(words, until); err {
+		case nil:
+			return woken - 1 // none, if it was own
+		case syscall.EAGAIN, syscall.EINTR, syscall.ETIMEDOUT:
+			return none
+		default:
+			return all // EFAULT when an ended entry's memory is gone, ENOMEM: let them find out
+		}
+	}
+}
+
+// poller returns a sleep that takes a share of 1% of one CPU at most, with what is done between two of them.
+func poller() func(entries []*entry, until int64) (woken int) {
+	pause, before, began := pollLeast, 0, sys.Monotonic()
+	return func(entries []*entry, until int64) int {
+		busy := time.Duration(sys.Monotonic() - began)
+		if len(entries) != before {
+			pause = pollLeast
+		}
+		time.Sleep(min(max(pause, pollShare*busy), tick))
+		pause, before, began = min(2*pause, pollMost), len(entries), sys.Monotonic()
+		return none
+	}
+}
+
+// look lets those go on whom e concerns, after a sleep that it was part of. If e has ended by then that sleep may have
+// used up a wake that was meant for somebody who stays: it is passed on.
+func (e *entry) look(woken, ask bool, now int64) {
+	e.shard.mu.Lock()
+	stale := e.word == nil
+	switch {
+	case stale:
+	case woken || e.word.Load() != e.old:
+		e.release()
+	case ask:
+		e.expire(now + int64(tick)/2) // so that the sleeps are as long as they should be on average
+	}
+	e.forgotten = e.word == nil
+	polls := e.group.polls
+	e.shard.mu.Unlock()
+	if stale && !polls {
+		e.expected.Wake()
+	}
+}
