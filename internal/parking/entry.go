@@ -12,8 +12,8 @@ import (
 // entry is a word and the value with which its goroutines came, for whom somebody else looks after it: a group. The
 // shard's mutex guards it.
 //
-//	live   word is set, first is not nil, the shard's table has it
-//	ended  word is nil, nobody waits, the table may have another one like it; what looks after it forgets it
+//	live   word and first are set, the shard's table has it
+//	ended  they are nil, the table may have another one like it; what looks after it forgets it
 //
 //	join   nothing -> live    a goroutine comes, and nobody is there with the same word and value
 //	release live -> ended     the word was woken or differs: all go on
@@ -28,8 +28,7 @@ type entry struct {
 	old      uint32
 	expected sys.FutexExpected // of word and old, for the kernel; never changes
 	first    *waiter
-
-	forgotten bool // it had ended when its group looked; the group's goroutine alone uses it
+	ended    atomic.Bool
 }
 
 type entryKey struct {
@@ -111,9 +110,8 @@ func (wt *waiter) leave() bool {
 	if waited {
 		e.remove(wt)
 	}
-	ended := waited && e.word == nil
 	e.shard.mu.Unlock()
-	if ended {
+	if waited && e.ended.Load() {
 		e.group.interrupt()
 	}
 	return waited
@@ -144,6 +142,7 @@ func (e *entry) release() {
 func (e *entry) end() {
 	delete(e.shard.entries, entryKey{e.word, e.old})
 	e.word = nil
+	e.ended.Store(true) // PAIRS WITH current
 }
 
 // expire lets those go on whose time has come or whose wait is over.
@@ -171,7 +170,7 @@ func (s *shard) kickEntries(in func(w *atomic.Uint32) bool) (n int) {
 			}
 			wt = next
 		}
-		if e.word == nil {
+		if e.ended.Load() {
 			e.group.interrupt()
 		}
 	}

@@ -17,11 +17,10 @@ const (
 	groupSize = sys.FutexMost - 1
 	// tick is how often a group asks those who wait whether they still want to.
 	tick = waitCap
-	// pollLeast and pollMost are how long the goroutine that polls sleeps between two looks: longer the longer nothing
-	// happens, and always pollShare times as long as the look takes.
-	pollLeast = time.Millisecond
-	pollMost  = 16 * time.Millisecond
-	pollShare = 100
+	// pollLeast is how long the goroutine that polls sleeps between two looks at least. While nothing happens it doubles
+	// that at each look, pollSlower times.
+	pollLeast  = time.Millisecond
+	pollSlower = 4
 )
 
 // groups look after entries.
@@ -77,11 +76,12 @@ func (g *group) interrupt() {
 	}
 }
 
-// current drops the entries that g has forgotten and returns those that are left; if there are none g has ended.
+// current drops the entries that have ended and returns those that are left; if there are none g has ended. What ended
+// since g looked was not in the kernel since then, and has used up no wake.
 func (gs *grouping) current(g *group) []*entry {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
-	g.entries = slices.DeleteFunc(g.entries, func(e *entry) bool { return e.forgotten })
+	g.entries = slices.DeleteFunc(g.entries, func(e *entry) bool { return e.ended.Load() }) // PAIRS WITH end
 	if len(g.entries) == 0 {
 		if g.polls {
 			gs.poll = nil
@@ -95,20 +95,27 @@ func (gs *grouping) current(g *group) []*entry {
 func (g *group) run() {
 	asks := sys.Monotonic() + int64(tick)
 	sleep := g.sleeper()
+	quiet, before := 0, 0 // sleeps since something changed
 	for {
 		g.own.Store(0) // PAIRS WITH interrupt: what it announces is seen now, or ends the sleep
 		entries := groups.current(g)
 		if len(entries) == 0 {
 			return
 		}
-		woken := sleep(entries, asks)
+		if quiet++; len(entries) != before {
+			quiet = 0
+		}
+		before = len(entries)
+		woken := sleep(entries, asks, quiet)
 		now := sys.Monotonic()
 		ask := now >= asks
 		if ask {
 			asks = now + int64(tick)
 		}
 		for i, e := range entries {
-			e.look(woken == i || woken == all, ask, now)
+			if e.look(woken == i || woken == all, ask, now) {
+				quiet = 0
+			}
 		}
 	}
 }
@@ -120,12 +127,12 @@ const (
 )
 
 // sleeper returns what g does until one of its entries may have to go on, or until a time.
-func (g *group) sleeper() func(entries []*entry, until int64) (woken int) {
+func (g *group) sleeper() func(entries []*entry, until int64, quiet int) (woken int) {
 	if g.polls {
 		return poller()
 	}
 	words := make([]sys.FutexExpected, 0, sys.FutexMost)
-	return func(entries []*entry, until int64) int {
+	return func(entries []*entry, until int64, _ int) int {
 		words = append(words[:0], sys.ExpectOwn(&g.own, 0))
 		for _, e := range entries {
 			words = append(words, e.expected)
@@ -141,25 +148,22 @@ func (g *group) sleeper() func(entries []*entry, until int64) (woken int) {
 	}
 }
 
-// poller returns a sleep that takes a share of 1% of one CPU at most, with what is done between two of them.
-func poller() func(entries []*entry, until int64) (woken int) {
-	pause, before, began := pollLeast, 0, sys.Monotonic()
-	return func(entries []*entry, until int64) int {
+// poller returns a sleep that leaves what is done between two of them 1% of one CPU at most.
+func poller() func(entries []*entry, until int64, quiet int) (woken int) {
+	began := sys.Monotonic()
+	return func(entries []*entry, until int64, quiet int) int {
 		busy := time.Duration(sys.Monotonic() - began)
-		if len(entries) != before {
-			pause = pollLeast
-		}
-		time.Sleep(min(max(pause, pollShare*busy), tick))
-		pause, before, began = min(2*pause, pollMost), len(entries), sys.Monotonic()
+		time.Sleep(min(max(pollLeast<<min(quiet, pollSlower), 100*busy), tick))
+		began = sys.Monotonic()
 		return none
 	}
 }
 
 // look lets those go on whom e concerns, after a sleep that it was part of. If e has ended by then that sleep may have
-// used up a wake that was meant for somebody who stays: it is passed on.
-func (e *entry) look(woken, ask bool, now int64) {
+// used up a wake that was meant for somebody who stays: it is passed on. It reports whether e has ended.
+func (e *entry) look(woken, ask bool, now int64) (ended bool) {
 	e.shard.mu.Lock()
-	stale := e.word == nil
+	stale := e.ended.Load()
 	switch {
 	case stale:
 	case woken || e.word.Load() != e.old:
@@ -167,10 +171,10 @@ func (e *entry) look(woken, ask bool, now int64) {
 	case ask:
 		e.expire(now + int64(tick)/2) // so that the sleeps are as long as they should be on average
 	}
-	e.forgotten = e.word == nil
 	polls := e.group.polls
 	e.shard.mu.Unlock()
 	if stale && !polls {
 		e.expected.Wake()
 	}
+	return e.ended.Load()
 }
