@@ -39,7 +39,7 @@ type entryKey struct {
 // park waits without a thread of its own: the goroutine sleeps on a channel.
 func park(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) error {
 	wt := pool.Get().(*waiter)
-	limit := waitCap
+	limit := sleepCap()
 	if over != nil && !crashpoint.Enabled {
 		limit *= patience
 	}

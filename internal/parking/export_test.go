@@ -13,6 +13,9 @@ func ForceNoBrief() (undo func()) { return force(&forced.noBrief) }
 // ForceNoDirect makes waits do without threads of their own until the function that it returns is called.
 func ForceNoDirect() (undo func()) { return force(&forced.noDirect) }
 
+// ForceNoCap makes sleeps not end by themselves until the function that it returns is called.
+func ForceNoCap() (undo func()) { return force(&forced.noCap) }
+
 func force(b *atomic.Bool) (undo func()) {
 	b.Store(true)
 	return func() { b.Store(false) }

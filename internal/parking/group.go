@@ -15,8 +15,6 @@ const (
 	mostGroups = 80
 	// groupSize is how many entries a thread waits for, beside its own word.
 	groupSize = sys.FutexMost - 1
-	// tick is how often a group asks those who wait whether they still want to.
-	tick = waitCap
 	// pollLeast is how long the goroutine that polls sleeps between two looks at least. While nothing happens it doubles
 	// that at each look, pollSlower times.
 	pollLeast  = time.Millisecond
@@ -93,7 +91,7 @@ func (gs *grouping) current(g *group) []*entry {
 }
 
 func (g *group) run() {
-	asks := sys.Monotonic() + int64(tick)
+	asks := sys.Monotonic() + int64(sleepCap()) // when it looks and asks those who wait whether they still want to
 	sleep := g.sleeper()
 	quiet, before := 0, 0 // sleeps since something changed
 	for {
@@ -110,7 +108,7 @@ func (g *group) run() {
 		now := sys.Monotonic()
 		ask := now >= asks
 		if ask {
-			asks = now + int64(tick)
+			asks = now + int64(sleepCap())
 		}
 		for i, e := range entries {
 			if e.look(woken == i || woken == all, ask, now) {
@@ -153,7 +151,7 @@ func poller() func(entries []*entry, until int64, quiet int) (woken int) {
 	began := sys.Monotonic()
 	return func(entries []*entry, until int64, quiet int) int {
 		busy := time.Duration(sys.Monotonic() - began)
-		time.Sleep(min(max(pollLeast<<min(quiet, pollSlower), 100*busy), tick))
+		time.Sleep(min(max(pollLeast<<min(quiet, pollSlower), 100*busy), waitCap))
 		began = sys.Monotonic()
 		return none
 	}
@@ -169,7 +167,7 @@ func (e *entry) look(woken, ask bool, now int64) (ended bool) {
 	case woken || e.word.Load() != e.old:
 		e.release()
 	case ask:
-		e.expire(now + int64(tick)/2) // so that the sleeps are as long as they should be on average
+		e.expire(now + int64(sleepCap())/2) // so that the sleeps are as long as they should be on average
 	}
 	polls := e.group.polls
 	e.shard.mu.Unlock()

@@ -147,7 +147,7 @@ func directly(ctx context.Context, w *atomic.Uint32, old uint32, over func() boo
 
 // sleep sleeps in the kernel, for the first time until a cap after now.
 func (wt *waiter) sleep(ctx context.Context, old uint32, now int64) error {
-	w, over, limit := wt.shared, wt.over, waitCap
+	w, over, limit := wt.shared, wt.over, sleepCap()
 	if wt.blind {
 		limit = waitCapBlind
 	}
