@@ -156,20 +156,18 @@ func TestWakeGoesOn(t *testing.T) {
 		for range i % 20 {
 			runtime.Gosched()
 		}
-		if futex.Wake(w, 1) == 0 {
-			t.Fatal("nobody sleeps")
-		}
+		futex.Wake(w, 1)
 		if err := <-done; err == nil {
 			futex.Wake(w, 1) // unless it is awake already
 		} else {
 			left++
 		}
 		p.WaitLine("woken")
+		nothingLeft(t) // nor wakes that are passed on late
 	}
 	p.Tell("enough")
 	proctest.Must(t, p.Wait())
 	t.Logf("%d of %d left with an error", left, n)
-	nothingLeft(t)
 }
 
 // Goroutines hand a word round, each changing it and waking one, while others are cancelled all the time. No wake is lost,
@@ -384,6 +382,7 @@ func TestKilledWaiter(t *testing.T) {
 			woken := make(chan error, 1)
 			go func() { woken <- stays(w) }()
 			p.Kill()
+			p.Wait() // else the wake may be for a thread of it that does not know yet
 			for futex.Wake(w, 1) == 0 {
 				runtime.Gosched()
 			}
