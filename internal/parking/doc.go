@@ -12,8 +12,9 @@
 //
 //   - directly: the goroutine blocks in the kernel, on the word alone for the first 5 ms, then (futex_waitv, Linux 5.16)
 //     on {a word of its own, the word}, so that this process can end the sleep. 24 goroutines at most do, 16 of them for
-//     longer than those 5 ms, so that short waits find room at any time. Without futex_waitv the sleep is on the word
-//     alone, is ended by waking all who sleep there, and ends by itself after 50 ms.
+//     longer than those 5 ms, so that short waits find room at any time; and a wait that has lasted a second goes on in
+//     the next way. Without futex_waitv the sleep is on the word alone, is ended by waking all who sleep there, and
+//     lasts 50 ms at most.
 //   - in a group: a thread sleeps on {its own word, up to 127 words}, and the goroutines on channels. There are 80 groups
 //     at most. The first that has room is filled first, and nobody sleeps for longer than ten seconds before it
 //     enters anew, so groups that were left by most become empty, and end.

@@ -91,7 +91,7 @@ func (gs *grouping) current(g *group) []*entry {
 }
 
 func (g *group) run() {
-	asks := sys.Monotonic() + int64(sleepCap()) // when it looks and asks those who wait whether they still want to
+	asks := nextAsk(sys.Monotonic())
 	sleep := g.sleeper()
 	quiet, before := 0, 0 // sleeps since something changed
 	for {
@@ -108,7 +108,7 @@ func (g *group) run() {
 		now := sys.Monotonic()
 		ask := now >= asks
 		if ask {
-			asks = now + int64(sleepCap())
+			asks = nextAsk(now)
 		}
 		for i, e := range entries {
 			if e.look(woken == i || woken == all, ask, now) {
@@ -116,6 +116,13 @@ func (g *group) run() {
 			}
 		}
 	}
+}
+
+// nextAsk is when groups look at their words and ask those who wait whether they still want to: all at the same time, which
+// costs less than one after the other, for an idle processor is woken once.
+func nextAsk(now int64) int64 {
+	each := int64(sleepCap())
+	return now - now%each + each
 }
 
 // What a group's sleep returns if it is not the number of an entry that was woken.
