@@ -39,7 +39,7 @@ func count() uint64 { return uint64(releases.Add(1) << countShift) }
 var (
 	ErrNotLocked = errors.New("locks: not locked")
 	ErrOwnerDied = errors.New("locks: owner died holding the lock")
-	ErrNotOwner  = errors.New("locks: held by another process")
+	ErrNotOwner  = errors.New("locks: held by another owner")
 )
 
 // Peers says who this process is and which others are dead; a *shm.Segment is one.
@@ -332,6 +332,25 @@ func (m *Mutex) bury(w uint64) {
 			futex.Wake(m.low, everybody)
 		}
 	}
+}
+
+// expose takes WHOLE from the word if self holds it.
+func expose(word *atomic.Uint64, self uint32) {
+	for {
+		w := word.Load()
+		if w>>32 != uint64(self) || w&(Locked|Whole) != Locked|Whole || word.CompareAndSwap(w, w&^Whole) {
+			return
+		}
+	}
+}
+
+// Owner is who holds the word, 0 if nobody does; died is whether an owner's death is to be recovered from.
+func (m *Mutex) Owner() (id uint32, died bool) {
+	w := m.word.Load()
+	if w&Locked != 0 {
+		id = uint32(w >> 32)
+	}
+	return id, w&Died != 0
 }
 
 // Locked reports whether anybody holds the word.
