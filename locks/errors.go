@@ -8,6 +8,6 @@ var (
 	// ErrOwnerDied is returned to every acquirer, none of which then holds the lock, from the death of an
 	// owner until somebody's Recover has succeeded.
 	ErrOwnerDied = robust.ErrOwnerDied
-	// ErrNotOwner is returned when a process releases what another process holds.
+	// ErrNotOwner is returned when a process releases what another process holds, or an Owner what another Owner holds.
 	ErrNotOwner = robust.ErrNotOwner
 )
