@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	// Size is how many bytes the payload of a semaphore has at least, CellsAt where the cells begin.
+	// Size is how many bytes the payload of a semaphore has at least.
 	Size    = 24
-	CellsAt = 128
 	sleepAt = 16
+	// CellsAt is where the cells begin.
+	CellsAt = 128
 	// FlagSize is the size of an event's payload.
 	FlagSize = 4
 	// Most is the largest number of permits.
