@@ -28,6 +28,7 @@ type Participant struct {
 // ObjectInfo describes an object.
 type ObjectInfo struct {
 	Name, Kind, Type string // "jobs", "queue", "main.Job"; the name may be ""
+	Code             Code   // of values and arrays of a C type, else 0
 	Size             int
 	Creator          Participant
 	Handle           Handle
@@ -101,7 +102,7 @@ func (s *Segment) Objects() iter.Seq[ObjectInfo] {
 			}
 			size, name, typ, err := s.texts(off, o, room)
 			return err == nil && yield(ObjectInfo{
-				Name: string(name), Kind: kindName(o.Kind), Type: string(typ), Size: int(size),
+				Name: string(name), Kind: kindName(o.Kind), Type: string(typ), Code: Code(o.Code), Size: int(size),
 				Creator: Participant{Pid: int(o.CreatorPid), Since: time.Unix(0, o.Created), Alive: !s.Dead(o.Creator)},
 				Handle:  Handle{s.uuid, off, generationOf(st)},
 			})
