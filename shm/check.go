@@ -142,7 +142,7 @@ func (c *checker) checkSlots() {
 		if stamp > freed || stamp == 0 && slotState(w) == slotFree {
 			c.wrong(offsetOf(c.memory, &s.Freed), "participant slot %d has stamp %d of %d", i, stamp, freed)
 		}
-		c.zero(offsetOf(c.memory, &s.Waits), at+unit)
+		c.zero(offsetOf(c.memory, &s.Waits)+8, at+unit)
 	}
 }
 
@@ -161,6 +161,30 @@ func (c *checker) checkHeap() {
 		rest = rest[n:]
 	}
 	c.checkHints()
+	c.checkWaits()
+}
+
+// checkWaits checks that the tables of waits lie in memory of who has them, and name blocks.
+func (c *checker) checkWaits() {
+	for i := range min(c.header().SlotsUsed.Load(), slotCount) {
+		s := c.slot(i)
+		before, at := s.Word.Load(), s.Waits.Load()
+		if at == 0 {
+			continue
+		}
+		t, _ := c.waitTableOf(i)
+		introduced := slotState(before) == slotLive && uint32(s.Who.Load()>>32) == ownerID(i, before)
+		if !c.begins(at-objectHead) || introduced && t == nil && s.Word.Load() == before {
+			c.wrong(offsetOf(c.memory, &s.Waits), "participant slot %d has its waits at %d, where it has no memory", i, at)
+			continue
+		}
+		for j := 0; t != nil && j < waitCount; j++ {
+			o := t[j].Object.Load()
+			if o != 0 && !c.begins(o) && s.Word.Load() == before {
+				c.wrong(offsetOf(c.memory, &t[j].Object), "wait for an object at %d, where no block begins", o)
+			}
+		}
+	}
 }
 
 // walk checks the blocks from the end of those that were checked to that of the heap, and reports whether it

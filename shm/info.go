@@ -76,19 +76,26 @@ func (s *Segment) Participants() []Participant {
 	defer runtime.KeepAlive(s)
 	var ps []Participant
 	for i := range min(s.header().SlotsUsed.Load(), slotCount) {
-		sl := s.slot(i)
-		w := sl.Word.Load()
-		if st := slotState(w); st != slotLive && st != slotDead {
-			continue
+		if p, _, ok := s.participant(i); ok {
+			ps = append(ps, p)
 		}
-		id := ownerID(i, w)
-		p := Participant{Alive: !s.Dead(id)}
-		if since, who := sl.Since.Load(), sl.Who.Load(); uint32(who>>32) == id {
-			p.Pid, p.Since = int(uint32(who)), time.Unix(0, since)
-		}
-		ps = append(ps, p)
 	}
 	return ps
+}
+
+// participant describes who has slot i, which was claimed once, if anybody has.
+func (s *Segment) participant(i uint32) (p Participant, id uint32, ok bool) {
+	sl := s.slot(i)
+	w := sl.Word.Load()
+	if st := slotState(w); st != slotLive && st != slotDead {
+		return p, 0, false
+	}
+	id = ownerID(i, w)
+	p.Alive = !s.Dead(id)
+	if since, who := sl.Since.Load(), sl.Who.Load(); uint32(who>>32) == id {
+		p.Pid, p.Since = int(uint32(who)), time.Unix(0, since)
+	}
+	return p, id, true
 }
 
 // Objects iterates over the objects, in the order of their memory. It ends early at the first inconsistency.
