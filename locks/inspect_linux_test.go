@@ -263,3 +263,31 @@ func TestInspectCancelled(t *testing.T) {
 		wantWaiters(t, l)
 	}
 }
+
+// A goroutine that waits in line behind others of its process is recorded when its turn to sleep comes, with the time when it
+// began.
+func TestInspectTurns(t *testing.T) {
+	proctest.Watch(t)
+	l := newLock(t)
+	proctest.Must(t, l.Acquire(t.Context()))
+	start := time.Now()
+	first, cancel := context.WithCancel(t.Context())
+	left := make(chan error)
+	go func() { left <- l.Acquire(first) }()
+	wantWaiters(t, l, os.Getpid())
+	second := make(chan error)
+	go func() { second <- l.Acquire(t.Context()) }()
+	time.Sleep(20 * time.Millisecond) // so that it is in line; else the test is weaker
+	began := time.Now()
+	cancel()
+	if err := <-left; err != context.Canceled {
+		t.Error(err)
+	}
+	if since := wantWaiters(t, l, os.Getpid()).Since; since.Before(start) || since.After(began) {
+		t.Errorf("waits since %v, it began between %v and %v", since, start, began)
+	}
+	proctest.Must(t, l.Release())
+	proctest.Must(t, <-second)
+	wantOwners(t, l, os.Getpid())
+	wantWaiters(t, l)
+}
