@@ -13,12 +13,12 @@ import (
 	"github.com/shoal-ipc/shoal/shm"
 )
 
-// Coded is an array whose C type is known only at run time. It is the same object as an Array of the Go type for which the code
-// stands, whichever of the two made it; Of gives that, and with it the lock and all that Coded has not. An index out of range
-// panics, as a slice's does.
+// Coded is an array whose C type is known only at run time. It is the same object as an Array of the Go type
+// for which the code stands, whichever of the two made it; Of gives that, and with it the lock and all that
+// Coded has not. An index out of range panics, as a slice's does.
 //
-// All methods may be called from any goroutine of any process. Get and Set have the progress, the happens-before edges and the
-// crash guarantee of Array's.
+// All methods may be called from any goroutine of any process. Get and Set have the progress, the
+// happens-before edges and the crash guarantee of Array's.
 type Coded struct {
 	shm.Ref
 	g     guard.Guard
@@ -27,8 +27,8 @@ type Coded struct {
 	set   uint64 // robust.Whole if one store writes an element
 }
 
-// NewCode makes an array of n zeros of Python's type code, as Array('d', 10) does. The errors are those of New, and
-// shm.ErrType for an unknown code.
+// NewCode makes an array of n zeros of Python's type code, as Array('d', 10) does. The errors are those of
+// New, and shm.ErrType for an unknown code.
 func NewCode(seg *shm.Segment, name string, code shm.Code, n int, opts ...Options) (*Coded, error) {
 	o := guardOptions(opts)
 	t, err := coded.Type(code)
@@ -83,14 +83,15 @@ func (a *Coded) use(mem []byte, o guard.Options, err error) (*Coded, error) {
 	return a, nil
 }
 
-// Code is the type of the elements: what the array was made with, or shm.CodeOf of what T the Array was made with. It is 0 for
-// a zero handle.
+// Code is the type of the elements: what the array was made with, or shm.CodeOf of what T the Array was made
+// with. It is 0 for a zero handle.
 func (a *Coded) Code() shm.Code { return a.code }
 
 // Len is the number of elements; it is fixed.
 func (a *Coded) Len() int { return a.elems.n }
 
-// Get reads one element under the lock; it returns what value.Coded.Get does. The errors are those of locks.Lock.Acquire.
+// Get reads one element under the lock; it returns what value.Coded.Get does. The errors are those of
+// locks.Lock.Acquire.
 func (a *Coded) Get(ctx context.Context, i int) (any, error) {
 	defer runtime.KeepAlive(a)
 	a.elems.check(i) // before the lock is taken
@@ -125,8 +126,9 @@ func (a *Coded) Close() error {
 	return a.g.Close()
 }
 
-// Of is the same object as an Array[T], with the same lock: T has the size and sign of a's code, as byte has for c and B, rune for u
-// and i, int64 for q and l. The errors are shm.ErrKind if it has not, shm.ErrType, and os.ErrClosed.
+// Of is the same object as an Array[T], with the same lock: T has the size and sign of a's code, as byte has
+// for c and B, rune for u and i, int64 for q and l. The errors are shm.ErrKind if it has not, shm.ErrType,
+// and os.ErrClosed.
 func Of[T any](a *Coded) (*Array[T], error) {
 	defer runtime.KeepAlive(a)
 	n, k, _, err := prepare[T](nil)

@@ -24,7 +24,8 @@ func numbers(t *testing.T, a *array.Coded) (xs []any) {
 	return xs
 }
 
-// Who made an object, a Coded or an Array, makes no difference to who opens it; elements do not touch each other.
+// Who made an object, a Coded or an Array, makes no difference to who opens it; elements do not touch each
+// other.
 func TestCodedIsArray(t *testing.T) {
 	ctx := t.Context()
 	seg := proctest.Segment(t, 0)
@@ -126,7 +127,8 @@ func codedSumsByChild(t *testing.T, opts ...array.Options) {
 func TestConformanceCoded(t *testing.T) {
 	t.Run("ARR-01 codes", func(t *testing.T) { codedSumsByChild(t) })
 	t.Run("ARR-03 codes", func(t *testing.T) { codedSumsByChild(t, array.Options{Unlocked: true}) })
-	// A lock of its own, a given one, none; what is no lock does not compile, and a lock that cannot serve is an error.
+	// A lock of its own, a given one, none; what is no lock does not compile, and a lock that cannot serve is
+	// an error.
 	t.Run("ARR-04", func(t *testing.T) {
 		seg := proctest.Segment(t, 0)
 		l, err := locks.NewLock(seg, "")

@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// codedElements are n elements of size 1, 2, 4 or 8 at the beginning of mem, which is aligned to that and long enough. An element
-// is read and written by one instruction where the processor has one for its size.
+// codedElements are n elements of size 1, 2, 4 or 8 at the beginning of mem, which is aligned to that and
+// long enough. An element is read and written by one instruction where the processor has one for its size.
 type codedElements struct {
 	mem     []byte
 	n, size int

@@ -264,8 +264,8 @@ func TestInspectCancelled(t *testing.T) {
 	}
 }
 
-// A goroutine that waits in line behind others of its process is recorded when its turn to sleep comes, with the time when it
-// began.
+// A goroutine that waits in line behind others of its process is recorded when its turn to sleep comes, with
+// the time when it began.
 func TestInspectTurns(t *testing.T) {
 	proctest.Watch(t)
 	l := newLock(t)

@@ -168,12 +168,13 @@ func (c *checker) checkHeap() {
 func (c *checker) checkWaits() {
 	for i := range min(c.header().SlotsUsed.Load(), slotCount) {
 		s := c.slot(i)
-		before, at := s.Word.Load(), s.Waits.Load()
+		before := s.Word.Load()
+		introduced := slotState(before) == slotLive && uint32(s.Who.Load()>>32) == ownerID(i, before)
+		at := s.Waits.Load() // in this order: it may be an earlier holder's until who is introduced
 		if at == 0 {
 			continue
 		}
 		t, _ := c.waitTableOf(i)
-		introduced := slotState(before) == slotLive && uint32(s.Who.Load()>>32) == ownerID(i, before)
 		if !c.begins(at-objectHead) || introduced && t == nil && s.Word.Load() == before {
 			c.wrong(offsetOf(c.memory, &s.Waits), "participant slot %d has its waits at %d, where it has no memory", i, at)
 			continue

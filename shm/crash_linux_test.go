@@ -680,7 +680,8 @@ var opWaiting = proctest.NewOp("shm/waiting", nil, func(ctx context.Context, a c
 	return nil
 })
 
-// A process that is killed while it records that it waits is not named; one that is stopped is if the record was whole.
+// A process that is killed while it records that it waits is not named; one that is stopped is if the record
+// was whole.
 func TestCrashWaiting(t *testing.T) {
 	proctest.Crash(t, opWaiting, crashSegment, func(t testing.TB, a crashArgs) {
 		_, waiters, since, err := shm.Inspect(a.B)

@@ -14,18 +14,19 @@ import (
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
-// A participant has a table of waits, which says what its goroutines wait for, for people who ask and for nobody else: nothing
-// goes on or stops by it. It lies in memory that the participant allocates when a wait first lasts long enough, and that is swept
-// up with what else a dead one held. Only the participant writes it. One that has no memory for a table, or whose table is full,
-// records nothing more.
+// A participant has a table of waits, which says what its goroutines wait for, for people who ask and for
+// nobody else: nothing goes on or stops by it. It lies in memory that the participant allocates when a wait
+// first lasts long enough, and that is swept up with what else a dead one held. Only the participant writes
+// it. One that has no memory for a table, or whose table is full, records nothing more.
 //
 //	record  entry: since, tag, then object: 0 -> offset of the block   by the participant, whose own mutex guards the entries
 //	forget  object: offset -> 0                                        by the participant
 //
-// The slot's Waits is written once, when the table is zeroed and HELD. A reader takes it for the table of {slot, g} if the slot is
-// LIVE and says that it is {slot, g}'s, and the block there is HELD by {slot, g}: what an earlier holder of the slot wrote counts
-// for nothing, for introduce has taken that away before it said who the new one is. A kill leaves entries of a dead participant,
-// which is none of those that are read; a stop leaves entries that are true, or have just been.
+// The slot's Waits is written once, when the table is zeroed and HELD. A reader takes it for the table of
+// {slot, g} if the slot is LIVE and says that it is {slot, g}'s, and the block there is HELD by {slot, g}:
+// what an earlier holder of the slot wrote counts for nothing, for introduce has taken that away before it
+// said who the new one is. A kill leaves entries of a dead participant, which is none of those that are read;
+// a stop leaves entries that are true, or have just been.
 var _ robust.Recorder = (*Segment)(nil)
 
 // waits is what a process knows of its own table.
@@ -36,9 +37,10 @@ type waits struct {
 	used  uint64 // a bit for each entry
 }
 
-// Waiting records that a goroutine of this process waits for an object, for Inspect, until done is called. word is the first of
-// the object's payload, tag what tells apart owners within this process, or 0. It is for types that are built with Kind, and for
-// waits that last: some milliseconds, so that others do not pay for it. Without room for a record done is nil.
+// Waiting records that a goroutine of this process waits for an object, for Inspect, until done is called.
+// word is the first of the object's payload, tag what tells apart owners within this process, or 0. It is for
+// types that are built with Kind, and for waits that last: some milliseconds, so that others do not pay for
+// it. Without room for a record done is nil.
 func (s *Segment) Waiting(word *atomic.Uint32, since time.Time, tag uint64) (done func()) {
 	defer runtime.KeepAlive(s)
 	w := &s.res.waits
@@ -105,7 +107,8 @@ func (h heap) waitTableOf(i uint32) (t *waitTable, id uint32) {
 	return h.waitTable(at), id
 }
 
-// waitersFor are the living participants that wait for the object at off, and since when the first of them does.
+// waitersFor are the living participants that wait for the object at off, and since when the first of them
+// does.
 func (s *Segment) waitersFor(off uint64) (ids []uint32, since time.Time) {
 	for i := range min(s.header().SlotsUsed.Load(), slotCount) {
 		t, id := s.waitTableOf(i)
@@ -132,9 +135,10 @@ func (s *Segment) waitersFor(off uint64) (ids []uint32, since time.Time) {
 	return ids, since
 }
 
-// Inspect tells which living participants hold the object, as far as it says so (see Kind.Guarded), which wait for it, and since
-// when the first of these does. Who has waited for some milliseconds only is not among them, nor is a wait of which there was no
-// room for a record. It is for types that are built with Kind. The errors are ErrStale, ErrCorrupt and os.ErrClosed.
+// Inspect tells which living participants hold the object, as far as it says so (see Kind.Guarded), which
+// wait for it, and since when the first of these does. Who has waited for some milliseconds only is not among
+// them, nor is a wait of which there was no room for a record. It is for types that are built with Kind. The
+// errors are ErrStale, ErrCorrupt and os.ErrClosed.
 func Inspect(o Object) (owners, waiters []Participant, since time.Time, err error) {
 	defer runtime.KeepAlive(o)
 	s := o.Segment()

@@ -113,7 +113,8 @@ func TestTableOfOthers(t *testing.T) {
 	self.Store(who)
 }
 
-// Whatever stands in a table, and wherever it is said to be, Inspect tells something, and Check finds what cannot be.
+// Whatever stands in a table, and wherever it is said to be, Inspect tells something, and Check finds what
+// cannot be.
 func TestHostileTables(t *testing.T) {
 	for _, x := range []struct {
 		what  string

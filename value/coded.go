@@ -13,11 +13,12 @@ import (
 	"github.com/shoal-ipc/shoal/shm"
 )
 
-// Coded is a value whose C type is known only at run time. It is the same object as a Value of the Go type for which the code
-// stands, whichever of the two made it; Of gives that, and with it the lock, Update, and Load and Store.
+// Coded is a value whose C type is known only at run time. It is the same object as a Value of the Go type
+// for which the code stands, whichever of the two made it; Of gives that, and with it the lock, Update, and
+// Load and Store.
 //
-// All methods may be called from any goroutine of any process. Get and Set have the progress, the happens-before edges and the
-// crash guarantee of Value's.
+// All methods may be called from any goroutine of any process. Get and Set have the progress, the
+// happens-before edges and the crash guarantee of Value's.
 type Coded struct {
 	shm.Ref
 	g     guard.Guard
@@ -25,8 +26,8 @@ type Coded struct {
 	cells cells[uint64] // cells of all codes have 8 bytes; a number is in the first of them
 }
 
-// NewCode makes a value of Python's type code, as Value('d', 1.5) does. init is a number as for Set. The errors are those of
-// Set for init and of New, and shm.ErrType for an unknown code.
+// NewCode makes a value of Python's type code, as Value('d', 1.5) does. init is a number as for Set. The
+// errors are those of Set for init and of New, and shm.ErrType for an unknown code.
 func NewCode(seg *shm.Segment, name string, code shm.Code, init any, opts ...Options) (*Coded, error) {
 	o := guardOptions(opts)
 	bits, err := coded.Bits(code, init)
@@ -66,11 +67,13 @@ func (v *Coded) use(mem []byte, o guard.Options, err error) (*Coded, error) {
 	return v, nil
 }
 
-// Code is its type: what it was made with, or shm.CodeOf of what T the Value was made with. It is 0 for a zero handle.
+// Code is its type: what it was made with, or shm.CodeOf of what T the Value was made with. It is 0 for a
+// zero handle.
 func (v *Coded) Code() shm.Code { return v.code }
 
-// Get reads the value under its lock: a byte for c, a rune for u, a float64 for f and d, an int64 for the integers with a sign (b h
-// i l q), an uint64 for those without (B H I L Q). The errors are those of locks.Lock.Acquire.
+// Get reads the value under its lock: a byte for c, a rune for u, a float64 for f and d, an int64 for the
+// integers with a sign (b h i l q), an uint64 for those without (B H I L Q). The errors are those of
+// locks.Lock.Acquire.
 func (v *Coded) Get(ctx context.Context) (any, error) {
 	defer runtime.KeepAlive(v)
 	if err := v.g.Lock(ctx, robust.Whole); err != nil {
@@ -80,10 +83,11 @@ func (v *Coded) Get(ctx context.Context) (any, error) {
 	return coded.Number(v.code, bits), v.g.Unlock(robust.Whole)
 }
 
-// Set stores x, which is of one of Go's integer or floating-point types, or of a type defined by one, and fits: in an integer, c and u
-// included, it has no fraction and is within its limits (0 to unicode.MaxRune for u); in an f it is within ±math.MaxFloat32, or
-// infinite, or no number. It is rounded to the nearest number of an f or d. The errors are shm.ErrType if x is no number,
-// os.ErrInvalid if it does not fit, and those of locks.Lock.Acquire.
+// Set stores x, which is of one of Go's integer or floating-point types, or of a type defined by one, and
+// fits: in an integer, c and u included, it has no fraction and is within its limits (0 to unicode.MaxRune
+// for u); in an f it is within ±math.MaxFloat32, or infinite, or no number. It is rounded to the nearest
+// number of an f or d. The errors are shm.ErrType if x is no number, os.ErrInvalid if it does not fit, and
+// those of locks.Lock.Acquire.
 func (v *Coded) Set(ctx context.Context, x any) error {
 	defer runtime.KeepAlive(v)
 	if v.Closed() {
@@ -106,8 +110,9 @@ func (v *Coded) Close() error {
 	return v.g.Close()
 }
 
-// Of is the same object as a Value[T], with the same lock: T has the size and sign of v's code, as byte has for c and B, rune for u
-// and i, int64 for q and l. The errors are shm.ErrKind if it has not, shm.ErrType, and os.ErrClosed.
+// Of is the same object as a Value[T], with the same lock: T has the size and sign of v's code, as byte has
+// for c and B, rune for u and i, int64 for q and l. The errors are shm.ErrKind if it has not, shm.ErrType,
+// and os.ErrClosed.
 func Of[T any](v *Coded) (*Value[T], error) {
 	defer runtime.KeepAlive(v)
 	n, k, _, err := prepare[T](nil)

@@ -181,7 +181,8 @@ func codesChangedByChild(t *testing.T, opts ...value.Options) {
 func TestConformanceCoded(t *testing.T) {
 	t.Run("VAL-01 codes", func(t *testing.T) { codesChangedByChild(t) })
 	t.Run("VAL-02 codes", func(t *testing.T) { codesChangedByChild(t, value.Options{Unlocked: true}) })
-	// A lock of its own, a given one, none; what is no lock does not compile, and a lock that cannot serve is an error.
+	// A lock of its own, a given one, none; what is no lock does not compile, and a lock that cannot serve is
+	// an error.
 	t.Run("VAL-03", func(t *testing.T) {
 		seg := proctest.Segment(t, 0)
 		l, err := locks.NewLock(seg, "")

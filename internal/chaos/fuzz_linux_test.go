@@ -128,6 +128,7 @@ func build(t *testing.T, name string, size int) *target {
 	proctest.Must(t, err)
 	errs[6] = v.seg.Remove("removed")
 	v.freed = []shm.Object{free, removed}
+	v.seg.Waiting(v.block.Uint32(0), time.Now(), 1)
 	v.kept, _, errs[7] = v.seg.Allocate(500)
 	large, _, err := v.seg.Allocate(70_000) // too large to keep: a free block, and a hint
 	proctest.Must(t, err)
@@ -464,7 +465,8 @@ func (v *target) use(ctx context.Context) {
 		o.Segment()
 		o.Name()
 		data, err := o.MarshalBinary()
-		over(err)
+		_, inspected := locks.Inspect(o)
+		over(err, inspected)
 		var (
 			b shm.Block
 			l locks.Lock

@@ -1,4 +1,5 @@
-// Package coded turns Go numbers into the bytes of C values and back, for values and arrays whose type is known at run time only.
+// Package coded turns Go numbers into the bytes of C values and back, for values and arrays whose type is
+// known at run time only.
 package coded
 
 import (
@@ -21,8 +22,9 @@ func Type(code shm.Code) (reflect.Type, error) {
 	return t, nil
 }
 
-// Bits are the bytes of the C value of a code that Type accepts that is x, the first in the lowest bits, zeros above them. x is
-// of one of Go's integer or floating-point types, or of a type defined by one, and fits:
+// Bits are the bytes of the C value of a code that Type accepts that is x, the first in the lowest bits,
+// zeros above them. x is of one of Go's integer or floating-point types, or of a type defined by one, and
+// fits:
 //
 //   - In an integer it is without a fraction and within the limits of its size and sign: 0 to 255 in a c, 0 to unicode.MaxRune in
 //     a u.
@@ -94,8 +96,9 @@ func numberOf(v reflect.Value) (n number, ok bool) {
 	return n, false
 }
 
-// Number is the C value of a code that Type accepts whose bytes are the lowest of bits, whatever is above them: a byte for c, a rune
-// for u, a float64 for f and d, an int64 for the integers with a sign, an uint64 for those without.
+// Number is the C value of a code that Type accepts whose bytes are the lowest of bits, whatever is above
+// them: a byte for c, a rune for u, a float64 for f and d, an int64 for the integers with a sign, an uint64
+// for those without.
 func Number(code shm.Code, bits uint64) any {
 	switch code {
 	case 'c':

@@ -2,8 +2,9 @@ package layout
 
 import "reflect"
 
-// codes are the type codes of Python's modules array and multiprocessing.sharedctypes, with the Go types that have the size
-// and meaning that C's types have on Linux x86-64. Where several codes stand for one type the first is that of the type.
+// codes are the type codes of Python's modules array and multiprocessing.sharedctypes, with the Go types that
+// have the size and meaning that C's types have on Linux x86-64. Where several codes stand for one type the
+// first is that of the type.
 var codes = [...]struct {
 	code byte
 	typ  reflect.Type

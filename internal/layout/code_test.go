@@ -7,7 +7,8 @@ import (
 	"github.com/shoal-ipc/shoal/internal/layout"
 )
 
-// A code's type has the signature of every type that has the code, so that both have one object in shared memory.
+// A code's type has the signature of every type that has the code, so that both have one object in shared
+// memory.
 func TestCodes(t *testing.T) {
 	type celsius float32
 	word := map[uintptr][2]byte{4: {'i', 'I'}, 8: {'q', 'Q'}}[reflect.TypeFor[int]().Size()]

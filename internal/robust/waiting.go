@@ -10,17 +10,19 @@ import (
 
 // Recorder is a Peers that shows others who waits, for people to see; a *shm.Segment is one.
 type Recorder interface {
-	// Waiting records that a goroutine of this process waits for the object whose payload begins with word, until done is
-	// called; done is nil if there is no room for a record. tag tells owners within this process apart, 0: there are none.
+	// Waiting records that a goroutine of this process waits for the object whose payload begins with word,
+	// until done is called; done is nil if there is no room for a record. tag tells owners within this
+	// process apart, 0: there are none.
 	Waiting(word *atomic.Uint32, since time.Time, tag uint64) (done func())
 }
 
-// noteAfter is how long a wait has lasted when it is recorded: as long as the first part of a sleep (package parking), so that
-// waits that are over in it cost nothing more.
+// noteAfter is how long a wait has lasted when it is recorded: as long as the first part of a sleep (package
+// parking), so that waits that are over in it cost nothing more.
 const noteAfter = 5 * time.Millisecond
 
-// Waiting is one goroutine's wait: it is recorded when it has lasted for some milliseconds, if the peers are a Recorder. A wait
-// in line behind others of this process is not, until it comes first: those before it have been.
+// Waiting is one goroutine's wait: it is recorded when it has lasted for some milliseconds, if the peers are
+// a Recorder. A wait in line behind others of this process is not, until it comes first: those before it have
+// been.
 type Waiting struct {
 	peers Peers
 	word  *atomic.Uint32
@@ -33,8 +35,8 @@ type Waiting struct {
 	done  func()
 }
 
-// NewWaiting begins a wait, which End ends, for the object whose payload begins with word; tag is as for Recorder, and over tells
-// whether there is something else to do (package parking).
+// NewWaiting begins a wait, which End ends, for the object whose payload begins with word; tag is as for
+// Recorder, and over tells whether there is something else to do (package parking).
 func NewWaiting(peers Peers, word *atomic.Uint32, tag uint64, over func() bool) *Waiting {
 	return &Waiting{peers: peers, word: word, tag: tag, over: over, since: time.Now()}
 }
@@ -45,8 +47,8 @@ func (w *Waiting) Over() bool {
 	return w.over()
 }
 
-// Note records the wait if it has lasted long enough. It is called before each sleep, too, because of waits that are many short
-// sleeps.
+// Note records the wait if it has lasted long enough. It is called before each sleep, too, because of waits
+// that are many short sleeps.
 func (w *Waiting) Note() {
 	if crashpoint.Enabled || time.Since(w.since) < noteAfter { // steps are counted, and how long a wait lasts is chance
 		return
