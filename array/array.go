@@ -73,7 +73,7 @@ func OpenOrNew[T any](seg *shm.Segment, name string, n int, opts ...Options) (*A
 	if err != nil {
 		return nil, err
 	}
-	size, err := sizeFor[T](n)
+	size, err := sizeFor(reflect.TypeFor[T](), n)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func create[T any](seg *shm.Segment, name string, n int, xs []T, opts []Options)
 	if err != nil {
 		return nil, err
 	}
-	size, err := sizeFor[T](n)
+	size, err := sizeFor(reflect.TypeFor[T](), n)
 	if err != nil {
 		return nil, err
 	}
@@ -109,31 +109,44 @@ func create[T any](seg *shm.Segment, name string, n int, xs []T, opts []Options)
 }
 
 func prepare[T any](opts []Options) (*Array[T], shm.Kind, guard.Options, error) {
-	var o guard.Options
-	switch len(opts) {
-	case 0:
-	case 1:
-		o = guard.Options(opts[0])
-	default:
-		panic("array: more than one Options")
-	}
+	o := guardOptions(opts)
 	t := reflect.TypeFor[T]()
 	if err := layout.Plain(t); err != nil {
 		return nil, shm.Kind{}, o, fmt.Errorf("array: %w: %w", shm.ErrType, err)
 	}
-	a := &Array[T]{bools: layout.BoolsOf(t)}
-	if k := t.Kind(); k != reflect.Struct && k != reflect.Array && t.Size() <= uintptr(t.Align()) {
-		a.set = robust.Whole
-	}
-	k := shm.Kind{Name: "array", Hash: layout.Hash(t), Type: t.String(), Min: elementsAt, Guarded: o.Own()}
-	return a, k, o, nil
+	return &Array[T]{bools: layout.BoolsOf(t), set: setFlags(t)}, kindOf(t, o), o, nil
 }
 
-func sizeFor[T any](n int) (int, error) {
+func guardOptions(opts []Options) guard.Options {
+	switch len(opts) {
+	case 0:
+		return guard.Options{}
+	case 1:
+		return guard.Options(opts[0])
+	}
+	panic("array: more than one Options")
+}
+
+func kindOf(t reflect.Type, o guard.Options) shm.Kind {
+	return shm.Kind{
+		Name: "array", Hash: layout.Hash(t), Type: t.String(), Code: shm.Code(layout.CodeOfType(t)),
+		Min: elementsAt, Guarded: o.Own(),
+	}
+}
+
+// setFlags is robust.Whole if one store writes an element.
+func setFlags(t reflect.Type) uint64 {
+	if k := t.Kind(); k != reflect.Struct && k != reflect.Array && t.Size() <= uintptr(t.Align()) {
+		return robust.Whole
+	}
+	return 0
+}
+
+func sizeFor(t reflect.Type, n int) (int, error) {
 	if n < 0 {
 		return 0, fmt.Errorf("array: %w: length %d", os.ErrInvalid, n)
 	}
-	size := int(reflect.TypeFor[T]().Size())
+	size := int(t.Size())
 	if n > (math.MaxInt-elementsAt)/size {
 		return 0, fmt.Errorf("array: %w: %d elements of %d bytes", shm.ErrNoSpace, n, size)
 	}
@@ -150,16 +163,24 @@ func (a *Array[T]) use(mem []byte, o guard.Options, err error) (*Array[T], error
 	if err != nil {
 		return nil, err
 	}
-	size := uint64(reflect.TypeFor[T]().Size())
-	n := binary.LittleEndian.Uint64(mem[lengthAt:])
-	if n > uint64(len(mem)-elementsAt)/size {
-		return nil, fmt.Errorf("array: open %q: %w: %d elements in %d bytes", a.Name(), shm.ErrCorrupt, n, len(mem))
+	n, err := lengthOf(&a.Ref, mem, reflect.TypeFor[T]())
+	if err != nil {
+		return nil, err
 	}
-	a.elems = elements[T](mem, int(n))
+	a.elems = elements[T](mem, n)
 	if err := a.g.Use(&a.Ref, mem, o); err != nil {
 		return nil, fmt.Errorf("array: open %q: %w", a.Name(), err)
 	}
 	return a, nil
+}
+
+// lengthOf is the number of elements of type t of the array r, whose payload is mem.
+func lengthOf(r *shm.Ref, mem []byte, t reflect.Type) (int, error) {
+	n := binary.LittleEndian.Uint64(mem[lengthAt:])
+	if n > uint64(len(mem)-elementsAt)/uint64(t.Size()) {
+		return 0, fmt.Errorf("array: open %q: %w: %d elements in %d bytes", r.Name(), shm.ErrCorrupt, n, len(mem))
+	}
+	return int(n), nil
 }
 
 // Len is the number of elements; it is fixed.

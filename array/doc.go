@@ -1,4 +1,5 @@
-// Package array keeps a fixed number of values of a fixed-size type in shared memory.
+// Package array keeps a fixed number of values of a fixed-size type in shared memory: [Array], and [Coded]
+// where the C type is known at run time only.
 //
 // # Layout
 //

@@ -12,19 +12,19 @@ import (
 // upAndDown is what Python's tests do with a semaphore of 2.
 func upAndDown(t *testing.T, s *locks.Semaphore) {
 	t.Helper()
-	value(t, s, 2)
+	hasPermits(t, s, 2)
 	proctest.Must(t, s.Acquire(t.Context()))
-	value(t, s, 1)
+	hasPermits(t, s, 1)
 	proctest.Must(t, s.Acquire(t.Context()))
-	value(t, s, 0)
+	hasPermits(t, s, 0)
 	if ok, err := s.TryAcquire(); ok || err != nil {
 		t.Errorf("TryAcquire of none: %v, %v", ok, err)
 	}
-	value(t, s, 0)
+	hasPermits(t, s, 0)
 	proctest.Must(t, s.Release())
-	value(t, s, 1)
+	hasPermits(t, s, 1)
 	proctest.Must(t, s.Release())
-	value(t, s, 2)
+	hasPermits(t, s, 2)
 }
 
 // overReleases releases once, by a process of its own, and says what came of it.
@@ -42,13 +42,13 @@ func TestConformanceSemaphore(t *testing.T) {
 		s := newSemaphore(t, 2)
 		upAndDown(t, s)
 		proctest.Must(t, s.Release())
-		value(t, s, 3)
+		hasPermits(t, s, 3)
 		p := permit.Start(t, semaphoreArgs{S: s})
 		p.WaitLine("held")
 		proctest.Must(t, s.Release())
 		p.Tell("release")
 		proctest.Must(t, p.Wait())
-		value(t, s, 4)
+		hasPermits(t, s, 4)
 	})
 	t.Run("SEM-03", func(t *testing.T) {
 		b, err := locks.NewBoundedSemaphore(proctest.Segment(t, 1), "", 2)
@@ -59,7 +59,7 @@ func TestConformanceSemaphore(t *testing.T) {
 		p := overReleases.Start(t, overReleaseArgs{b, e, 1})
 		p.WaitLine(locks.ErrOverReleased.Error())
 		proctest.Must(t, p.Wait())
-		value(t, &b.Semaphore, 2)
+		hasPermits(t, &b.Semaphore, 2)
 	})
 	t.Run("EVT-01", func(t *testing.T) {
 		e := newEvent(t)
@@ -88,7 +88,7 @@ func TestConformanceSemaphore(t *testing.T) {
 	})
 	t.Run("SEED-21", func(t *testing.T) {
 		withAndWithout(t, func(t *testing.T, o locks.SemaphoreOptions) {
-			if most := hammer(t, newSemaphore(t, 3, o), 8, 500); most > 3 || most < 2 {
+			if most := hammerSem(t, newSemaphore(t, 3, o), 8, 500); most > 3 || most < 2 {
 				t.Errorf("%d were inside, want up to 3", most)
 			}
 		})

@@ -32,8 +32,8 @@ func withAndWithout(t *testing.T, f func(t *testing.T, o locks.SemaphoreOptions)
 	}
 }
 
-// value wants s to have n free permits.
-func value(t testing.TB, s *locks.Semaphore, n int) {
+// hasPermits wants s to have n free permits.
+func hasPermits(t testing.TB, s *locks.Semaphore, n int) {
 	t.Helper()
 	if v := s.Value(); v != n {
 		t.Errorf("value %d, want %d", v, n)
@@ -46,7 +46,7 @@ func TestSemaphore(t *testing.T) {
 		m, err := locks.OpenSemaphore(s.Segment(), "sem")
 		proctest.Must(t, err)
 		proctest.Must(t, s.Acquire(over())) // need not wait
-		value(t, m, 1)
+		hasPermits(t, m, 1)
 		if ok, err := m.TryAcquire(); !ok || err != nil {
 			t.Errorf("TryAcquire of a permit: %v, %v", ok, err)
 		}
@@ -59,15 +59,15 @@ func TestSemaphore(t *testing.T) {
 		if err := m.Acquire(soon); err != context.DeadlineExceeded {
 			t.Errorf("Acquire until a deadline: %v, want DeadlineExceeded itself", err)
 		}
-		value(t, s, 0)
+		hasPermits(t, s, 0)
 		proctest.Must(t, s.Release()) // any handle, any goroutine of the process
 		proctest.Must(t, s.Release())
-		value(t, m, 2)
+		hasPermits(t, m, 2)
 		if o.Recover {
 			want(t, "Release of what nobody has", s.Release(), locks.ErrNotOwner)
 		} else {
 			proctest.Must(t, s.Release())
-			value(t, m, 3)
+			hasPermits(t, m, 3)
 		}
 
 		proctest.Must(t, m.Close())
@@ -101,7 +101,7 @@ func TestSemaphoreBounds(t *testing.T) {
 	want(t, "Release above what there can be", full.Release(), locks.ErrOverReleased)
 	proctest.Must(t, full.Acquire(t.Context()))
 	proctest.Must(t, full.Release())
-	value(t, full, math.MaxInt32)
+	hasPermits(t, full, math.MaxInt32)
 
 	withAndWithout(t, func(t *testing.T, o locks.SemaphoreOptions) {
 		none, err := locks.NewBoundedSemaphore(seg, "", 0, o)
@@ -112,18 +112,18 @@ func TestSemaphoreBounds(t *testing.T) {
 		if none.Release() == nil {
 			t.Error("none rose")
 		}
-		value(t, &none.Semaphore, 0)
+		hasPermits(t, &none.Semaphore, 0)
 		many, err := locks.NewSemaphore(seg, "", 100, o)
 		proctest.Must(t, err)
 		for i := range 100 {
-			value(t, many, 100-i)
+			hasPermits(t, many, 100-i)
 			proctest.Must(t, many.Acquire(over()))
 		}
 		want(t, "Acquire of none", many.Acquire(over()), context.Canceled)
 		for range 100 {
 			proctest.Must(t, many.Release())
 		}
-		value(t, many, 100)
+		hasPermits(t, many, 100)
 		proctest.Must(t, seg.Check())
 	})
 
@@ -156,7 +156,7 @@ func unmarshal(t testing.TB, to, from shm.Object) error {
 func TestSemaphoreWith(t *testing.T) {
 	withAndWithout(t, func(t *testing.T, o locks.SemaphoreOptions) {
 		s := newSemaphore(t, 1, o)
-		proctest.Must(t, locks.With(t.Context(), s, func() error { value(t, s, 0); return nil }))
+		proctest.Must(t, locks.With(t.Context(), s, func() error { hasPermits(t, s, 0); return nil }))
 		func() {
 			defer func() {
 				if recover() != "in f" {
@@ -165,14 +165,14 @@ func TestSemaphoreWith(t *testing.T) {
 			}()
 			locks.With(t.Context(), s, func() error { panic("in f") })
 		}()
-		value(t, s, 1)
+		hasPermits(t, s, 1)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			locks.With(t.Context(), s, func() error { runtime.Goexit(); return nil })
 		}()
 		<-done
-		value(t, s, 1)
+		hasPermits(t, s, 1)
 	})
 }
 
@@ -249,10 +249,10 @@ func TestHolderKilled(t *testing.T) {
 		}
 		q.Tell("release")
 		proctest.Must(t, q.Wait())
-		value(t, s, 1)
+		hasPermits(t, s, 1)
 		if o.Recover {
 			proctest.Must(t, s.Release())
-			value(t, s, 2)
+			hasPermits(t, s, 2)
 		}
 		proctest.Must(t, s.Segment().Check())
 	})
@@ -353,10 +353,10 @@ func TestForeignPermit(t *testing.T) {
 	p := permit.Start(t, semaphoreArgs{S: s})
 	p.WaitLine("held")
 	want(t, "Release of another process's permit", s.Release(), locks.ErrNotOwner)
-	value(t, s, 1)
+	hasPermits(t, s, 1)
 	p.Tell("release")
 	proctest.Must(t, p.Wait())
-	value(t, s, 2)
+	hasPermits(t, s, 2)
 }
 
 // Waiters that are killed asleep cost one release a useless wake, and nobody a system call after that: nothing says that
@@ -380,7 +380,7 @@ func TestSemaphoreWaitersKilled(t *testing.T) {
 		}
 		proctest.Must(t, s.Acquire(over()))
 		proctest.Must(t, s.Release())
-		value(t, s, 1)
+		hasPermits(t, s, 1)
 	})
 }
 
@@ -489,7 +489,7 @@ func TestManyWaitForSemaphore(t *testing.T) {
 			proctest.Must(t, s.Release())
 		}
 		wg.Wait()
-		value(t, s, permits)
+		hasPermits(t, s, permits)
 		if most.Load() > permits {
 			t.Errorf("%d had a permit", most.Load())
 		}
@@ -592,8 +592,8 @@ var inside = proctest.NewRole("inside", func(ctx context.Context, c *proctest.Ch
 	return err
 })
 
-// hammer lets so many processes enter, and returns the most that were inside.
-func hammer(t *testing.T, s *locks.Semaphore, processes, n int) uint32 {
+// hammerSem lets so many processes enter, and returns the most that were inside.
+func hammerSem(t *testing.T, s *locks.Semaphore, processes, n int) uint32 {
 	t.Helper()
 	b, err := shm.NewBlock(s.Segment(), "", 256)
 	proctest.Must(t, err)
@@ -618,10 +618,10 @@ func TestSemaphoreHammer(t *testing.T) {
 			n = 1_000
 		}
 		s := newSemaphore(t, 2, o)
-		if most := hammer(t, s, 4, n); most > 2 {
+		if most := hammerSem(t, s, 4, n); most > 2 {
 			t.Errorf("%d were inside", most)
 		}
-		value(t, s, 2)
+		hasPermits(t, s, 2)
 		proctest.Must(t, s.Acquire(over()))
 		proctest.Must(t, s.Release())
 		if waits(t, s) {

@@ -143,7 +143,7 @@ func (c *checker) checkSlots() {
 		if stamp > freed || stamp == 0 && slotState(w) == slotFree {
 			c.wrong(offsetOf(c.memory, &s.Freed), "participant slot %d has stamp %d of %d", i, stamp, freed)
 		}
-		c.zero(offsetOf(c.memory, &s.Waits), offsetOf(c.memory, &s.Guard))
+		c.zero(offsetOf(c.memory, &s.Guard)+4, offsetOf(c.memory, &s.Node))
 		c.zero(offsetOf(c.memory, &s.Node)+8, at+unit)
 	}
 }
@@ -163,6 +163,31 @@ func (c *checker) checkHeap() {
 		rest = rest[n:]
 	}
 	c.checkHints()
+	c.checkWaits()
+}
+
+// checkWaits checks that the tables of waits lie in memory of who has them, and name blocks.
+func (c *checker) checkWaits() {
+	for i := range min(c.header().SlotsUsed.Load(), slotCount) {
+		s := c.slot(i)
+		before := s.Word.Load()
+		introduced := slotState(before) == slotLive && uint32(s.Who.Load()>>32) == ownerID(i, before)
+		at := s.Waits.Load() // in this order: it may be an earlier holder's until who is introduced
+		if at == 0 {
+			continue
+		}
+		t, _ := c.waitTableOf(i)
+		if !c.begins(at-objectHead) || introduced && t == nil && s.Word.Load() == before {
+			c.wrong(offsetOf(c.memory, &s.Waits), "participant slot %d has its waits at %d, where it has no memory", i, at)
+			continue
+		}
+		for j := 0; t != nil && j < waitCount; j++ {
+			o := t[j].Object.Load()
+			if o != 0 && !c.begins(o) && s.Word.Load() == before {
+				c.wrong(offsetOf(c.memory, &t[j].Object), "wait for an object at %d, where no block begins", o)
+			}
+		}
+	}
 }
 
 // walk checks the blocks from the end of those that were checked to that of the heap, and reports whether it
@@ -317,6 +342,9 @@ func (c *checker) described(off, end uint64, o *object, st uint64) (name string)
 	}
 	if !c.given(o.Creator) {
 		c.wrong(offsetOf(c.memory, &o.Creator), "object made by %#x, which no participant was", o.Creator)
+	}
+	if code := Code(o.Code); code != 0 && (code.Size() == 0 || code.hash() != o.Hash) {
+		c.wrong(offsetOf(c.memory, &o.Code), "code %q of %s", code, describe(kind, "", o.Hash))
 	}
 	c.zero(offsetOf(c.memory, &o.Code)+1, offsetOf(c.memory, &o.Created))
 	switch {

@@ -23,7 +23,7 @@ type checked struct {
 	mem []byte
 	// a and b are in one bucket, b first; c has an owner word; d has no name; e has three permits.
 	a, b, c, d, e int
-	nameA      string
+	nameA         string
 }
 
 // siblings are two names of one length and one bucket.
@@ -135,6 +135,8 @@ func TestCheckNames(t *testing.T) {
 		{"length of the name", func(c checked) int { return c.a + 48 }, 1 << 9, 2, func(c checked) int { return c.a + 40 }},
 		{"name", name, 'N', 1, nil},
 		{"name twice", name, 0, 0, nil}, // see below
+		{"code", func(c checked) int { return c.a + 52 }, 'x', 1, nil},
+		{"code of another type", func(c checked) int { return c.a + 52 }, 'd', 1, nil},
 		{"reserved", func(c checked) int { return c.a + 54 }, 1, 1, nil},
 		{"creator", func(c checked) int { return c.a + 64 }, 0, 4, nil},
 		{"more openers", func(c checked) int { return c.a + 72 }, 1, 1, nil},

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shoal-ipc/shoal/internal/inherit"
 	"github.com/shoal-ipc/shoal/internal/proctest"
@@ -662,5 +663,37 @@ func TestCrashTake(t *testing.T) {
 			proctest.Must(t, u.B.Segment().Deallocate(off))
 		}
 		offs = nil
+	})
+}
+
+// The second record stays.
+var opWaiting = proctest.NewOp("shm/waiting", nil, func(ctx context.Context, a crashArgs) error {
+	for i := range uint64(2) {
+		done := a.B.Segment().Waiting(a.B.Uint32(0), time.Now(), i)
+		if done == nil {
+			return errors.New("no record")
+		}
+		if i == 0 {
+			done()
+		}
+	}
+	return nil
+})
+
+// A process that is killed while it records that it waits is not named; one that is stopped is if the record
+// was whole.
+func TestCrashWaiting(t *testing.T) {
+	proctest.Crash(t, opWaiting, crashSegment, func(t testing.TB, a crashArgs) {
+		_, waiters, since, err := shm.Inspect(a.B)
+		whole := strings.HasSuffix(t.Name(), "/recorded")
+		if err != nil || (len(waiters) == 1) != whole || whole && (!waiters[0].Alive || time.Since(since) > time.Hour) {
+			t.Errorf("%+v wait since %v, %v", waiters, since, err)
+		}
+		others(t, a)
+	}, func(t testing.TB, a crashArgs, survived bool) {
+		if _, waiters, _, err := shm.Inspect(a.B); err != nil || (len(waiters) == 1) != survived {
+			t.Errorf("%+v wait, %v, survived %v", waiters, err, survived)
+		}
+		others(t, a)
 	})
 }

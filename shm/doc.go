@@ -78,7 +78,12 @@
 //	16      8       pid namespace (inode)     the same
 //	24      8       since, ns since 1970      the same
 //	32      8       stamp of its last freeing who frees it, before the state
-//	40      8       table of waits            reserved
+//	40      8       payload of its table of waits, 0: none    the participant, once; 0 before 8 is written
+//
+//	table of waits, 64 entries of 24 in memory of the participant, see waits.go
+//	0       8       offset of the object's block, 0: no wait  the participant, last
+//	8       8       since, ns since 1970                      the same
+//	16      8       tag of an owner within it, or 0           the same
 //
 //	block
 //	0       8       owner id<<32 | units      who lays it; CAS from 0; who splits it

@@ -16,6 +16,7 @@ var (
 	HeaderType = reflect.TypeFor[header]()
 	SlotType   = reflect.TypeFor[slot]()
 	ObjectType = reflect.TypeFor[object]()
+	WaitType   = reflect.TypeFor[waitEntry]()
 )
 
 const (

@@ -23,7 +23,10 @@ const (
 	heapAt  = slotsAt + slotCount*128
 
 	// unit is the alignment and the unit of size of blocks.
-	unit = layout.CacheLine
+	unit      = layout.CacheLine
+	waitCount = 64 // entries of a table of waits
+	waitBytes = waitCount * 24
+
 	// openCount is how many processes that have an object open are listed in its header.
 	openCount = 8
 	// objectHead is the size of an object's header; the payload follows it.
@@ -81,7 +84,7 @@ type slot struct {
 	PidSpace atomic.Uint64 // inode of the namespace of the process id, 0 if unknown
 	Since    atomic.Int64  // nanoseconds since 1970
 	Freed    atomic.Uint64 // the stamp of when the slot was given back
-	Waits    atomic.Uint64 // reserved: offset of the table of who waits for what
+	Waits    atomic.Uint64 // offset of the table of what the holder waits for (waits.go), 0 if there is none
 	// Guard is what the kernel marks when the thread ends that watches for the holder (sys.RobustList), 0 if none does;
 	// Node is that thread's.
 	Guard atomic.Uint32
@@ -128,6 +131,17 @@ type openersMore struct {
 	Open [moreCount]atomic.Uint32
 }
 
+// waitTable is what the goroutines of a participant wait for.
+type waitTable [waitCount]waitEntry
+
+// waitEntry is one wait.
+type waitEntry struct {
+	_      structs.HostLayout
+	Object atomic.Uint64 // offset of the object's block, 0 if the entry is not used
+	Since  atomic.Int64  // nanoseconds since 1970
+	Tag    atomic.Uint64 // tells owners within the participant apart, 0: there are none
+}
+
 type ownerWords struct {
 	_                        structs.HostLayout
 	At, Count, Stride, Class uint32
@@ -139,6 +153,7 @@ var (
 	_ [unit]struct{}       = [unsafe.Sizeof(slot{})]struct{}{}
 	_ [objectHead]struct{} = [unsafe.Sizeof(object{})]struct{}{}
 	_ [unit]struct{}       = [unsafe.Sizeof(openersMore{})]struct{}{}
+	_ [waitBytes]struct{}  = [unsafe.Sizeof(waitTable{})]struct{}{}
 	_ [128]struct{}        = [unsafe.Offsetof(header{}.SlotsUsed)]struct{}{}
 	_ [256]struct{}        = [unsafe.Offsetof(header{}.DeathEpoch)]struct{}{}
 	_ [384]struct{}        = [unsafe.Offsetof(header{}.Top)]struct{}{}
@@ -169,6 +184,9 @@ func (m memory) slot(i uint32) *slot { return (*slot)(unsafe.Pointer(&m[slotsAt+
 func (m memory) object(off uint64) *object { return (*object)(unsafe.Pointer(&m[off])) }
 
 func (m memory) openersMore(off uint64) *openersMore { return (*openersMore)(unsafe.Pointer(&m[off])) }
+
+// waitTable is the table at off, a payload's offset.
+func (m memory) waitTable(off uint64) *waitTable { return (*waitTable)(unsafe.Pointer(&m[off])) }
 
 // word is the 64-bit word at off, which is 8-aligned.
 func (m memory) word(off uint64) *atomic.Uint64 { return (*atomic.Uint64)(unsafe.Pointer(&m[off])) }

@@ -106,11 +106,16 @@ func (s *Segment) Allocate(size int) (offset uint64, mem []byte, err error) {
 	if err != nil {
 		return 0, nil, fmt.Errorf("shm: allocate: %w", err)
 	}
+	return off + objectHead, s.hold(off, size), nil
+}
+
+// hold makes the block at off, which this process has in state NEW, plain memory of size bytes.
+func (s *Segment) hold(off uint64, size int) []byte {
 	o := s.object(off)
 	o.State.Store(owned(s.self, generationOf(o.State.Load()), stateHeld))
 	crashpoint.Hit("shm/allocate/held")
 	at := off + objectHead
-	return at, s.memory[at : at+uint64(size) : at+uint64(size)], nil
+	return s.memory[at : at+uint64(size) : at+uint64(size)]
 }
 
 // Deallocate gives back what Allocate of this process returned at offset. The error is ErrStale if this process has nothing

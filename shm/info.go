@@ -28,6 +28,7 @@ type Participant struct {
 // ObjectInfo describes an object.
 type ObjectInfo struct {
 	Name, Kind, Type string // "jobs", "queue", "main.Job"; the name may be ""
+	Code             Code   // of values and arrays of a C type, else 0
 	Size             int
 	Creator          Participant
 	Handle           Handle
@@ -75,12 +76,9 @@ func (s *Segment) Participants() []Participant {
 	defer runtime.KeepAlive(s)
 	var ps []Participant
 	for i := range min(s.header().SlotsUsed.Load(), slotCount) {
-		sl := s.slot(i)
-		w := sl.Word.Load()
-		if st := slotState(w); st != slotLive && st != slotDead {
-			continue
+		if p, _, ok := s.participant(i); ok {
+			ps = append(ps, p)
 		}
-		ps = append(ps, s.Participant(ownerID(i, w)))
 	}
 	return ps
 }
@@ -96,6 +94,16 @@ func (s *Segment) Participant(id uint32) Participant {
 	return p
 }
 
+// participant describes who has slot i, which was claimed once, if anybody has.
+func (s *Segment) participant(i uint32) (p Participant, id uint32, ok bool) {
+	w := s.slot(i).Word.Load()
+	if st := slotState(w); st != slotLive && st != slotDead {
+		return p, 0, false
+	}
+	id = ownerID(i, w)
+	return s.Participant(id), id, true
+}
+
 // Objects iterates over the objects, in the order of their memory. It ends early at the first inconsistency.
 func (s *Segment) Objects() iter.Seq[ObjectInfo] {
 	return func(yield func(ObjectInfo) bool) {
@@ -107,7 +115,7 @@ func (s *Segment) Objects() iter.Seq[ObjectInfo] {
 			}
 			size, name, typ, err := s.texts(off, o, room)
 			return err == nil && yield(ObjectInfo{
-				Name: string(name), Kind: kindName(o.Kind), Type: string(typ), Size: int(size),
+				Name: string(name), Kind: kindName(o.Kind), Type: string(typ), Code: Code(o.Code), Size: int(size),
 				Creator: Participant{Pid: int(o.CreatorPid), Since: time.Unix(0, o.Created), Alive: !s.Dead(o.Creator)},
 				Handle:  Handle{s.uuid, off, generationOf(st)},
 			})

@@ -21,7 +21,7 @@ type Kind struct {
 	Name string // at most 8 bytes of ASCII: "lock"
 	Hash uint64 // of the element type (layout.Hash), 0 if the kind has none; must be equal to open
 	Type string // the element type's name, for people
-	Code byte   // Python's type code of the element, or 0
+	Code Code   // of the element type, whose Hash it must have, or 0
 	Min  int    // the least size; a smaller object is ErrCorrupt to open
 	// Guarded says that the payload begins with an owner word (package robust), so that the object can be
 	// opened as a lock too.
@@ -32,6 +32,8 @@ type Kind struct {
 	AnyGuarded bool
 	// Except is a kind that AnyGuarded does not open: the holder of such a lock is more than a process.
 	Except string
+	// AnyCode opens every object of the kind that has a code, whatever its Hash (CodeOfRef).
+	AnyCode bool
 }
 
 // robustWord says that the payload begins with an owner word of package robust.
@@ -161,6 +163,7 @@ func (k Kind) make(r *Ref, seg *Segment, name string, size int, init func(mem []
 	crashpoint.Hit("shm/new/published")
 	gen := generationOf(o.State.Load())
 	err = r.attach(seg, off, gen, name, uint64(size))
+	r.code = k.Code
 	if err != nil && name == "" { // nobody else will ever find it
 		seg.freeObject(found{off, uint64(gen)<<4 | stateLive})
 	}
@@ -170,7 +173,7 @@ func (k Kind) make(r *Ref, seg *Segment, name string, size int, init func(mem []
 // fill makes the block at off, which this process has in state NEW, an object.
 func (k Kind) fill(seg *Segment, off uint64, fresh bool, name, typ string, size int, init func(mem []byte) error) error {
 	o := seg.object(off)
-	o.Hash, o.Size, o.Code = k.Hash, uint64(size), k.Code
+	o.Hash, o.Size, o.Code = k.Hash, uint64(size), uint8(k.Code)
 	o.Kind = [8]byte{}
 	copy(o.Kind[:], k.Name)
 	o.NameLen, o.TypeLen = uint16(len(name)), uint16(len(typ))
@@ -251,9 +254,10 @@ func (k Kind) attach(r *Ref, seg *Segment, off uint64, gen uint32) error {
 	if err := seg.pin(off); err != nil {
 		return err
 	}
-	name, size, err := k.admit(seg, off, lives)
+	name, size, code, err := k.admit(seg, off, lives)
 	if err == nil {
 		err = r.attach(seg, off, gen, name, size)
+		r.code = code
 	} else {
 		seg.unpin(off)
 	}
@@ -261,27 +265,34 @@ func (k Kind) attach(r *Ref, seg *Segment, off uint64, gen uint32) error {
 }
 
 // admit checks that the pinned object at off, of which lives tells whether it is the one meant, is of this kind.
-func (k Kind) admit(seg *Segment, off uint64, lives func(*object) bool) (name string, size uint64, err error) {
+func (k Kind) admit(seg *Segment, off uint64, lives func(*object) bool) (name string, size uint64, code Code, err error) {
 	o, room, err := seg.block(off)
 	if err != nil {
-		return "", 0, err
+		return "", 0, 0, err
 	}
 	if !lives(o) {
-		return "", 0, ErrStale
+		return "", 0, 0, ErrStale
 	}
 	size, text, typ, err := seg.texts(off, o, room)
 	if err != nil {
-		return "", 0, err
+		return "", 0, 0, err
 	}
-	guarded := o.Owners == robustWord && size >= robust.Size
-	kind := kindName(o.Kind)
-	if !(k.AnyGuarded && guarded && kind != k.Except) && (kind != k.Name || o.Hash != k.Hash) {
-		return "", 0, fmt.Errorf("%w: it is %s, asked for %s", ErrKind, describe(kind, string(typ), o.Hash), describe(k.Name, k.Type, k.Hash))
+	kind, hash, code, guarded := kindName(o.Kind), o.Hash, Code(o.Code), o.Owners == robustWord && size >= robust.Size
+	if known := code.hash(); k.AnyCode && kind == k.Name && known != 0 {
+		if known != hash {
+			return "", 0, 0, fmt.Errorf("%w: code %q of %s at %d", ErrCorrupt, code, describe(kind, string(typ), hash), off)
+		}
+	} else if !(k.AnyGuarded && guarded && kind != k.Except) && (k.AnyCode || kind != k.Name || hash != k.Hash) {
+		asked := describe(k.Name, k.Type, k.Hash)
+		if k.AnyCode {
+			asked = k.Name + " of a C type"
+		}
+		return "", 0, 0, fmt.Errorf("%w: it is %s, asked for %s", ErrKind, describe(kind, string(typ), hash), asked)
 	}
 	if size < uint64(k.Min) {
-		return "", 0, fmt.Errorf("%w: %s of %d bytes at %d", ErrCorrupt, k.Name, size, off)
+		return "", 0, 0, fmt.Errorf("%w: %s of %d bytes at %d", ErrCorrupt, k.Name, size, off)
 	}
-	return string(text), size, nil
+	return string(text), size, code, nil
 }
 
 func kindName(b [8]byte) string {

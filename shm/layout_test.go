@@ -27,6 +27,7 @@ func TestLayout(t *testing.T) {
 			"Claim": 0, "State": 8, "Next": 16, "Hash": 24, "Kind": 32, "Size": 40, "NameLen": 48, "TypeLen": 50, "Code": 52,
 			"Created": 56, "Creator": 64, "CreatorPid": 68, "More": 72, "Owners": 80, "Open": 96,
 		}},
+		{shm.WaitType, 24, map[string]uintptr{"Object": 0, "Since": 8, "Tag": 16}},
 	} {
 		if err := layout.CheckShared(c.typ); err != nil {
 			t.Error(err)

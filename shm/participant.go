@@ -129,6 +129,8 @@ func (m memory) introduce(id uint32, pid int, space uint64) {
 	crashpoint.Hit("shm/introduce/space")
 	s.Since.Store(time.Now().UnixNano())
 	crashpoint.Hit("shm/introduce/since")
+	s.Waits.Store(0)
+	crashpoint.Hit("shm/introduce/waits")
 	s.Who.Store(uint64(id)<<32 | uint64(uint32(pid)))
 }
 

@@ -26,6 +26,7 @@ type Object interface {
 type Ref struct {
 	_    noCopy
 	gen  uint32
+	code Code
 	shut *uint32 // 0, or shut once the handle is closed; atomic; the Segment knows it too
 	seg  *Segment
 	mem  []byte // the payload
@@ -94,6 +95,7 @@ func Again(r, of *Ref) ([]byte, error) {
 	if err := r.attach(s, of.off, of.gen, of.name, uint64(len(of.mem))); err != nil {
 		return nil, err
 	}
+	r.code = of.code
 	return r.mem, nil
 }
 

@@ -54,6 +54,8 @@ type resources struct {
 
 	busy atomic.Int64 // calls that may have blocks in their hands
 
+	waits waits
+
 	// member is this process's watch over the participants, nil while there is none; ended says that there will be none.
 	// The mutex of watch guards both.
 	member *member

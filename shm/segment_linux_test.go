@@ -8,12 +8,14 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/layout"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/shm"
 )
@@ -542,5 +544,50 @@ func TestCloseDuringNew(t *testing.T) {
 			t.Fatalf("round %d: %d objects, New returned %d", i, there, n)
 		}
 		gift.Abandon()
+	}
+}
+
+// A kind that opens any code opens what has a known one, whose hash it has, and tells which it is.
+func TestAnyCode(t *testing.T) {
+	seg := proctest.Segment(t, 1)
+	of := func(name string, code shm.Code, typ reflect.Type) uint64 {
+		var r shm.Ref
+		_, err := shm.Kind{Name: "number", Code: code, Hash: layout.Hash(typ)}.New(&r, seg, name, 8, nil)
+		proctest.Must(t, err)
+		if got := shm.CodeOfRef(&r); got != code {
+			t.Errorf("made with code %q, has %q", code, got)
+		}
+		return r.Handle().Offset
+	}
+	d, none := of("d", 'd', reflect.TypeFor[float64]()), of("none", 0, reflect.TypeFor[float64]())
+	open := func(k shm.Kind, name string) (shm.Code, error) {
+		var r, again shm.Ref
+		if _, err := k.Open(&r, seg, name); err != nil {
+			return 0, err
+		}
+		_, err := shm.Again(&again, &r)
+		proctest.Must(t, err)
+		if shm.CodeOfRef(&again) != shm.CodeOfRef(&r) {
+			t.Error("a handle of the same object has another code")
+		}
+		return shm.CodeOfRef(&r), nil
+	}
+	anyCode := shm.Kind{Name: "number", AnyCode: true}
+	if code, err := open(anyCode, "d"); code != 'd' || err != nil {
+		t.Errorf("code %q, %v", code, err)
+	}
+	if _, err := open(shm.Kind{Name: "numbers", AnyCode: true}, "d"); !errors.Is(err, shm.ErrKind) {
+		t.Errorf("as another kind: %v", err)
+	}
+	if _, err := open(anyCode, "none"); !errors.Is(err, shm.ErrKind) {
+		t.Errorf("without a code: %v", err)
+	}
+	for code, want := range map[byte]error{'Q': shm.ErrCorrupt, 'f': shm.ErrCorrupt, 'x': shm.ErrKind, 255: shm.ErrKind} {
+		for _, off := range []uint64{d, none} {
+			shm.Memory(seg)[off+52] = code
+			if _, err := open(anyCode, map[uint64]string{d: "d", none: "none"}[off]); !errors.Is(err, want) {
+				t.Errorf("code %q of a float64: %v, want %v", code, err, want)
+			}
+		}
 	}
 }

@@ -11,12 +11,17 @@ import (
 	"github.com/shoal-ipc/shoal/value"
 )
 
-type crashArgs struct{ V *value.Value[pair] }
+type crashArgs struct {
+	V *value.Value[pair]
+	C *value.Coded
+}
 
 func crashValue(t testing.TB) crashArgs {
 	v, err := value.New(proctest.Segment(t, 1), "", pair{1, 1})
 	proctest.Must(t, err)
-	return crashArgs{v}
+	c, err := value.NewCode(v.Segment(), "", 'd', 1)
+	proctest.Must(t, err)
+	return crashArgs{v, c}
 }
 
 // crashOwned is a value with a recursive lock.
@@ -30,8 +35,9 @@ func crashOwned(t testing.TB) crashArgs {
 }
 
 var (
-	opSet    = proctest.NewOp("value/set", nil, func(ctx context.Context, a crashArgs) error { return a.V.Set(ctx, pair{2, 2}) })
-	opUpdate = proctest.NewOp("value/update", nil, func(ctx context.Context, a crashArgs) error {
+	opSet     = proctest.NewOp("value/set", nil, func(ctx context.Context, a crashArgs) error { return a.V.Set(ctx, pair{2, 2}) })
+	opSetCode = proctest.NewOp("value/set-code", nil, func(ctx context.Context, a crashArgs) error { return a.C.Set(ctx, 2) })
+	opUpdate  = proctest.NewOp("value/update", nil, func(ctx context.Context, a crashArgs) error {
 		return a.V.Update(ctx, func(p *pair) error {
 			p.A++
 			p.B++
@@ -66,4 +72,18 @@ func TestCrashChange(t *testing.T) {
 			}
 		})
 	}
+}
+
+// So does one killed in a change of a Coded.
+func TestCrashSetCode(t *testing.T) {
+	proctest.Crash(t, opSetCode, crashValue, nil, func(t testing.TB, a crashArgs, survived bool) {
+		x, err := a.C.Get(t.Context())
+		if err != nil || x != 2.0 && (survived || x != 1.0) {
+			t.Errorf("read %v, %v, survived %v", x, err, survived)
+		}
+		proctest.Must(t, a.C.Set(t.Context(), 3))
+		if x, err := a.C.Get(t.Context()); x != 3.0 || err != nil {
+			t.Errorf("read %v, %v after setting 3", x, err)
+		}
+	})
 }

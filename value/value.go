@@ -82,20 +82,29 @@ func (v *Value[T]) UnmarshalBinary(data []byte) error {
 }
 
 func prepare[T any](opts []Options) (*Value[T], shm.Kind, guard.Options, error) {
-	var o guard.Options
-	switch len(opts) {
-	case 0:
-	case 1:
-		o = guard.Options(opts[0])
-	default:
-		panic("value: more than one Options")
-	}
+	o := guardOptions(opts)
 	t := reflect.TypeFor[T]()
 	if err := layout.Plain(t); err != nil {
 		return nil, shm.Kind{}, o, fmt.Errorf("value: %w: %w", shm.ErrType, err)
 	}
-	k := shm.Kind{Name: "value", Hash: layout.Hash(t), Type: t.String(), Min: cellsAt + 2*cellSize[T](), Guarded: o.Own()}
-	return &Value[T]{bools: layout.BoolsOf(t)}, k, o, nil
+	return &Value[T]{bools: layout.BoolsOf(t)}, kindOf(t, o), o, nil
+}
+
+func guardOptions(opts []Options) guard.Options {
+	switch len(opts) {
+	case 0:
+		return guard.Options{}
+	case 1:
+		return guard.Options(opts[0])
+	}
+	panic("value: more than one Options")
+}
+
+func kindOf(t reflect.Type, o guard.Options) shm.Kind {
+	return shm.Kind{
+		Name: "value", Hash: layout.Hash(t), Type: t.String(), Code: shm.Code(layout.CodeOfType(t)),
+		Min: cellsAt + 2*int(layout.Up(t.Size(), 8)), Guarded: o.Own(),
+	}
 }
 
 func initial[T any](seg *shm.Segment, init T, o guard.Options) func(mem []byte) error {

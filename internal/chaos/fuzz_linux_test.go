@@ -63,6 +63,7 @@ type target struct {
 	lock   *locks.Lock
 	values []*value.Value[flagged] // with a lock of its own, a given one, and none
 	atomic *value.Atomic[int]
+	coded  *value.Coded
 	arrays []*array.Array[flagged] // with a lock of its own, a given one, and none
 	plain  *array.Array[int64]
 	ring   *ring.SPSC[flagged]
@@ -99,7 +100,7 @@ func build(t *testing.T, name string, size int) *target {
 	proctest.Must(t, err)
 	v.size = info.Size()
 
-	var errs [9]error
+	var errs [10]error
 	v.block, errs[0] = shm.NewBlock(v.seg, "block", 300)
 	v.lock, errs[1] = locks.NewLock(v.seg, "lock")
 	for _, a := range arrangement {
@@ -116,6 +117,7 @@ func build(t *testing.T, name string, size int) *target {
 	}
 	v.atomic, errs[2] = value.NewAtomic(v.seg, "atomic", 1)
 	v.plain, errs[3] = array.New[int64](v.seg, "plain", 9)
+	v.coded, errs[9] = value.NewCode(v.seg, "coded", 'u', 'x')
 	b, err := shm.NewBlock(v.seg, "ring", ring.SPSCSize[flagged](8))
 	proctest.Must(t, err)
 	v.ring, errs[4] = ring.NewSPSC[flagged](b.Bytes(), 8, v.seg)
@@ -126,6 +128,7 @@ func build(t *testing.T, name string, size int) *target {
 	proctest.Must(t, err)
 	errs[6] = v.seg.Remove("removed")
 	v.freed = []shm.Object{free, removed}
+	v.seg.Waiting(v.block.Uint32(0), time.Now(), 1)
 	v.kept, _, errs[7] = v.seg.Allocate(500)
 	large, _, err := v.seg.Allocate(70_000) // too large to keep: a free block, and a hint
 	proctest.Must(t, err)
@@ -133,7 +136,7 @@ func build(t *testing.T, name string, size int) *target {
 	proctest.Must(t, errors.Join(errs[:]...))
 	v.crowd(t)
 
-	v.refs = append(v.refs, v.block, v.lock, v.atomic, v.plain, b, free, removed)
+	v.refs = append(v.refs, v.block, v.lock, v.atomic, v.plain, v.coded, b, free, removed)
 	for i := range v.values {
 		v.refs = append(v.refs, v.values[i], v.arrays[i])
 	}
@@ -325,6 +328,7 @@ func (v *target) open() {
 	}
 	v.atomic, _ = value.OpenAtomic[int](v.seg, "atomic")
 	v.plain, _ = array.Open[int64](v.seg, "plain")
+	v.coded, _ = value.OpenCode(v.seg, "coded")
 	v.ring = nil
 	if b, err := shm.OpenBlock(v.seg, "ring"); err == nil {
 		v.ring, _ = ring.OpenSPSC[flagged](b.Bytes(), v.seg)
@@ -391,6 +395,26 @@ func useArray[T any](x *array.Array[T], ctx context.Context) {
 	})
 }
 
+// useCodes calls every method of what has a type code.
+func useCodes(x *value.Coded, y *array.Coded, ctx context.Context) {
+	if x != nil {
+		n, _ := x.Get(ctx)
+		x.Set(ctx, n)
+		if of, err := value.Of[int32](x); err == nil {
+			closed(of, func() { of.Store(of.Load()) })
+		}
+		x.Code()
+	}
+	if y != nil && y.Len() > 0 {
+		n, _ := y.Get(ctx, y.Len()-1)
+		y.Set(ctx, 0, n)
+		if of, err := array.Of[int64](y); err == nil {
+			closed(of, func() { of.Store(0, of.Load(of.Len()-1)) })
+		}
+		y.Code()
+	}
+}
+
 // useRing calls every method of a ring.
 func useRing(q *ring.SPSC[flagged]) {
 	var some [5]flagged
@@ -429,6 +453,7 @@ func (v *target) use(ctx context.Context) {
 	if v.plain != nil {
 		useArray(v.plain, ctx)
 	}
+	useCodes(v.coded, nil, ctx)
 	if a := v.atomic; a != nil {
 		closed(a, func() { a.Store(a.Swap(a.Add(2))) })
 		closed(a, func() { a.CompareAndSwap(a.Load(), 3) })
@@ -440,13 +465,16 @@ func (v *target) use(ctx context.Context) {
 		o.Segment()
 		o.Name()
 		data, err := o.MarshalBinary()
-		over(err)
+		_, inspected := locks.Inspect(o)
+		over(err, inspected)
 		var (
 			b shm.Block
 			l locks.Lock
 			x value.Value[flagged]
 			y array.Array[flagged]
 			z value.Atomic[int]
+			c value.Coded
+			d array.Coded
 		)
 		if l.UnmarshalBinary(data) == nil {
 			useMutex(&l, ctx)
@@ -458,6 +486,14 @@ func (v *target) use(ctx context.Context) {
 		if y.UnmarshalBinary(data) == nil {
 			useArray(&y, ctx)
 			y.Close()
+		}
+		if c.UnmarshalBinary(data) == nil {
+			useCodes(&c, nil, ctx)
+			c.Close()
+		}
+		if d.UnmarshalBinary(data) == nil {
+			useCodes(nil, &d, ctx)
+			d.Close()
 		}
 		over(b.UnmarshalBinary(data), z.UnmarshalBinary(data))
 	}

@@ -4,6 +4,7 @@
 //   - [CacheLine] and [Up] place things.
 //   - [Plain] accepts the types whose values may be copied in and out as raw bytes.
 //   - [Signature] and [Hash] describe a type's memory, so that programs that disagree find out.
+//   - [TypeOfCode] and [CodeOfType] lead from Python's type codes to Go types and back.
 //   - [BoolsOf] finds the bools in a type; a bool byte that is neither 0 nor 1 must not reach Go code.
 //   - [CheckShared] checks the structs of this module that describe shared memory themselves.
 //

@@ -101,6 +101,7 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 		queued uint64 // Waiters once this goroutine may have slept
 		asked  uint32 // the owner that was alive
 		place  *parking.Place
+		wait   *Waiting
 		when   time.Time
 		spins  = spinBudget()
 	)
@@ -136,6 +137,10 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 			m.bury(w)
 			continue
 		}
+		if wait == nil {
+			wait = NewWaiting(m.peers, m.low, 0, m.over)
+			defer wait.End()
+		}
 		if place == nil {
 			var err error
 			if place, err = parking.Enter(ctx, m.low, uint32(m.mine>>32), m.handle.Closed); err != nil {
@@ -161,7 +166,8 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 			crashpoint.Hit("robust/lock/queued")
 		}
 		queued = Waiters
-		if err := parking.Wait(ctx, m.low, uint32(w), m.over); err != nil {
+		wait.Note()
+		if err := parking.Wait(ctx, m.low, uint32(w), wait.Over); err != nil {
 			// The wait may have swallowed a wake. Look once more; if others still hold the word, its WAITERS
 			// bit makes them wake somebody else.
 			return m.last(ctx, err, flags, refuse)

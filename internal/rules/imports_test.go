@@ -39,6 +39,7 @@ var layers = []layer{
 	{3, "shm", "maps segments, allocates objects, knows who is alive"},
 	{4, "locks", "has the synchronisation objects"},
 	{4, "internal/codec", "turns items into bytes and back"},
+	{4, "internal/coded", "turns Go numbers into C values and back"},
 	{4.5, "internal/guard", "locks values and arrays, by their own lock or a given one"},
 	{5, "value", "has single cells"},
 	{5, "array", "has arrays of cells"},

@@ -1,0 +1,27 @@
+package locks
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+// Info is what an object records about itself. Participants that died are not in it.
+type Info struct {
+	Owners  []shm.Participant // who hold it, each once
+	Waiters []shm.Participant // who wait for it, each once, however many of its goroutines do
+	Since   time.Time         // since when the first of them does; zero if nobody does
+}
+
+// Inspect reads the record of any object of this package, and of a value or array that has a lock of its own;
+// of one that was given a lock, inspect that. Nobody who takes or frees a lock pays for it: a wait is
+// recorded when it has lasted for 5 milliseconds, and of a process that has many waits at a time some may not
+// be. The answer may be old when it arrives. The errors are shm.ErrStale, shm.ErrCorrupt and os.ErrClosed.
+func Inspect(o shm.Object) (Info, error) {
+	owners, waiters, since, err := shm.Inspect(o)
+	if err != nil {
+		return Info{}, fmt.Errorf("locks: %w", err)
+	}
+	return Info{owners, waiters, since}, nil
+}
