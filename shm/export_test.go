@@ -123,6 +123,16 @@ func MarkGuard(s *Segment, id uint32) {
 	g.Store(was)
 }
 
+// Alone reports whether only this process has s. Succeed lets the participant in slot next live, and then marks that in
+// slot last as dead, as one does who is killed before it counts that.
+func Alone(s *Segment) bool { return s.alone(s.self) }
+func Succeed(s *Segment, last, next uint32) {
+	w := &s.slot(next).Word
+	w.Store(nextGeneration(w.Load()) | slotLive)
+	w = &s.slot(last).Word
+	w.Store(w.Load()&^slotMask | slotDead)
+}
+
 // Introduce says who a participant is, and Ring tells those before it.
 func Introduce(s *Segment, id uint32, pid int, space uint64) { s.introduce(id, pid, space) }
 func Ring(s *Segment, id uint32)                             { s.ring(id) }
