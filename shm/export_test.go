@@ -145,6 +145,14 @@ func Tick(s *Segment) bool {
 	return m.choose(true)
 }
 
+// Died says that the end of id was seen in s.
+func Died(s *Segment, id uint32) {
+	watch.mu.Lock()
+	m := s.res.member
+	watch.mu.Unlock()
+	m.died(id)
+}
+
 // As is s as the participant id sees it.
 func As(s *Segment, id uint32) *Segment {
 	c := &Segment{heap: s.heap, uuid: s.uuid, res: &share{resources: &resources{pins: make(map[uint64]int)}}}

@@ -327,8 +327,13 @@ func (m memory) lives(id uint32, file *os.File) bool {
 	if locked, err := sys.BytesLocked(file, lockAt(id), lockBytes); err != nil || !locked {
 		return err != nil
 	}
+	pid, here := m.process(id)
+	return !here || !sys.NoProcess(pid)
+}
+
+// process is the process id that id gave; here says that it is one of this process's pid namespace.
+func (m memory) process(id uint32) (pid int, here bool) {
 	s := m.slot(id & slotMask)
-	who, space := s.Who.Load(), s.PidSpace.Load()
-	here := uint32(who>>32) == id && space != 0 && space == sys.PidNamespace()
-	return !here || !sys.NoProcess(int(int32(who)))
+	who, space := s.Who.Load(), s.PidSpace.Load() // PAIRS WITH introduce
+	return int(int32(who)), uint32(who>>32) == id && space != 0 && space == sys.PidNamespace()
 }
