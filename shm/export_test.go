@@ -133,6 +133,29 @@ func Succeed(s *Segment, last, next uint32) {
 	w.Store(w.Load()&^slotMask | slotDead)
 }
 
+// LeaveCut lets the calling thread, which is to end next, guard s and other, then other is cut off, and then the watch for
+// s ends. marked reports whether the kernel looks at s all the same when the thread ends.
+func LeaveCut(s, other *Segment, cut func()) (thread uint32, marked func() bool) {
+	g := new(group)
+	m := &member{r: s.res.resources, group: g}
+	g.members = []*member{m, {r: other.res.resources, group: g}}
+	g.guard()
+	thread, _, err := g.list.Set()
+	if err != nil {
+		panic(err)
+	}
+	cut()
+	watch.mu.Lock()
+	m.drop()
+	watch.mu.Unlock()
+	guard := &s.slot(s.self & slotMask).Guard
+	guard.Store(thread)
+	return thread, func() bool {
+		runtime.KeepAlive(g)
+		return guard.Swap(0)&sys.RobustDied != 0
+	}
+}
+
 // Introduce says who a participant is, and Ring tells those before it.
 func Introduce(s *Segment, id uint32, pid int, space uint64) { s.introduce(id, pid, space) }
 func Ring(s *Segment, id uint32)                             { s.ring(id) }

@@ -150,10 +150,11 @@ func (g *group) guard() {
 	for _, m := range g.members {
 		nodes = append(nodes, &memory(m.r.mem).slot(m.r.id&slotMask).Node)
 	}
-	unlessCut(func() error { // if one's memory is gone, the kernel will not get further than that either
-		g.list.Link(nodes)
-		return nil
-	})
+	if unlessCut(func() error { g.list.Link(nodes); return nil }) != nil {
+		// The kernel would not get further than to what was cut off, either; before it there may be one that was dropped. When
+		// its member is dropped, the others are guarded again.
+		g.list.Link(nil)
+	}
 	for _, m := range g.members {
 		unlessCut(func() error { return m.mark(g.thread) })
 	}

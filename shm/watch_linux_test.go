@@ -520,6 +520,36 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// The kernel does not look at memory of a segment that is watched no more, though that of the next one was cut off.
+func TestGuardLeft(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	other, name := named(t, 0)
+	var thread uint32
+	var marked func() bool
+	ended := make(chan struct{})
+	var end func()
+	end = func() {
+		runtime.LockOSThread()               // and does not unlock it, so the thread ends, too
+		if syscall.Gettid() == os.Getpid() { // the first thread, which Go keeps
+			defer runtime.UnlockOSThread()
+			go end()
+			<-ended
+			return
+		}
+		defer close(ended)
+		thread, marked = shm.LeaveCut(seg, other, func() { proctest.Must(t, os.Truncate(fileOf(name), 0)) })
+	}
+	go end()
+	<-ended
+	until(func() bool {
+		_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", thread))
+		return err != nil
+	})
+	if marked() {
+		t.Error("the kernel looked at memory that may be gone")
+	}
+}
+
 // A death is noticed before the bytes are unlocked, and until then nothing may be swept up. Then it is, also by one who is
 // alone by now.
 func TestSweptLater(t *testing.T) {
