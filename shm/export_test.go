@@ -124,6 +124,39 @@ func MarkGuard(s *Segment, id uint32) {
 	g.Store(was)
 }
 
+// Alone reports whether only this process has s. Succeed lets the participant in slot next live, and then marks that in
+// slot last as dead, as one does who is killed before it counts that.
+func Alone(s *Segment) bool { return s.alone(s.self) }
+func Succeed(s *Segment, last, next uint32) {
+	w := &s.slot(next).Word
+	w.Store(nextGeneration(w.Load()) | slotLive)
+	w = &s.slot(last).Word
+	w.Store(w.Load()&^slotMask | slotDead)
+}
+
+// LeaveCut lets the calling thread, which is to end next, guard s and other, then other is cut off, and then the watch for
+// s ends. marked reports whether the kernel looks at s all the same when the thread ends.
+func LeaveCut(s, other *Segment, cut func()) (thread uint32, marked func() bool) {
+	g := new(group)
+	m := &member{r: s.res.resources, group: g}
+	g.members = []*member{m, {r: other.res.resources, group: g}}
+	g.guard()
+	thread, _, err := g.list.Set()
+	if err != nil {
+		panic(err)
+	}
+	cut()
+	watch.mu.Lock()
+	m.drop()
+	watch.mu.Unlock()
+	guard := &s.slot(s.self & slotMask).Guard
+	guard.Store(thread)
+	return thread, func() bool {
+		runtime.KeepAlive(g)
+		return guard.Swap(0)&sys.RobustDied != 0
+	}
+}
+
 // Introduce says who a participant is, and Ring tells those before it.
 func Introduce(s *Segment, id uint32, pid int, space uint64) { s.introduce(id, pid, space) }
 func Ring(s *Segment, id uint32)                             { s.ring(id) }
@@ -134,6 +167,14 @@ func Tick(s *Segment) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.choose(true)
+}
+
+// Died says that the end of id was seen in s.
+func Died(s *Segment, id uint32) {
+	watch.mu.Lock()
+	m := s.res.member
+	watch.mu.Unlock()
+	m.died(id)
 }
 
 // As is s as the participant id sees it.

@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/sys"
@@ -217,5 +219,36 @@ func TestOldestSlotFirst(t *testing.T) {
 			t.Fatalf("claim %d has slot %d again", i, id%slotCount)
 		}
 		seen[id%slotCount] = true
+	}
+}
+
+// Who is not alone is at no instant taken for it, though each of the others lives for a moment only, in which it brings the
+// next, and nobody counts its death.
+func TestNotAlone(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	const low, high = 1, 500
+	shm.Word(seg, 128).Store(high + 1) // the slots used
+	shm.Succeed(seg, low, high)
+	var end atomic.Bool
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for !end.Load() {
+			shm.Succeed(seg, high, low)
+			shm.Succeed(seg, low, high)
+		}
+	}()
+	for start := time.Now(); time.Since(start) < proctest.Stress(100*time.Millisecond); {
+		if shm.Alone(seg) {
+			t.Error("alone, while there was somebody all the time")
+			break
+		}
+	}
+	end.Store(true)
+	<-done
+	shm.Succeed(seg, high, low)
+	shm.Succeed(seg, low, low)
+	if !shm.Alone(seg) {
+		t.Error("not alone, and nobody lives")
 	}
 }

@@ -238,20 +238,28 @@ func (m memory) expire(file *os.File) {
 }
 
 // alone reports whether no other participant than id is alive, or about to be. Only who lives brings others (into a
-// segment without a name), so if nobody left during the look, nobody came without being seen.
+// segment without a name), so there is nobody if there was nobody at one instant. There was such a one between two looks
+// that find nobody if no slot was claimed from the one to the other. (The death epoch would not tell: who buries
+// somebody may be stopped, or killed, before it counts that.)
 func (m memory) alone(id uint32) bool {
-	for deaths := &m.header().DeathEpoch; ; {
-		before := deaths.Load()
+	claims := func() (n uint64, nobody bool) {
 		for i := range min(m.header().SlotsUsed.Load(), slotCount) {
 			w := m.slot(i).Word.Load()
 			if st := slotState(w); (st == slotLive || st == slotClaimed) && ownerID(i, w) != id {
-				return false
+				return 0, false
 			}
+			n += uint64(w >> slotBits)
 		}
-		if deaths.Load() == before {
+		return n, true
+	}
+	for before, nobody := claims(); nobody; {
+		now, still := claims()
+		if still && now == before {
 			return true
 		}
+		before, nobody = now, still
 	}
+	return false
 }
 
 // bury marks the participant that s's word w names as dead.
@@ -321,8 +329,13 @@ func (m memory) lives(id uint32, file *os.File) bool {
 	if locked, err := sys.BytesLocked(file, lockAt(id), lockBytes); err != nil || !locked {
 		return err != nil
 	}
+	pid, here := m.process(id)
+	return !here || !sys.NoProcess(pid)
+}
+
+// process is the process id that id gave; here says that it is one of this process's pid namespace.
+func (m memory) process(id uint32) (pid int, here bool) {
 	s := m.slot(id & slotMask)
-	who, space := s.Who.Load(), s.PidSpace.Load()
-	here := uint32(who>>32) == id && space != 0 && space == sys.PidNamespace()
-	return !here || !sys.NoProcess(int(int32(who)))
+	who, space := s.Who.Load(), s.PidSpace.Load() // PAIRS WITH introduce
+	return int(int32(who)), uint32(who>>32) == id && space != 0 && space == sys.PidNamespace()
 }

@@ -150,10 +150,11 @@ func (g *group) guard() {
 	for _, m := range g.members {
 		nodes = append(nodes, &memory(m.r.mem).slot(m.r.id&slotMask).Node)
 	}
-	unlessCut(func() error { // if one's memory is gone, the kernel will not get further than that either
-		g.list.Link(nodes)
-		return nil
-	})
+	if unlessCut(func() error { g.list.Link(nodes); return nil }) != nil {
+		// The kernel would not get further than to what was cut off, either; before it there may be one that was dropped. When
+		// its member is dropped, the others are guarded again.
+		g.list.Link(nil)
+	}
 	for _, m := range g.members {
 		unlessCut(func() error { return m.mark(g.thread) })
 	}
@@ -333,6 +334,7 @@ func (m *member) choose(ticks bool) (sweep bool) {
 	}
 	if len(next) == 0 {
 		m.retire()
+		sweep = sweep || dead != 0
 	}
 	return sweep
 }
@@ -397,10 +399,12 @@ func (m *member) await(w watched) {
 }
 
 // confirm finds out whether w's process is about to end, a thread of which has. If it goes on, with another program, it
-// does not have the segment any more.
+// does not have the segment any more. What it has is swept up when its bytes are unlocked, somewhat later; if that takes
+// long, at a tick.
 func (m *member) confirm(w watched) {
+	dead := false
 	for pause := 50 * time.Microsecond; pause < watchTick; pause *= 2 {
-		dead := sys.Dying(w.pid)
+		dead = dead || sys.Dying(w.pid)
 		unlessCut(func() error {
 			m.mu.Lock()
 			defer m.mu.Unlock()
@@ -409,8 +413,7 @@ func (m *member) confirm(w watched) {
 			}
 			return nil
 		})
-		if dead {
-			m.died(w.id)
+		if dead && m.died(w.id) {
 			return
 		}
 		time.Sleep(pause)
@@ -451,9 +454,10 @@ func (w *watching) block(m *member, id uint32) bool {
 	return true
 }
 
-// died buries id, whose end was seen, and lets this process's waits look again at once.
-func (m *member) died(id uint32) {
-	unswept := false
+// died buries id, whose end was seen, and lets this process's waits look again at once. It reports whether nothing is left
+// to be swept.
+func (m *member) died(id uint32) (swept bool) {
+	swept = true
 	unlessCut(func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -461,14 +465,16 @@ func (m *member) died(id uint32) {
 			mem := memory(m.r.mem)
 			s := mem.slot(id & slotMask)
 			mem.bury(s, id&^slotMask|slotLive)
-			unswept = s.Word.Load() == id&^slotMask|slotDead
+			swept = s.Word.Load() != id&^slotMask|slotDead
+			m.looked = false // also if who buried it has yet to count it
 		}
 		return nil
 	})
 	m.look(false, nil) // which ends the watch if memory was cut off
-	if unswept {
+	if !swept {
 		m.sweep()
 	}
+	return swept
 }
 
 // keep goes on with those of next, and ends the watch for the others. (A thread that is blocked stays: see watch.)
@@ -481,15 +487,21 @@ func (m *member) keep(next []watched) {
 	m.watched = next
 }
 
-// retire ends the watch, unless somebody has come meanwhile: who prepares a child calls accompany after that lives.
+// retire ends the watch, unless somebody has come meanwhile (who prepares a child calls accompany after that lives), or
+// somebody who is dead is about to end: then there will be something to sweep up. (Who only left may keep its memory as
+// long as it likes, and gives it back itself.)
 func (m *member) retire() {
 	watch.mu.Lock()
 	defer watch.mu.Unlock()
-	if m.r.member != m || m.r.lasting { // somebody may come, who rings
+	if m.r.member != m || !m.r.last() { // somebody has come, or may come, who rings
 		return
 	}
-	for _, state := range memory(m.r.mem).others(m.r.id) {
-		if state == slotLive {
+	mem := memory(m.r.mem)
+	for id, state := range mem.others(m.r.id) {
+		if state != slotDead || !mem.lives(id, m.r.memory) {
+			continue
+		}
+		if pid, here := mem.process(id); here && sys.Dying(pid) {
 			return
 		}
 	}

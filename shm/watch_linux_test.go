@@ -247,7 +247,8 @@ func TestStoppedLives(t *testing.T) {
 
 // Who is watched follows who comes, leaves and dies; with the last company the watch ends.
 func TestWatchShifts(t *testing.T) {
-	defer shm.ForceNoTicks()()
+	ticks := shm.ForceNoTicks()
+	defer func() { ticks() }()
 	seg := proctest.Segment(t, 0)
 	if ids, _ := shm.Watched(seg); ids != nil {
 		t.Errorf("alone, and watches %#x", ids)
@@ -281,7 +282,9 @@ func TestWatchShifts(t *testing.T) {
 	awaitWatched(seg, ids[3], ids[4])
 	ps[3].Kill()
 	ps[4].Kill()
+	ticks() // if one of the two was buried by the other, this process need not see when its bytes are unlocked
 	until(func() bool { g, _ := shm.WatchSize(); return g == 0 })
+	ticks = shm.ForceNoTicks()
 	join()
 	awaitWatched(seg, ids[5])
 	proctest.Must(t, seg.Close())
@@ -515,6 +518,63 @@ func TestGuard(t *testing.T) {
 			runtime.KeepAlive(a)
 		})
 	}
+}
+
+// The kernel does not look at memory of a segment that is watched no more, though that of the next one was cut off.
+func TestGuardLeft(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	other, name := named(t, 0)
+	var thread uint32
+	var marked func() bool
+	ended := make(chan struct{})
+	var end func()
+	end = func() {
+		runtime.LockOSThread()               // and does not unlock it, so the thread ends, too
+		if syscall.Gettid() == os.Getpid() { // the first thread, which Go keeps
+			defer runtime.UnlockOSThread()
+			go end()
+			<-ended
+			return
+		}
+		defer close(ended)
+		thread, marked = shm.LeaveCut(seg, other, func() { proctest.Must(t, os.Truncate(fileOf(name), 0)) })
+	}
+	go end()
+	<-ended
+	until(func() bool {
+		_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", thread))
+		return err != nil
+	})
+	if marked() {
+		t.Error("the kernel looked at memory that may be gone")
+	}
+}
+
+// A death is noticed before the bytes are unlocked, and until then nothing may be swept up. Then it is, also by one who is
+// alone by now.
+func TestSweptLater(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	gift, err := seg.Prepare()
+	proctest.Must(t, err)
+	cat := exec.Command("cat") // whose participant that is
+	proctest.Must(t, cat.Start())
+	defer cat.Wait()
+	shm.Introduce(seg, gift.Owner, cat.Process.Pid, sys.PidNamespace())
+	proctest.Must(t, cat.Process.Kill())
+	until(func() bool { return sys.Dying(cat.Process.Pid) })
+	shm.Died(seg, gift.Owner)
+	if !seg.KnownDead(gift.Owner) {
+		t.Error("not buried")
+	}
+	if n, err := shm.Tidy(seg); err != nil || seg.Info().Dead != 1 {
+		t.Errorf("swept up %d blocks of one whose bytes are locked: %v", n, err)
+	}
+	for range 10 { // the sweep that the death asked for has come to nothing then
+		shm.TidySoon(seg)
+	}
+	gift.Sent() // which unlocks them
+	until(func() bool { return seg.Info().Dead == 0 })
+	until(func() bool { g, _ := shm.WatchSize(); return g == 0 })
 }
 
 // More segments than one thread can wait for.

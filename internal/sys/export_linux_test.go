@@ -5,3 +5,6 @@ var MemoryLeftIn = memoryLeft
 
 // Exiting reads a stat file.
 func Exiting(stat []byte) bool { return exiting(stat) }
+
+// DyingIn is Dying of the process with that directory.
+func DyingIn(proc string) bool { return dying(proc) }

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"runtime"
 	"sync/atomic"
 	"unsafe"
 
@@ -36,7 +37,10 @@ func (l *RobustList) Set() (thread uint32, restore func(), err error) {
 	if errno := setRobustList(uintptr(unsafe.Pointer(l))); errno != 0 {
 		return 0, nil, errno
 	}
-	return uint32(unix.Gettid()), func() { setRobustList(old) }, nil
+	return uint32(unix.Gettid()), func() {
+		setRobustList(old)
+		runtime.KeepAlive(l) // the kernel knew it until now
+	}, nil
 }
 
 func setRobustList(at uintptr) unix.Errno {
@@ -45,7 +49,8 @@ func setRobustList(at uintptr) unix.Errno {
 }
 
 // Link makes nodes the chain, in this order. At each instant those that were in it and stay are in it, and none that is
-// not in nodes is reached once Link has returned. Nodes may lie in memory that other processes write, and are not read.
+// not in nodes is reached once Link has returned. Nodes may lie in memory that other processes write, and are not read. If
+// one cannot be written (a fault that the caller recovers), what comes before it is chained as it was.
 func (l *RobustList) Link(nodes []*atomic.Uint64) {
 	next := uintptr(unsafe.Pointer(l))
 	for i := len(nodes) - 1; i >= 0; i-- {
