@@ -9,10 +9,11 @@ import (
 // Place is a goroutine's place in the line of this process for one word. Only who is first goes on, to the kernel if need
 // be; so a process has one waiter there, however many of its goroutines want the same, and a wake lets one of them look.
 type Place struct {
-	key  lineKey
-	turn chan struct{} // has room for one
-	over func() bool
-	next *Place
+	key        lineKey
+	turn       chan struct{} // has room for one
+	over       func() bool
+	waits      bool   // stands behind the first; the shard's mutex guards it and the links
+	next, prev *Place // behind the first
 }
 
 // lineKey is the word, and who waits: a test has several participants in one process.
@@ -24,14 +25,6 @@ type lineKey struct {
 // lineup is a line: those behind the first.
 type lineup struct{ second, last *Place }
 
-// lines has the lines of this process. It is empty when nobody is in one.
-var lines lineTable
-
-type lineTable struct {
-	mu sync.Mutex
-	by map[lineKey]*lineup
-}
-
 var places = sync.Pool{New: func() any { return &Place{turn: make(chan struct{}, 1)} }}
 
 // Enter waits until nobody else is before this goroutine in the line for w, where self is this process's owner id, and
@@ -40,7 +33,8 @@ var places = sync.Pool{New: func() any { return &Place{turn: make(chan struct{},
 func Enter(ctx context.Context, w *atomic.Uint32, self uint32, over func() bool) (*Place, error) {
 	p := places.Get().(*Place)
 	p.key, p.over = lineKey{w, self}, over
-	if lines.first(p) {
+	s := shardOf(w)
+	if s.first(p) {
 		return p, nil
 	}
 	if !over() { // PAIRS WITH kick
@@ -54,31 +48,35 @@ func Enter(ctx context.Context, w *atomic.Uint32, self uint32, over func() bool)
 		case <-ctx.Done():
 		}
 	}
-	if !lines.remove(p) {
+	if !s.giveUp(p) {
 		if <-p.turn; p.key.word != nil {
 			p.Leave() // the next looks; this one has not slept on the word
-		} else {
-			places.Put(p)
+			return nil, ctx.Err()
 		}
-		return nil, ctx.Err()
 	}
-	places.Put(p)
+	p.put()
 	return nil, ctx.Err()
 }
 
+// put is for who has no place any more.
+func (p *Place) put() {
+	p.key, p.over = lineKey{}, nil
+	places.Put(p)
+}
+
 // first enters p and reports whether it is the first.
-func (t *lineTable) first(p *Place) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	l := t.by[p.key]
+func (s *shard) first(p *Place) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lines[p.key]
 	if l == nil {
-		if t.by == nil {
-			t.by = make(map[lineKey]*lineup)
+		if s.lines == nil {
+			s.lines = make(map[lineKey]*lineup)
 		}
-		t.by[p.key] = new(lineup)
+		s.lines[p.key] = new(lineup)
 		return true
 	}
-	p.next = nil
+	p.waits, p.next, p.prev = true, nil, l.last
 	if l.last != nil {
 		l.last.next = p
 	} else {
@@ -88,60 +86,50 @@ func (t *lineTable) first(p *Place) bool {
 	return false
 }
 
-// remove takes p out, unless it has been told to go on already.
-func (t *lineTable) remove(p *Place) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	l := t.by[p.key]
-	if l == nil {
+// giveUp takes p out, unless it has been told to go on already.
+func (s *shard) giveUp(p *Place) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !p.waits {
 		return false
 	}
-	return l.remove(p)
+	s.lines[p.key].remove(p)
+	return true
 }
 
-func (l *lineup) remove(p *Place) bool {
-	var before *Place
-	for q := l.second; q != nil; before, q = q, q.next {
-		if q != p {
-			continue
-		}
-		if before == nil {
-			l.second = p.next
-		} else {
-			before.next = p.next
-		}
-		if l.last == p {
-			l.last = before
-		}
-		p.next = nil
-		return true
+func (l *lineup) remove(p *Place) {
+	if p.prev != nil {
+		p.prev.next = p.next
+	} else {
+		l.second = p.next
 	}
-	return false
+	if p.next != nil {
+		p.next.prev = p.prev
+	} else {
+		l.last = p.prev
+	}
+	p.waits, p.next, p.prev = false, nil, nil
 }
 
 // Leave lets the next go on.
 func (p *Place) Leave() {
-	lines.mu.Lock()
-	l := lines.by[p.key]
+	s := shardOf(p.key.word)
+	s.mu.Lock()
+	l := s.lines[p.key]
 	if n := l.second; n != nil {
-		l.second, n.next = n.next, nil
-		if l.second == nil {
-			l.last = nil
-		}
+		l.remove(n)
 		n.turn <- struct{}{}
 	} else {
-		delete(lines.by, p.key)
+		delete(s.lines, p.key)
 	}
-	lines.mu.Unlock()
-	p.key, p.over = lineKey{}, nil
-	places.Put(p)
+	s.mu.Unlock()
+	p.put()
 }
 
-// kick tells those to leave who are in line for a word in the given memory and whose wait is over.
-func (t *lineTable) kick(in func(w *atomic.Uint32) bool) (n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for key, l := range t.by {
+// kickLines tells those to leave who are in line for a word in the given memory and whose wait is over. The shard is
+// locked.
+func (s *shard) kickLines(in func(w *atomic.Uint32) bool) (n int) {
+	for key, l := range s.lines {
 		if !in(key.word) {
 			continue
 		}

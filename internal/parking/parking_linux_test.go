@@ -25,20 +25,45 @@ func sharedBlock(t testing.TB) *shm.Block {
 	return b
 }
 
-// bothWays runs f with futex_waitv, if the kernel has it, and without; sleeps are ready for contexts at once, as tests
-// that cancel thousands of them need it.
-func bothWays(t *testing.T, f func(t *testing.T)) {
+// engines are the ways in which goroutines sleep, each with what forces it.
+var engines = []struct {
+	name  string
+	waitv bool
+	force []func() (undo func())
+}{
+	{"waitv", true, nil},
+	{"wait", false, []func() func(){parking.ForceNoWaitv}},
+	{"group", true, []func() func(){parking.ForceNoDirect}},
+	{"poll", false, []func() func(){parking.ForceNoDirect, parking.ForceNoWaitv}},
+}
+
+// eachWay runs f with every engine that the kernel has; sleeps are ready for contexts at once, as tests that cancel
+// thousands of them need it. When f returns nothing may be left.
+func eachWay(t *testing.T, f func(t *testing.T)) {
 	defer parking.ForceNoBrief()()
-	t.Run("waitv", func(t *testing.T) {
-		if !futex.Features().Waitv {
-			t.Skip("the kernel has no futex_waitv, or a sandbox refuses it")
-		}
-		f(t)
-	})
-	t.Run("wait", func(t *testing.T) {
-		defer parking.ForceNoWaitv()()
-		f(t)
-	})
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) {
+			if e.waitv && !futex.Features().Waitv {
+				t.Skip("the kernel has no futex_waitv, or a sandbox refuses it")
+			}
+			for _, force := range e.force {
+				defer force()()
+			}
+			f(t)
+			nothingLeft(t)
+		})
+	}
+}
+
+// nothingLeft waits until nobody looks after waits any more, and fails if there are some.
+func nothingLeft(t *testing.T) {
+	t.Helper()
+	if n, lines := parking.Waiting(), parking.Lined(); n+lines != 0 {
+		t.Errorf("%d waits and %d lines left over", n, lines)
+	}
+	for parking.Groups() > 0 {
+		runtime.Gosched()
+	}
 }
 
 // asleep waits until n goroutines are in Wait, and so about to sleep or asleep.
@@ -49,7 +74,7 @@ func asleep(n int) {
 }
 
 func TestWait(t *testing.T) {
-	bothWays(t, func(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
 		b := sharedBlock(t)
 		w := b.Uint32(0)
 		over, cancel := context.WithCancel(t.Context())
@@ -142,7 +167,7 @@ func (c overdue) Deadline() (time.Time, bool) { return c.deadline, true }
 // The kernel notices a deadline before the context does: the error is the deadline's all the same, and not
 // nil until the context has come to know of it.
 func TestDeadlineBeforeContext(t *testing.T) {
-	bothWays(t, func(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
 		proctest.Watch(t)
 		b := sharedBlock(t)
 		for _, left := range []time.Duration{20 * time.Millisecond, -time.Hour} {
@@ -161,7 +186,7 @@ func TestDeadlineBeforeContext(t *testing.T) {
 
 // A sleep ends by itself.
 func TestCap(t *testing.T) {
-	bothWays(t, func(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
 		b := sharedBlock(t)
 		if err := futex.Wait(context.Background(), b.Uint32(0), 0); err != nil {
 			t.Error(err)
@@ -171,7 +196,7 @@ func TestCap(t *testing.T) {
 }
 
 func TestKick(t *testing.T) {
-	bothWays(t, func(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
 		b := sharedBlock(t)
 		var wg sync.WaitGroup
 		var in, out atomic.Int32
@@ -299,7 +324,7 @@ func TestBetweenProcesses(t *testing.T) {
 
 // Cancellation and wake at once: the wait ends, and with an error only if its context did.
 func TestCancelAgainstWake(t *testing.T) {
-	bothWays(t, func(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
 		n := 2000
 		if testing.Short() {
 			n = 200
@@ -391,7 +416,7 @@ func TestWakeMeetsCancel(t *testing.T) {
 // until its cap.
 func TestOneProcessor(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	bothWays(t, func(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
 		proctest.Watch(t)
 		n := uint32(1000)
 		if testing.Short() {

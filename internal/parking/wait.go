@@ -3,6 +3,7 @@ package parking
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -25,20 +26,33 @@ const (
 	// a turn on one CPU a fifth dearer. A time shorter than a tick of the kernel (4 ms as a rule) would have it
 	// set the hardware's timer anew for each sleep, which in a virtual machine costs more than all else.
 	briefly = 5 * time.Millisecond
+	// mostDirect is how many goroutines sleep in the kernel themselves at most, and mostSettled how many of them beyond
+	// that first part: those whose waits are short find room at any time.
+	mostDirect  = 24
+	mostSettled = 16
 )
 
-// waiter is one goroutine in Wait.
+// direct counts the goroutines that sleep in the kernel themselves.
+var direct struct{ now, settled atomic.Int32 }
+
+// waiter is one goroutine in Wait. The mutex of its word's shard guards what is not its own or atomic.
 type waiter struct {
+	over       func() bool
+	next, prev *waiter // in a shard or an entry
+
+	// Of those that sleep in the kernel themselves:
 	own    atomic.Uint32  // 0 while nobody of this process wants the wait to end; the kernel compares it
 	shared *atomic.Uint32 // what it waits on
-	old    uint32
-	over   func() bool
-	blind  bool // sleeps on shared only
+	blind  bool           // sleeps on shared only
 
-	next, prev *waiter // in waiters
+	// Of those for whom a group does:
+	entry *entry        // set by its own goroutine
+	waits bool          // it is in entry; who takes it out sends to gone, unless it is the goroutine itself
+	gone  chan struct{} // has room for one
+	until int64         // Monotonic
 }
 
-// interrupt makes the wait return.
+// interrupt makes the wait of one who sleeps in the kernel itself return.
 func (w *waiter) interrupt() {
 	w.own.Store(1)
 	if w.blind {
@@ -48,13 +62,7 @@ func (w *waiter) interrupt() {
 	sys.FutexWakeOwn(&w.own)
 }
 
-// waiters has every goroutine of this process that is in Wait, for Kick. It is empty when nobody waits.
-var waiters struct {
-	sync.Mutex
-	first *waiter
-}
-
-var pool = sync.Pool{New: func() any { return new(waiter) }}
+var pool = sync.Pool{New: func() any { return &waiter{gone: make(chan struct{}, 1)} }}
 
 // Wait sleeps while *w is old, until a wake, ctx is done, or over is true; nil says nothing about *w: look again. A call
 // that finds *w different returns nil, also when ctx is done. The errors are ctx's, context.DeadlineExceeded itself when
@@ -72,49 +80,85 @@ func Wait(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) e
 		return err
 	}
 
-	blind, now, limit := !waitv(), sys.Monotonic(), waitCap
-	if blind {
-		limit = waitCapBlind
+	total.waits.Add(1)
+	if err := wait(ctx, w, old, over); err != nil {
+		return err
 	}
-	expires := false
-	if d, ok := ctx.Deadline(); ok {
-		if left := time.Until(d); left < limit {
-			limit, expires = max(left, 0), true
-		}
+	if w.Load() != old {
+		total.wakes.Add(1)
+	} else {
+		total.spurious.Add(1)
 	}
-	until := now + int64(limit)
-	if limit > briefly && !noBrief.Load() {
-		err := sys.FutexWait(w, old, now+int64(briefly))
-		if err == nil || w.Load() != old {
+	return nil
+}
+
+func wait(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) error {
+	if runtime.GOMAXPROCS(0) == 1 {
+		// In the kernel this goroutine would keep the only processor until the runtime takes it away: let those run
+		// first who may be about to change the word.
+		if runtime.Gosched(); w.Load() != old {
 			return nil
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+	}
+	done, err := false, error(nil)
+	if direct.now.Add(1) <= mostDirect && !forced.noDirect.Load() {
+		done, err = directly(ctx, w, old, over)
+	}
+	direct.now.Add(-1)
+	if done {
+		return err
+	}
+	return park(ctx, w, old, over)
+}
+
+// directly waits in the kernel. It is not done if too many do for longer than briefly.
+func directly(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) (done bool, err error) {
+	now := sys.Monotonic()
+	if d, ok := ctx.Deadline(); (!ok || time.Until(d) > briefly) && !forced.noBrief.Load() {
+		err := sys.FutexWait(w, old, now+int64(briefly))
+		if err == nil || w.Load() != old {
+			return true, nil
 		}
+		if err := ctx.Err(); err != nil {
+			return true, err
+		}
+	}
+	defer direct.settled.Add(-1)
+	if direct.settled.Add(1) > mostSettled {
+		return false, nil
 	}
 
 	wt := pool.Get().(*waiter)
-	wt.shared, wt.old, wt.over, wt.blind = w, old, over, blind
+	wt.shared, wt.over, wt.blind = w, over, !waitv()
 	wt.own.Store(0)
-	enlist(wt)
-	reuse := true
+	wt.enlist()
+	stop := func() bool { return true }
 	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, wt.interrupt)
-		defer func() {
-			reuse = stop() // else interrupt runs, and may come late
-			dismiss(wt, reuse)
-		}()
-	} else {
-		defer dismiss(wt, true)
+		stop = context.AfterFunc(ctx, wt.interrupt)
 	}
+	err = wt.sleep(ctx, old, now)
+	reuse := stop() // else interrupt runs, and may come late
+	wt.dismiss()
+	if reuse {
+		wt.put()
+	}
+	return true, err
+}
 
-	if over != nil && over() {
+// sleep sleeps in the kernel, for the first time until a cap after now.
+func (wt *waiter) sleep(ctx context.Context, old uint32, now int64) error {
+	w, over, limit := wt.shared, wt.over, sleepCap()
+	if wt.blind {
+		limit = waitCapBlind
+	}
+	if over != nil && over() { // PAIRS WITH Kick
 		return nil
 	}
+	until, expires := wakeAt(ctx, now, limit)
 	for slept := 1; ; {
 		var err error
 		woken := false // for certain: what looks like a wake to the blind may be an interrupt
-		if blind {
+		if wt.blind {
 			err = sys.FutexWait(w, old, until)
 		} else {
 			woken, err = sys.FutexWaitTwo(&wt.own, w, old, until)
@@ -148,46 +192,66 @@ func Wait(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) e
 				return err
 			}
 			slept++
-			limit = waitCap
-			if blind {
-				limit = waitCapBlind
-			}
-			if d, ok := ctx.Deadline(); ok {
-				if left := time.Until(d); left < limit {
-					limit, expires = max(left, 0), true
-				}
-			}
-			until = sys.Monotonic() + int64(limit)
+			until, expires = wakeAt(ctx, sys.Monotonic(), limit)
 		default:
 			return err // ENOSYS and the like: not from a working kernel
 		}
 	}
 }
 
-func enlist(w *waiter) {
-	waiters.Lock()
-	defer waiters.Unlock()
-	w.next, w.prev = waiters.first, nil
-	if w.next != nil {
-		w.next.prev = w
+// wakeAt is when a sleep ends that is limited from now on, and whether that is because ctx expires.
+func wakeAt(ctx context.Context, now int64, limit time.Duration) (at int64, expires bool) {
+	if d, ok := ctx.Deadline(); ok {
+		if left := time.Until(d); left < limit {
+			return sys.Monotonic() + max(int64(left), 0), true
+		}
 	}
-	waiters.first = w
+	return now + int64(limit), false
 }
 
-// dismiss takes w off the list; from then on no Kick touches it.
-func dismiss(w *waiter, reuse bool) {
-	waiters.Lock()
-	if w.prev != nil {
-		w.prev.next = w.next
+func (wt *waiter) enlist() {
+	s := shardOf(wt.shared)
+	s.mu.Lock()
+	link(&s.direct, wt)
+	s.mu.Unlock()
+}
+
+// dismiss takes wt off the list; from then on no Kick touches it.
+func (wt *waiter) dismiss() {
+	s := shardOf(wt.shared)
+	s.mu.Lock()
+	unlink(&s.direct, wt)
+	s.mu.Unlock()
+}
+
+// kickDirect interrupts those who sleep in the kernel themselves on a word in the given memory and whose wait is over. The
+// shard is locked.
+func (s *shard) kickDirect(in func(w *atomic.Uint32) bool) (n int) {
+	for wt := s.direct; wt != nil; wt = wt.next {
+		if in(wt.shared) && (wt.over == nil || wt.over()) {
+			wt.interrupt()
+			n++
+		}
+	}
+	return n
+}
+
+func link(first **waiter, wt *waiter) {
+	wt.next, wt.prev = *first, nil
+	if wt.next != nil {
+		wt.next.prev = wt
+	}
+	*first = wt
+}
+
+func unlink(first **waiter, wt *waiter) {
+	if wt.prev != nil {
+		wt.prev.next = wt.next
 	} else {
-		waiters.first = w.next
+		*first = wt.next
 	}
-	if w.next != nil {
-		w.next.prev = w.prev
+	if wt.next != nil {
+		wt.next.prev = wt.prev
 	}
-	waiters.Unlock()
-	if reuse {
-		w.shared, w.over, w.next, w.prev = nil, nil, nil, nil
-		pool.Put(w)
-	}
+	wt.next, wt.prev = nil, nil
 }

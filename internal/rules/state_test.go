@@ -13,14 +13,15 @@ import (
 // stateExceptions are the package variables that may change, and the init functions, of library packages, each
 // with its reason. All else lives in a struct that somebody made. A row that matches nothing is an error.
 var stateExceptions = map[string]string{
-	"internal/parking.noBrief":  "tests leave out the first part of a sleep with it",
-	"internal/parking.noWaitv":  "tests force the fallback with it",
-	"internal/parking.pool":     "spares an allocation for each wait; what it holds means nothing",
+	"internal/parking.forced":   "tests force fallbacks with it",
 	"internal/parking.hasWaitv": "what the kernel can do does not change while we run",
-	"internal/parking.lines":    "goroutines of all handles of one lock stand in one line; empty when nobody does",
+	"internal/parking.pool":     "spares an allocation for each wait; what it holds means nothing",
 	"internal/parking.places":   "spares an allocation for each wait; what it holds means nothing",
+	"internal/parking.table":    "Kick must find every wait of this process, all handles of a lock one line; empty when nobody waits",
+	"internal/parking.groups":   "the threads that wait for many goroutines; none when nobody waits",
+	"internal/parking.direct":   "bounds the threads of this process; 0 when nobody waits",
+	"internal/parking.total":    "counters of this process",
 	"futex.probe":               "what the kernel can do does not change while we run",
-	"internal/parking.waiters":  "Kick must find every wait of this process; empty when nobody waits",
 	"internal/codec.decMode":    "options of the decoder, compiled once and never changed",
 	"internal/codec.encMode":    "options of the encoder, compiled once and never changed",
 	"internal/codec.shapes":     "a cache; as large as the number of types that the program sends",

@@ -27,8 +27,16 @@ type FutexExpected struct{}
 // Expect is nothing here.
 func Expect(w *atomic.Uint32, old uint32) FutexExpected { return FutexExpected{} }
 
+// ExpectOwn is nothing here.
+func ExpectOwn(w *atomic.Uint32, old uint32) FutexExpected { return FutexExpected{} }
+
+// Wake wakes nobody here.
+func (e FutexExpected) Wake() {}
+
 // FutexWaitAny is not supported here.
-func FutexWaitAny(words []FutexExpected, deadline int64) error { return errors.ErrUnsupported }
+func FutexWaitAny(words []FutexExpected, deadline int64) (woken int, err error) {
+	return 0, errors.ErrUnsupported
+}
 
 // FutexWake wakes nobody here.
 func FutexWake(w *atomic.Uint32, n int) int { return 0 }

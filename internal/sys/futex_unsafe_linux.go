@@ -87,20 +87,35 @@ func Expect(w *atomic.Uint32, old uint32) FutexExpected {
 	return FutexExpected{futexWaiter{uint64(old), uint64(uintptr(unsafe.Pointer(w))), futex2U32, 0}}
 }
 
+// ExpectOwn says that *w is old, a word of this process alone, which FutexWakeOwn wakes.
+func ExpectOwn(w *atomic.Uint32, old uint32) FutexExpected {
+	return FutexExpected{futexWaiter{uint64(old), uint64(uintptr(unsafe.Pointer(w))), futex2U32 | futex2Private, 0}}
+}
+
+// Wake wakes one sleeper of any process on the word. Its memory may be gone, or be something else by now: then this
+// wakes nobody, or somebody who looks again.
+func (e FutexExpected) Wake() {
+	unix.RawSyscall6(sysFutex, uintptr(e.waiter.uaddr), futexWake, 1, 0, 0, 0)
+}
+
 // FutexWaitAny sleeps while each of at most FutexMost words is as expected (futex_waitv, Linux 5.16). Errors are those
-// of FutexWait, and EFAULT when a word is not there any more. All words are shared ones, to be woken by FutexWake.
-func FutexWaitAny(words []FutexExpected, deadline int64) error {
+// of FutexWait, and EFAULT when a word is not there any more; without one, woken is the last of the words that were
+// woken. Words are shared ones, to be woken by FutexWake, unless they come from ExpectOwn.
+func FutexWaitAny(words []FutexExpected, deadline int64) (woken int, err error) {
 	ts := deadlineOf(deadline)
-	_, _, errno := unix.Syscall6(unix.SYS_FUTEX_WAITV, uintptr(unsafe.Pointer(unsafe.SliceData(words))), uintptr(len(words)), 0,
+	i, _, errno := unix.Syscall6(unix.SYS_FUTEX_WAITV, uintptr(unsafe.Pointer(unsafe.SliceData(words))), uintptr(len(words)), 0,
 		uintptr(unsafe.Pointer(ts)), unix.CLOCK_MONOTONIC, 0)
 	runtime.KeepAlive(words)
-	return errnoOrNil(errno)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(i), nil
 }
 
 // FutexWake wakes at most n sleepers of any process on w and returns how many. It never blocks.
 func FutexWake(w *atomic.Uint32, n int) int { return wake(w, futexWake, n) }
 
-// FutexWakeOwn wakes the FutexWaitTwo of this process that has w as its own word.
+// FutexWakeOwn wakes the FutexWaitTwo or FutexWaitAny of this process that has w as its own word.
 func FutexWakeOwn(w *atomic.Uint32) int { return wake(w, futexWake|futexPrivate, 1) }
 
 func wake(w *atomic.Uint32, op uintptr, n int) int {

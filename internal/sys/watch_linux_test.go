@@ -23,22 +23,40 @@ func TestFutexWaitAny(t *testing.T) {
 	for i := range w {
 		words = append(words, sys.Expect(&w[i], 0))
 	}
-	if err := sys.FutexWaitAny(words, sys.Monotonic()); err != syscall.ETIMEDOUT {
+	if _, err := sys.FutexWaitAny(words, sys.Monotonic()); err != syscall.ETIMEDOUT {
 		t.Errorf("a deadline that has passed: %v", err)
 	}
 	for i := range w {
 		w[i].Store(1)
-		if err := sys.FutexWaitAny(words, sys.Monotonic()+1<<40); err != syscall.EAGAIN {
+		if _, err := sys.FutexWaitAny(words, sys.Monotonic()+1<<40); err != syscall.EAGAIN {
 			t.Errorf("word %d differs: %v", i, err)
 		}
 		w[i].Store(0)
 	}
-	woken := make(chan error)
-	go func() { woken <- sys.FutexWaitAny(words, sys.Monotonic()+1<<40) }()
-	for sys.FutexWake(&w[sys.FutexMost-1], 1) == 0 {
-	}
-	if err := <-woken; err != nil {
-		t.Error(err)
+	words[0] = sys.ExpectOwn(&w[0], 0)
+	for i, wake := range map[int]func(){
+		0:                 func() { sys.FutexWakeOwn(&w[0]) },
+		1:                 words[1].Wake,
+		sys.FutexMost - 1: func() { sys.FutexWake(&w[sys.FutexMost-1], 1) },
+	} {
+		woken := make(chan int)
+		go func() {
+			i, err := sys.FutexWaitAny(words, sys.Monotonic()+1<<40)
+			if err != nil {
+				t.Error(err)
+			}
+			woken <- i
+		}()
+		for done := false; !done; {
+			wake()
+			select {
+			case got := <-woken:
+				if done = true; got != i {
+					t.Errorf("word %d was woken, and the kernel says %d", i, got)
+				}
+			default:
+			}
+		}
 	}
 }
 

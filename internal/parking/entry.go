@@ -1,0 +1,178 @@
+package parking
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/sys"
+)
+
+// entry is a word and the value with which its goroutines came, for whom somebody else looks after it: a group. The
+// shard's mutex guards it.
+//
+//	live   word and first are set, the shard's table has it
+//	ended  they are nil, the table may have another one like it; what looks after it forgets it
+//
+//	join   nothing -> live    a goroutine comes, and nobody is there with the same word and value
+//	release live -> ended     the word was woken or differs: all go on
+//	remove  live -> ended     the last goroutine is taken out, because its wait is over or cancelled
+//
+// An entry that has ended does not touch the word, whose memory may be gone: what is kept is its address, and that not as
+// a pointer.
+type entry struct {
+	shard    *shard
+	group    *group
+	word     *atomic.Uint32
+	old      uint32
+	expected sys.FutexExpected // of word and old, for the kernel; never changes
+	first    *waiter
+	ended    atomic.Bool
+}
+
+type entryKey struct {
+	word *atomic.Uint32
+	old  uint32
+}
+
+// park waits without a thread of its own: the goroutine sleeps on a channel.
+func park(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) error {
+	wt := pool.Get().(*waiter)
+	limit := sleepCap()
+	if over != nil && !crashpoint.Enabled {
+		limit *= patience
+	}
+	wt.over, wt.until = over, sys.Monotonic()+int64(limit)
+	wt.join(w, old)
+	var expired <-chan time.Time
+	if d, ok := ctx.Deadline(); ok {
+		timer := time.NewTimer(time.Until(d))
+		defer timer.Stop()
+		expired = timer.C
+	}
+	var err error
+	if over == nil || !over() { // PAIRS WITH Kick
+		select {
+		case <-wt.gone:
+			wt.put()
+			return nil
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-expired:
+			err = context.DeadlineExceeded
+		}
+	}
+	if !wt.leave() {
+		<-wt.gone
+		err = nil // what let it go may have been a wake
+	}
+	wt.put()
+	if w.Load() != old {
+		return nil
+	}
+	return err
+}
+
+// put is for who waits no more, and nobody else knows of.
+func (wt *waiter) put() {
+	wt.shared, wt.over, wt.entry = nil, nil, nil
+	pool.Put(wt)
+}
+
+// join makes wt one of those who wait for w to be other than old.
+func (wt *waiter) join(w *atomic.Uint32, old uint32) {
+	s := shardOf(w)
+	s.mu.Lock()
+	e := s.entries[entryKey{w, old}]
+	fresh := e == nil
+	if fresh {
+		e = &entry{shard: s, word: w, old: old, expected: sys.Expect(w, old)}
+		if s.entries == nil {
+			s.entries = make(map[entryKey]*entry)
+		}
+		s.entries[entryKey{w, old}] = e
+		groups.add(e)
+	}
+	wt.entry, wt.waits = e, true
+	link(&e.first, wt)
+	s.mu.Unlock()
+	if fresh {
+		e.group.interrupt()
+	}
+}
+
+// leave takes wt out, unless it has been let go already.
+func (wt *waiter) leave() bool {
+	e := wt.entry
+	e.shard.mu.Lock()
+	waited := wt.waits
+	if waited {
+		e.remove(wt)
+	}
+	e.shard.mu.Unlock()
+	if waited && e.ended.Load() {
+		e.group.interrupt()
+	}
+	return waited
+}
+
+// remove takes wt, which waits, out.
+func (e *entry) remove(wt *waiter) {
+	unlink(&e.first, wt)
+	wt.waits = false
+	if e.first == nil {
+		e.end()
+	}
+}
+
+// letGo takes wt, which waits, out and tells it.
+func (e *entry) letGo(wt *waiter) {
+	e.remove(wt)
+	wt.gone <- struct{}{}
+}
+
+// release lets all go on.
+func (e *entry) release() {
+	for e.first != nil {
+		e.letGo(e.first)
+	}
+}
+
+func (e *entry) end() {
+	delete(e.shard.entries, entryKey{e.word, e.old})
+	e.word = nil
+	e.ended.Store(true) // PAIRS WITH current
+}
+
+// expire lets those go on whose time has come or whose wait is over.
+func (e *entry) expire(now int64) {
+	for wt := e.first; wt != nil; {
+		next := wt.next
+		if wt.until <= now || wt.over != nil && wt.over() {
+			e.letGo(wt)
+		}
+		wt = next
+	}
+}
+
+// kickEntries lets those go on who wait for a word in the given memory and whose wait is over. The shard is locked.
+func (s *shard) kickEntries(in func(w *atomic.Uint32) bool) (n int) {
+	for key, e := range s.entries {
+		if !in(key.word) {
+			continue
+		}
+		for wt := e.first; wt != nil; {
+			next := wt.next
+			if wt.over == nil || wt.over() {
+				e.letGo(wt)
+				n++
+			}
+			wt = next
+		}
+		if e.ended.Load() {
+			e.group.interrupt()
+		}
+	}
+	return n
+}

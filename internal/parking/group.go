@@ -1,0 +1,178 @@
+package parking
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/shoal-ipc/shoal/internal/sys"
+)
+
+const (
+	// mostGroups bounds the threads. With those that sleep directly and the runtime's own a process stays below 128.
+	mostGroups = 80
+	// groupSize is how many entries a thread waits for, beside its own word.
+	groupSize = sys.FutexMost - 1
+	// pollLeast is how long the goroutine that polls sleeps between two looks at least. While nothing happens it doubles
+	// that at each look, pollSlower times.
+	pollLeast  = time.Millisecond
+	pollSlower = 4
+)
+
+// groups look after entries.
+var groups grouping
+
+type grouping struct {
+	mu   sync.Mutex
+	all  []*group // with a thread each
+	poll *group   // without; nil while it is not needed
+}
+
+// group is one goroutine that looks after entries, in the kernel if it can.
+type group struct {
+	own     atomic.Uint32 // futex word: 1 when the kernel is to let the thread look again
+	polls   bool
+	entries []*entry // groups.mu guards it; only the group's goroutine takes some out
+}
+
+// add gives e to the first group that has room. So groups that were left by most of theirs become empty in time, for all
+// come back within seconds, and end.
+func (gs *grouping) add(e *entry) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	e.group = gs.room()
+	e.group.entries = append(e.group.entries, e)
+}
+
+func (gs *grouping) room() *group {
+	if waitv() {
+		for _, g := range gs.all {
+			if len(g.entries) < groupSize {
+				return g
+			}
+		}
+		if len(gs.all) < mostGroups {
+			g := new(group)
+			gs.all = append(gs.all, g)
+			go g.run()
+			return g
+		}
+	}
+	if gs.poll == nil {
+		gs.poll = &group{polls: true}
+		go gs.poll.run()
+	}
+	return gs.poll
+}
+
+// interrupt makes the thread look at its entries again.
+func (g *group) interrupt() {
+	if !g.polls && g.own.Swap(1) == 0 { // PAIRS WITH run: before the entries are read
+		sys.FutexWakeOwn(&g.own)
+	}
+}
+
+// current drops the entries that have ended and returns those that are left; if there are none g has ended. What ended
+// since g looked was not in the kernel since then, and has used up no wake.
+func (gs *grouping) current(g *group) []*entry {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	g.entries = slices.DeleteFunc(g.entries, func(e *entry) bool { return e.ended.Load() }) // PAIRS WITH end
+	if len(g.entries) == 0 {
+		if g.polls {
+			gs.poll = nil
+		} else {
+			gs.all = slices.DeleteFunc(gs.all, func(o *group) bool { return o == g })
+		}
+	}
+	return g.entries
+}
+
+func (g *group) run() {
+	asks := sys.Monotonic() + int64(sleepCap()) // when it looks and asks those who wait whether they still want to
+	sleep := g.sleeper()
+	quiet, before := 0, 0 // sleeps since something changed
+	for {
+		g.own.Store(0) // PAIRS WITH interrupt: what it announces is seen now, or ends the sleep
+		entries := groups.current(g)
+		if len(entries) == 0 {
+			return
+		}
+		if quiet++; len(entries) != before {
+			quiet = 0
+		}
+		before = len(entries)
+		woken := sleep(entries, asks, quiet)
+		now := sys.Monotonic()
+		ask := now >= asks
+		if ask {
+			asks = now + int64(sleepCap())
+		}
+		for i, e := range entries {
+			if e.look(woken == i || woken == all, ask, now) {
+				quiet = 0
+			}
+		}
+	}
+}
+
+// What a group's sleep returns if it is not the number of an entry that was woken.
+const (
+	none = -1
+	all  = -2 // all may have been
+)
+
+// sleeper returns what g does until one of its entries may have to go on, or until a time.
+func (g *group) sleeper() func(entries []*entry, until int64, quiet int) (woken int) {
+	if g.polls {
+		return poller()
+	}
+	words := make([]sys.FutexExpected, 0, sys.FutexMost)
+	return func(entries []*entry, until int64, _ int) int {
+		words = append(words[:0], sys.ExpectOwn(&g.own, 0))
+		for _, e := range entries {
+			words = append(words, e.expected)
+		}
+		switch woken, err := sys.FutexWaitAny(words, until); err {
+		case nil:
+			return woken - 1 // none, if it was own
+		case syscall.EAGAIN, syscall.EINTR, syscall.ETIMEDOUT:
+			return none
+		default:
+			return all // EFAULT when an ended entry's memory is gone, ENOMEM: let them find out
+		}
+	}
+}
+
+// poller returns a sleep that leaves what is done between two of them 1% of one CPU at most.
+func poller() func(entries []*entry, until int64, quiet int) (woken int) {
+	began := sys.Monotonic()
+	return func(entries []*entry, until int64, quiet int) int {
+		busy := time.Duration(sys.Monotonic() - began)
+		time.Sleep(min(max(pollLeast<<min(quiet, pollSlower), 100*busy), waitCap))
+		began = sys.Monotonic()
+		return none
+	}
+}
+
+// look lets those go on whom e concerns, after a sleep that it was part of. If e has ended by then that sleep may have
+// used up a wake that was meant for somebody who stays: it is passed on. It reports whether e has ended.
+func (e *entry) look(woken, ask bool, now int64) (ended bool) {
+	e.shard.mu.Lock()
+	stale := e.ended.Load()
+	switch {
+	case stale:
+	case woken || e.word.Load() != e.old:
+		e.release()
+	case ask:
+		e.expire(now + int64(sleepCap())/2) // so that the sleeps are as long as they should be on average
+	}
+	polls := e.group.polls
+	e.shard.mu.Unlock()
+	if stale && !polls {
+		e.expected.Wake()
+	}
+	return e.ended.Load()
+}
