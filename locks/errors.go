@@ -1,6 +1,9 @@
 package locks
 
-import "github.com/shoal-ipc/shoal/internal/robust"
+import (
+	"github.com/shoal-ipc/shoal/internal/permits"
+	"github.com/shoal-ipc/shoal/internal/robust"
+)
 
 var (
 	// ErrNotLocked is returned when a lock is released that is not held.
@@ -8,6 +11,10 @@ var (
 	// ErrOwnerDied is returned to every acquirer, none of which then holds the lock, from the death of an
 	// owner until somebody's Recover has succeeded.
 	ErrOwnerDied = robust.ErrOwnerDied
-	// ErrNotOwner is returned when a process releases what another process holds.
+	// ErrNotOwner is returned when a process releases what another process holds, or a permit of a
+	// semaphore with Recover of which it holds none.
 	ErrNotOwner = robust.ErrNotOwner
+	// ErrOverReleased is returned when a semaphore is released above the number of permits that it can have: a bounded one
+	// its first value.
+	ErrOverReleased = permits.ErrOverReleased
 )

@@ -10,11 +10,12 @@ import (
 	"sync/atomic"
 
 	"github.com/shoal-ipc/shoal/internal/inherit"
+	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
-// Check verifies the whole segment: header, participants, blocks, directory, and the owner words of what is
-// guarded by a lock. It returns nil, or the errors.Join of an error for each inconsistency, of the form
+// Check verifies the whole segment: header, participants, blocks, directory, the owner words of what is
+// guarded by a lock, and the permits of semaphores. It returns nil, or the errors.Join of an error for each inconsistency, of the form
 //
 //	shm: offset 553088: what is wrong there: shm: corrupt
 //
@@ -325,6 +326,11 @@ func (c *checker) described(off, end uint64, o *object, st uint64) (name string)
 		w := c.word(at).Load()
 		if !robust.Valid(w) || w>>32 != 0 && !c.given(uint32(w>>32)) {
 			c.wrong(at, "owner word %#x", w)
+		}
+	case hasPermits(o.Owners, size):
+		from := off + objectHead
+		if at, w, wrong := permits.Check(c.memory[from:from+size], c.given); wrong {
+			c.wrong(from+uint64(at), "word %#x of a semaphore", w)
 		}
 	default:
 		c.wrong(offsetOf(c.memory, &o.Owners), "owner words %+v in %d bytes", o.Owners, size)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
@@ -25,12 +26,24 @@ type Kind struct {
 	// Guarded says that the payload begins with an owner word (package robust), so that the object can be
 	// opened as a lock too.
 	Guarded bool
+	// Permits says that the payload is a semaphore of cells (package permits).
+	Permits bool
 	// AnyGuarded opens every object that is Guarded, whatever its kind.
 	AnyGuarded bool
 }
 
 // robustWord says that the payload begins with an owner word of package robust.
 var robustWord = ownerWords{Count: 1, Class: 1}
+
+// permitCells says that the payload, which has size bytes, is a semaphore of cells of package permits.
+func permitCells(size uint64) ownerWords {
+	return ownerWords{At: permits.CellsAt, Count: uint32((size - permits.CellsAt) / 4), Stride: 4, Class: 2}
+}
+
+// hasPermits reports whether the owner words of an object whose payload has size bytes are those of permitCells.
+func hasPermits(o ownerWords, size uint64) bool {
+	return size >= permits.CellsAt && o == permitCells(size)
+}
 
 const maxTypeName = 500
 
@@ -163,6 +176,9 @@ func (k Kind) fill(seg *Segment, off uint64, fresh bool, name, typ string, size 
 	o.Owners = ownerWords{}
 	if k.Guarded {
 		o.Owners = robustWord
+	}
+	if k.Permits {
+		o.Owners = permitCells(o.Size)
 	}
 	at := off + objectHead
 	mem, text := seg.memory[at:at+uint64(size):at+uint64(size)], seg.memory[at+uint64(size):]

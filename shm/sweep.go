@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
@@ -95,6 +96,8 @@ func (s *sweep) visit(off uint64, o *object, room uint64) bool {
 		s.isOpen(o, s.gone)
 		if o.Owners == robustWord && room >= robust.Size {
 			s.bury(off, o, st)
+		} else if size, _, _, err := s.texts(off, o, room); err == nil && hasPermits(o.Owners, size) {
+			s.recall(off, o, st, size)
 		}
 	}
 	return true
@@ -117,6 +120,18 @@ func (s *sweep) bury(off uint64, o *object, st uint64) {
 	}
 	if o.State.Load() == st { // else it may not be such a word any more
 		robust.Bury(mem, s.knownDead)
+	}
+	s.seg.unpin(off)
+}
+
+// recall frees the permits that the dead hold of the semaphore at off, whose state was st and whose payload has size bytes.
+func (s *sweep) recall(off uint64, o *object, st, size uint64) {
+	mem := s.memory[off+objectHead:][:size]
+	if !permits.Abandoned(mem, s.knownDead) || s.seg == nil || s.seg.pin(off) != nil {
+		return // who next wants a permit finds out
+	}
+	if o.State.Load() == st { // else it may not be such an object any more
+		permits.Recall(mem, s.knownDead)
 	}
 	s.seg.unpin(off)
 }

@@ -1,0 +1,95 @@
+package permits
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/shoal-ipc/shoal/futex"
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/parking"
+	"github.com/shoal-ipc/shoal/internal/robust"
+)
+
+// ErrOverReleased is a sentinel of package locks, which documents it.
+var ErrOverReleased = errors.New("locks: semaphore released too often")
+
+// Permits is a process's use of the permits of a semaphore: Count or Cells.
+type Permits interface {
+	// Acquire takes a permit, waiting until there is one or ctx is done. The errors are ctx's, and os.ErrClosed.
+	Acquire(ctx context.Context) error
+	// TryAcquire takes a permit if one is free.
+	TryAcquire() bool
+	// Release gives a permit back and wakes a waiter. The errors are ErrOverReleased and robust.ErrNotOwner.
+	Release() error
+	// Value is how many are free.
+	Value() int
+	// Fast returns what inlined fast paths need, for when nobody waits: the counting word, of which 1 is taken while its low
+	// half, as a signed number, is above 0, and to which 1 is added while its low half is below most. Under the race
+	// detector use Acquire and Release.
+	Fast() (word *uint64, most uint32)
+}
+
+// source is what acquire takes permits from.
+type source interface {
+	// take takes a permit if it finds one; ask says to ask the kernel whether holders live.
+	take(ask bool) bool
+	// queue says that somebody is about to sleep, unless take finds a permit after that, while the futex word is low.
+	queue() (low uint32)
+	// over reports whether who sleeps has something else to do.
+	over() bool
+}
+
+// acquire takes a permit of s, whose futex word is w.
+func acquire(ctx context.Context, s source, w *atomic.Uint32, self uint32, handle robust.Handle) error {
+	var (
+		place *parking.Place
+		asked time.Time
+		slept bool
+	)
+	for {
+		if handle.Closed() {
+			if slept {
+				futex.Wake(w, 1) // what ended the sleep may have been a wake for one who stays
+			}
+			return os.ErrClosed
+		}
+		if s.take(false) {
+			return nil
+		}
+		if place == nil {
+			var err error
+			if place, err = parking.Enter(ctx, w, self, s.over); err != nil {
+				return err
+			}
+			if place != nil {
+				defer place.Leave()
+			}
+			continue
+		}
+		low := s.queue()
+		crashpoint.Hit("permits/acquire/queued")
+		ask := time.Since(asked) > askAgain
+		if s.take(ask) {
+			return nil
+		}
+		if ask {
+			asked = time.Now()
+		}
+		slept = true
+		if err := parking.Wait(ctx, w, low, s.over); err != nil && !handle.Closed() {
+			// The wait may have swallowed a wake. Look once more; if others were faster, WAITERS makes them wake
+			// somebody else.
+			if s.take(false) {
+				return nil
+			}
+			return err
+		}
+		crashpoint.Hit("permits/acquire/woken")
+	}
+}
+
+// askAgain is how long an answer that the holders live is good for: see package robust.
+const askAgain = 250 * time.Millisecond
