@@ -11,15 +11,16 @@
 //	bit 1      WAITERS   somebody sleeps, or slept and has not been found gone
 //	bit 2      DIED      a holder died (or gave up, see Abandon) and what it guarded may be half changed
 //	bit 3      WHOLE     what the holder guards is whole at every instant, so its death harms nobody
-//	bits 4-31  0
+//	bits 4-31  in a free word with WAITERS the count of the release that left it, by the process that bits 32-63 name;
+//	           else 0
 //	bits 32-63 owner id; in a free word with WAITERS that of the process that freed it last
 //
 // Transitions; each is one compare-and-swap of all 64 bits, so no state between taken and owned exists:
 //
-//	take      {0 or y, W?}       -> {self, LOCKED W?}          W is kept, and set by one who slept
+//	take      {0 or y, W n?}     -> {self, LOCKED W?}          W is kept, and set by one who slept
 //	queue     {x, LOCKED ..}     -> {x, LOCKED W ..}           then sleep while the low half is that
 //	free      {self, LOCKED}     -> {0}
-//	free      {self, LOCKED W}   -> {self, W}                  then wake one; if that found nobody: {self, W} -> {0}
+//	free      {self, LOCKED W}   -> {self, W n}                then wake one; if that found nobody: {self, W n} -> {0}
 //	bury      {dead, LOCKED W?}  -> {0, DIED W?}               by anybody who asked whether the owner lives; with W wakes all
 //	bury      {dead, LOCKED WHOLE W?} -> {0, W?}               likewise; nothing to repair
 //	recover   {0, DIED W?}       -> {self, LOCKED DIED W?}     the repair runs now
@@ -37,13 +38,13 @@
 // that the next release wakes again even if the process woken now does nothing (it may be stopped, or be
 // killed, between being woken and taking). It is cleared by one compare-and-swap from exactly what that
 // release left, after a wake that found nobody: whoever meant to sleep by then finds that the word is not
-// what it was. The releaser's id in the free word keeps a clear that comes late (its process was stopped)
-// from taking away the WAITERS of another process's release, whose wake may be yet to come. Every sleep has a
+// what it was. The releaser's id and its count n in the free word keep a clear that comes late (its process was
+// stopped, or only its goroutine) from taking away the WAITERS of another release, whose wake may be yet to come.
+// The count is the process's, for all its handles of all words, so that two of its releases differ; it comes round
+// after 2^28 releases that found WAITERS, all of them between one release and its clear. Every sleep has a
 // cap (package futex), at whose end the waiter looks at the word and asks for the owner again; so a process
 // stopped between its free and its wake delays others by the cap at most, and a free word is never slept on
-// for longer. (A clear that comes late can take away the WAITERS that a later release by the same process left.
-// Then one who sleeps, beside the one whom that release woke, looks at its cap if that one is killed or stopped before
-// it takes.)
+// for longer.
 //
 // # What a kill or a stop leaves
 //

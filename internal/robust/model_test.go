@@ -2,6 +2,7 @@ package robust_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,12 +10,13 @@ import (
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
-// The model of the owner word: every interleaving of a few processes, each of whose steps is one access to
-// the word or one call of the kernel, as mutex.go makes them. A process may be killed before each of its
-// steps; one that is stopped is one whose next step comes late, so each interleaving is also one with stops.
+// The model of the owner word: every interleaving of a few goroutines of a few processes, each of whose steps is one
+// access to the word or one call of the kernel, as mutex.go makes them. A process may be killed before each of its
+// steps; one that is stopped is one whose next step comes late, so each interleaving is also one with stops. Of the
+// goroutines of one process only one goes on from finding the word held; the others are in line.
 // What it checks, in every state that can be reached:
 //
-//   - at most one living process holds the word;
+//   - at most one goroutine of the living processes holds the word, and the word names its process;
 //   - the word is Valid;
 //   - nobody but a repair takes what a death left half changed, and the word says DIED only then;
 //   - nobody is asleep for good, were it not for the cap of a sleep, on a word that is free, held by somebody alive, or waits
@@ -33,6 +35,7 @@ type faults struct {
 	unlockForgets   bool // a failed repair leaves no DIED
 	freeWakesNobody bool
 	clearsAnyones   bool // WAITERS is cleared also after a release by another process
+	uncounted       bool // WAITERS is cleared also after a later release by this process
 	diedWakesOne    bool
 }
 
@@ -40,6 +43,7 @@ type faults struct {
 const (
 	idle   = iota
 	look   // the top of lock's loop
+	inLine // until no other goroutine of the process has the place
 	take   // CAS of the word seen to held
 	bury   // CAS of the word seen, whose owner is dead
 	queue  // CAS of the word seen to have WAITERS
@@ -60,7 +64,7 @@ const (
 	killed
 )
 
-var pcNames = strings.Fields("idle look take bury queue sleep asleep woken last lastTake lastBury held repair wake1 clear pass wakeAll wakeAllLook wakeAllLast killed")
+var pcNames = strings.Fields("idle look inLine take bury queue sleep asleep woken last lastTake lastBury held repair wake1 clear pass wakeAll wakeAllLook wakeAllLast killed")
 
 const (
 	locked  = 1
@@ -69,17 +73,19 @@ const (
 	whole   = 8
 )
 
-// word is an owner word; owner is the index of the process plus one.
-type word struct{ low, owner uint8 }
+// word is an owner word; owner is the process plus one.
+type word struct{ low, owner, count uint8 }
 
-// actor is a process.
+// actor is a goroutine.
 type actor struct {
+	proc    uint8 // whose
 	pc      uint8
 	ops     uint8 // how many calls it will still make
 	flags   uint8 // whole or 0
 	try     bool  // TryLock
 	recover bool
 	queued  bool
+	placed  bool // in line, and the first
 	seen    word
 }
 
@@ -90,6 +96,7 @@ type state struct {
 	actors  [actors]actor
 	kills   uint8 // that may still happen
 	leaves  uint8 // cancellations and closed handles that may still happen
+	plain   bool  // all calls are plain Locks, and none abandons: for longer ways
 	broken  bool  // what the word guards is half changed
 	excused bool  // a kill fell where the cap must help, and nobody has released since
 }
@@ -112,42 +119,69 @@ func (m *model) next(s state) {
 	}
 }
 
-// normalise gives states that differ in nothing but which process is which, or in what is never looked at
-// again, the same form: it forgets what was seen where the next step looks afresh, and sorts the processes.
+// normalise gives states that differ in nothing but which process or goroutine is which, or in what is never looked
+// at again, the same form: it forgets what was seen where the next step looks afresh, and sorts.
 func (s *state) normalise() {
 	for i := range s.actors {
 		switch a := &s.actors[i]; a.pc {
-		case look, last, held, repair, wakeAllLook, wakeAllLast:
+		case look, inLine, last, held, repair, wakeAllLook, wakeAllLast:
 			a.seen = word{}
 		case sleep, asleep, woken: // the kernel has the low half
 			a.seen.owner = 0
 		}
 	}
-	var order [actors]int // the new places
-	for i := range order {
-		order[i] = i
-		for j := i; j > 0 && s.key(order[j]) < s.key(order[j-1]); j-- {
-			order[j], order[j-1] = order[j-1], order[j]
+	var procs, place [actors + 1]procKey
+	for i := range s.actors {
+		procs[s.actors[i].proc].add(s.key(i))
+	}
+	place = procs
+	sorted := place[:actors]
+	slices.SortFunc(sorted, func(a, b procKey) int { return slices.Compare(b.keys[:], a.keys[:]) })
+	var name [actors + 1]uint8 // of an owner
+	taken := [actors]bool{}
+	for p := range actors {
+		for q := range actors {
+			if !taken[q] && procs[p] == sorted[q] {
+				taken[q], name[p+1] = true, uint8(q+1)
+				break
+			}
 		}
 	}
-	var place [actors + 1]uint8
-	old := s.actors
-	for to, from := range order {
-		s.actors[to] = old[from]
-		place[from+1] = uint8(to + 1)
-	}
-	s.word.owner = place[s.word.owner]
+	s.word.owner = name[s.word.owner]
 	for i := range s.actors {
-		o := &s.actors[i].seen.owner
-		*o = place[*o]
+		a := &s.actors[i]
+		a.proc, a.seen.owner = name[a.proc+1]-1, name[a.seen.owner]
+	}
+	for i := range s.actors { // there are four
+		for j := i; j > 0 && s.before(j, j-1); j-- {
+			s.actors[j], s.actors[j-1] = s.actors[j-1], s.actors[j]
+		}
 	}
 }
 
-// key orders actors.
-func (s *state) key(i int) uint32 {
+// procKey has the keys of a process's goroutines, in descending order.
+type procKey struct{ keys [actors]uint64 }
+
+func (p *procKey) add(key uint64) {
+	for i := range p.keys {
+		if key > p.keys[i] {
+			key, p.keys[i] = p.keys[i], key
+		}
+	}
+}
+
+func (s *state) before(i, j int) bool {
+	if p, q := s.actors[i].proc, s.actors[j].proc; p != q {
+		return p < q
+	}
+	return s.key(i) < s.key(j)
+}
+
+// key orders goroutines. It is not 0.
+func (s *state) key(i int) uint64 {
 	a := &s.actors[i]
-	k := uint32(a.pc)<<20 | uint32(a.ops)<<18 | uint32(a.flags)<<12 | uint32(a.seen.low)<<4
-	for bit, is := range []bool{a.try, a.recover, a.queued, int(s.word.owner) == i+1} {
+	k := 1<<40 | uint64(a.pc)<<32 | uint64(a.ops)<<30 | uint64(a.flags)<<24 | uint64(a.seen.low)<<16 | uint64(a.seen.count)<<8
+	for bit, is := range []bool{a.try, a.recover, a.queued, a.placed, s.word.owner == a.proc+1, a.seen.owner == a.proc+1} {
 		if is {
 			k |= 1 << bit
 		}
@@ -168,7 +202,7 @@ func (m *model) check(s *state) {
 		switch a := &s.actors[i]; a.pc {
 		case held, repair:
 			holders++
-			if s.word.low&locked == 0 || int(s.word.owner) != i+1 {
+			if s.word.low&locked == 0 || s.word.owner != a.proc+1 {
 				m.fail("%d holds what the word says it does not", i)
 			}
 			if a.pc == held && s.broken {
@@ -176,7 +210,7 @@ func (m *model) check(s *state) {
 			}
 		}
 	}
-	if !robust.Valid(uint64(s.word.owner)<<32 | uint64(s.word.low)) {
+	if !robust.Valid(uint64(s.word.owner)<<32 | uint64(s.word.count)<<4 | uint64(s.word.low)) {
 		m.fail("{%d} %#x is no word of the protocol", s.word.owner, s.word.low)
 	}
 	if holders > 1 {
@@ -191,28 +225,50 @@ func (m *model) check(s *state) {
 }
 
 // dead reports whether w names a dead process.
-func (s *state) dead(w word) bool { return w.low&locked != 0 && s.actors[w.owner-1].pc == killed }
+func (s *state) dead(w word) bool {
+	for i := range s.actors {
+		if a := &s.actors[i]; a.proc+1 == w.owner {
+			return w.low&locked != 0 && a.pc == killed // so are the others of that process
+		}
+	}
+	return false
+}
+
+// kill is what follows s when a process is killed.
+func (s state) kill(proc uint8) state {
+	s.kills--
+	for i := range s.actors {
+		a := &s.actors[i]
+		if a.proc != proc {
+			continue
+		}
+		switch a.pc {
+		case held:
+			s.broken = s.broken || a.flags&whole == 0
+		case woken, wake1, pass, wakeAll, wakeAllLook, wakeAllLast:
+			s.excused = true
+		case look, take, bury, queue, sleep, last, lastTake, lastBury:
+			s.excused = s.excused || a.queued
+		}
+		*a = actor{proc: proc, pc: killed}
+	}
+	return s
+}
 
 // step enters every state that follows s and reports whether there was one by which somebody gets on.
 func (m *model) step(s state) (moved bool) {
+	busy := false // the process of actor i
 	for i := range s.actors {
 		a := s.actors[i]
 		if a.pc == killed {
 			continue
 		}
-		if s.kills > 0 && (a.pc != idle || a.ops > 0) {
-			n := s
-			n.kills--
-			n.actors[i] = actor{pc: killed}
-			switch a.pc {
-			case held:
-				n.broken = n.broken || a.flags&whole == 0
-			case woken, wake1, pass, wakeAll, wakeAllLook, wakeAllLast:
-				n.excused = true
-			case look, take, bury, queue, sleep, last, lastTake, lastBury:
-				n.excused = n.excused || a.queued
+		busy = busy || a.pc != idle || a.ops > 0
+		if last := i == actors-1 || s.actors[i+1].proc != a.proc; last {
+			if s.kills > 0 && busy {
+				m.next(s.kill(a.proc))
 			}
-			m.next(n)
+			busy = false
 		}
 		moved = m.act(s, i) || moved
 	}
@@ -221,11 +277,17 @@ func (m *model) step(s state) (moved bool) {
 
 // act enters the states that follow s by a step of actor i.
 func (m *model) act(s state, i int) bool {
-	me := uint8(i + 1)
 	a := &s.actors[i]
+	me := a.proc + 1
+	alone, first := true, true // in its process; no other of it has the place
+	for j := range s.actors {
+		if b := &s.actors[j]; j != i && b.proc == a.proc {
+			alone, first = false, first && !b.placed
+		}
+	}
 	goTo := func(pc uint8) { a.pc = pc; m.next(s) }
 	end := func(pc uint8) { // of a call
-		*a = actor{pc: pc, ops: a.ops}
+		*a = actor{proc: a.proc, pc: pc, ops: a.ops}
 		m.next(s)
 	}
 	leave := func(pc uint8) { // ctx is done, or the handle closed
@@ -234,7 +296,7 @@ func (m *model) act(s state, i int) bool {
 			n.leaves--
 			n.actors[i].pc = pc
 			if pc == idle {
-				n.actors[i] = actor{ops: a.ops}
+				n.actors[i] = actor{proc: a.proc, ops: a.ops}
 			}
 			m.next(n)
 		}
@@ -254,7 +316,7 @@ func (m *model) act(s state, i int) bool {
 		return true
 	}
 	got := func(w word) {
-		a.queued, a.seen = false, word{}
+		a.queued, a.placed, a.seen = false, false, word{}
 		if w.low&died != 0 {
 			goTo(repair)
 		} else {
@@ -266,22 +328,25 @@ func (m *model) act(s state, i int) bool {
 		if m.takeDropsWaits {
 			low &^= waiters
 		}
-		return word{low, me}
+		return word{low: low, owner: me}
 	}
 	buried := func() word {
 		if a.seen.low&(whole|died) == whole {
-			return word{a.seen.low & waiters, 0}
+			return word{low: a.seen.low & waiters}
 		}
 		if m.buryForgets {
-			return word{a.seen.low & waiters, 0}
+			return word{low: a.seen.low & waiters}
 		}
-		return word{died | a.seen.low&waiters, 0}
+		return word{low: died | a.seen.low&waiters}
 	}
 	free := func(low uint8) {
 		s.excused = false
-		s.word = word{low, 0}
+		s.word = word{low: low}
 		if low == waiters && !m.clearsAnyones {
 			s.word.owner = me
+			if !m.uncounted {
+				s.word.count = s.fresh(me)
+			}
 		}
 		switch {
 		case low&waiters == 0:
@@ -289,7 +354,8 @@ func (m *model) act(s state, i int) bool {
 		case low&died != 0 && !m.diedWakesOne:
 			end(wakeAll)
 		case !m.freeWakesNobody:
-			end(wake1)
+			*a = actor{proc: a.proc, pc: wake1, ops: a.ops, seen: s.word}
+			m.next(s)
 		default:
 			end(idle)
 		}
@@ -302,8 +368,11 @@ func (m *model) act(s state, i int) bool {
 		}
 		a.ops--
 		for _, how := range []actor{{}, {try: true}, {flags: whole}, {recover: true}} {
+			if s.plain && how != (actor{}) {
+				break
+			}
 			n := s
-			how.pc, how.ops = look, a.ops
+			how.proc, how.pc, how.ops = a.proc, look, a.ops
 			n.actors[i] = how
 			m.next(n)
 		}
@@ -319,12 +388,21 @@ func (m *model) act(s state, i int) bool {
 			goTo(bury)
 		case a.try:
 			end(idle)
+		case !alone && !a.placed:
+			goTo(inLine)
 		case s.word.low&waiters == 0:
 			goTo(queue)
 		default:
 			a.queued = true
 			goTo(sleep)
 		}
+	case inLine:
+		leave(idle)
+		if !first {
+			return false
+		}
+		a.placed = true
+		goTo(look)
 	case take:
 		q := uint8(0)
 		if a.queued {
@@ -397,7 +475,7 @@ func (m *model) act(s state, i int) bool {
 			goTo(wakeAllLast)
 		}
 	case held:
-		if a.flags == 0 { // abandon
+		if a.flags == 0 && !s.plain { // abandon
 			was := s
 			s.broken = true
 			free(died | s.word.low&waiters)
@@ -422,7 +500,7 @@ func (m *model) act(s state, i int) bool {
 				found = true
 				n := s
 				n.actors[j].pc = woken
-				n.actors[i] = actor{ops: a.ops}
+				n.actors[i] = actor{proc: a.proc, ops: a.ops}
 				m.next(n)
 			}
 		}
@@ -435,11 +513,7 @@ func (m *model) act(s state, i int) bool {
 			end(idle)
 		}
 	case clear1:
-		mine := word{waiters, me}
-		if m.clearsAnyones {
-			mine.owner = 0
-		}
-		if s.word == mine || m.clearUnasked {
+		if s.word == a.seen || m.clearUnasked {
 			s.word = word{}
 		}
 		end(idle)
@@ -459,6 +533,20 @@ func (m *model) act(s state, i int) bool {
 		}
 	}
 	return true
+}
+
+// fresh is a count that a release by owner can put into the word: it counts on, and does not come to the same number
+// again while anybody remembers it.
+func (s *state) fresh(owner uint8) uint8 {
+	for n := uint8(0); ; n++ {
+		used := false
+		for i := range s.actors {
+			used = used || s.actors[i].seen.owner == owner && s.actors[i].seen.count == n
+		}
+		if !used {
+			return n
+		}
+	}
 }
 
 // run explores what follows start, and returns the number of states and what is wrong, with the way there.
@@ -501,7 +589,7 @@ func (m *model) run(start state) (int, string) {
 
 func (s state) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "{%d", s.word.owner)
+	fmt.Fprintf(&b, "{%d #%d", s.word.owner, s.word.count)
 	for i, f := range []string{" LOCKED", " WAITERS", " DIED", " WHOLE"} {
 		if s.word.low>>i&1 != 0 {
 			b.WriteString(f)
@@ -510,18 +598,33 @@ func (s state) String() string {
 	b.WriteString("}")
 	for i := range s.actors {
 		if a := &s.actors[i]; a.pc != idle || a.ops > 0 {
-			fmt.Fprintf(&b, " %d:%s", i+1, pcNames[a.pc])
+			fmt.Fprintf(&b, " %d:%s", a.proc+1, pcNames[a.pc])
 		}
 	}
 	return b.String()
 }
 
-// begin is the state in which each actor will make so many calls.
+// begin is the state in which each actor, of a process of its own, will make so many calls.
 func begin(kills, leaves uint8, ops ...uint8) (s state) {
+	for i := range s.actors {
+		s.actors[i].proc = uint8(i)
+	}
 	for i, n := range ops {
 		s.actors[i].ops = n
 	}
 	s.kills, s.leaves = kills, leaves
+	return s
+}
+
+// plain leaves the other ways to take the word out.
+func plain(s state) state {
+	s.plain = true
+	return s
+}
+
+// pair makes the first two actors goroutines of one process.
+func pair(s state) state {
+	s.actors[1].proc = 0
 	return s
 }
 
@@ -537,6 +640,10 @@ func TestModel(t *testing.T) {
 		{"killed then released", begin(1, 0, 2, 2, 1)},
 		{"killed and leaving", begin(1, 1, 2, 1, 1)},
 		{"four", begin(0, 1, 1, 1, 1, 1)},
+		{"in line", pair(begin(0, 1, 2, 1, 1))},
+		{"in line and killed", pair(begin(1, 0, 2, 1, 1))},
+		{"two in line", func() state { s := pair(begin(0, 1, 1, 1, 1, 1)); s.actors[3].proc = s.actors[2].proc; return s }()},
+		{"released again", plain(pair(begin(1, 0, 1, 2, 2, 1)))},
 	}
 	if race.Enabled {
 		cases = cases[:1] // it is one goroutine, in which the race detector finds nothing and for which it takes long
@@ -562,6 +669,7 @@ func TestModelFindsFaults(t *testing.T) {
 		{faults{takeDropsWaits: true}, begin(0, 0, 2, 1, 1)},
 		{faults{clearUnasked: true}, begin(0, 0, 1, 1, 1)},
 		{faults{clearsAnyones: true}, begin(1, 0, 2, 2, 1)},
+		{faults{uncounted: true}, plain(pair(begin(1, 0, 1, 2, 2, 1)))},
 		{faults{buryForgets: true}, begin(1, 0, 1, 1)},
 		{faults{unlockForgets: true}, begin(0, 0, 1, 1)},
 		{faults{freeWakesNobody: true}, begin(0, 0, 1, 1)},
@@ -581,12 +689,17 @@ func TestModelFindsFaults(t *testing.T) {
 func TestValid(t *testing.T) {
 	const owner = 7 << 32
 	for _, w := range []uint64{
-		robust.Locked, robust.Whole, robust.Waiters | robust.Whole, robust.Shut, 1 << 31,
+		robust.Locked, robust.Whole, robust.Waiters | robust.Whole, robust.Shut, 1 << 31, robust.Waiters | 1<<4, owner | 1<<4,
 		owner, owner | robust.Died, owner | robust.Died | robust.Waiters, owner | robust.Whole,
 		owner | robust.Locked | robust.Died | robust.Whole, owner | robust.Locked | 1<<20,
 	} {
 		if robust.Valid(w) {
 			t.Errorf("%#x is valid", w)
+		}
+	}
+	for _, w := range []uint64{0, owner | robust.Waiters, owner | robust.Waiters | 1<<4, owner | robust.Waiters | 1<<32 - 1<<4} {
+		if !robust.Valid(w) {
+			t.Errorf("%#x is not valid", w)
 		}
 	}
 }

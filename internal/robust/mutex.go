@@ -3,6 +3,7 @@ package robust
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -22,9 +23,17 @@ const (
 	Died    = 1 << 2
 	Whole   = 1 << 3
 
-	// Shut is no bit of a word; see Fast.
+	// Shut is a bit that no word has which is free of WAITERS, or held; see Fast.
 	Shut = 1 << 4
+
+	countShift = 4
 )
+
+// releases counts the words that this process freed with WAITERS, through whatever handle.
+var releases atomic.Uint32
+
+// count is the count of one more.
+func count() uint64 { return uint64(releases.Add(1) << countShift) }
 
 // The sentinels of package locks, which documents them.
 var (
@@ -55,8 +64,8 @@ type Mutex struct {
 	peers  Peers
 	handle Handle
 	race   *race.Word
-	tries  *atomic.Uint32 // TryLocks that found the word held
-	mine   uint64         // the word while this process holds it and nobody waits
+	asked  *atomic.Bool // some TryLock has asked for the owner
+	mine   uint64       // the word while this process holds it and nobody waits
 }
 
 // Take takes a free word that nobody waits for, with flags 0 or Whole: the fast path of Lock, for callers
@@ -190,8 +199,9 @@ func (m *Mutex) last(ctx context.Context, err error, flags, refuse uint64) error
 	return os.ErrClosed
 }
 
-// TryLock takes the word if it is free. When it is not, TryLock asks for the owner the first time and every
-// 64th time after that; else an owner counts as dead once that is known.
+// TryLock takes the word if it is free. When it is not, TryLock asks for the owner the first time and about every
+// 64th time after that; else an owner counts as dead once that is known. Which times, chance tells: a count would be one
+// more line of memory that those who poll take from each other.
 func (m *Mutex) TryLock(flags uint64) (bool, error) {
 	for {
 		if m.handle.Closed() {
@@ -206,12 +216,21 @@ func (m *Mutex) TryLock(flags uint64) (bool, error) {
 				m.race.Acquire()
 				return true, nil
 			}
-		case m.peers.KnownDead(uint32(w >> 32)), m.tries.Add(1)%64 == 1 && m.peers.Dead(uint32(w>>32)):
+		case m.peers.KnownDead(uint32(w >> 32)), m.asks() && m.peers.Dead(uint32(w>>32)):
 			m.bury(w)
 		default:
 			return false, nil
 		}
 	}
+}
+
+// asks reports whether a TryLock is to ask for the owner.
+func (m *Mutex) asks() bool {
+	if !m.asked.Load() {
+		m.asked.Store(true)
+		return true
+	}
+	return rand.Uint32()%64 == 0
 }
 
 // Recover takes the word, waiting until it is free or ctx is done. If its owner died it first runs repair
@@ -268,7 +287,8 @@ func (m *Mutex) unlock(mark uint64) error {
 		}
 		free := mark | w&Waiters
 		if free == Waiters {
-			free |= w &^ (1<<32 - 1) // the releaser's mark, so that nobody else's clear takes these WAITERS for its own
+			// The mark of this release, so that no other's clear takes these WAITERS for its own.
+			free |= w&^(1<<32-1) | count()
 		}
 		if !m.word.CompareAndSwap(w, free) { // PAIRS WITH Take, lock, TryLock
 			continue
@@ -319,16 +339,14 @@ func (m *Mutex) Locked() bool { return m.word.Load()&Locked != 0 }
 
 // Valid reports whether w is a word that the protocol leads to; its owner is for the caller to know.
 func Valid(w uint64) bool {
-	owned := w>>32 != 0
-	switch low := uint32(w); {
-	case low&^(Locked|Waiters|Died|Whole) != 0:
-		return false
+	owned, low := w>>32 != 0, uint32(w)
+	switch {
 	case low&Locked != 0:
-		return owned && low&(Died|Whole) != Died|Whole
-	case owned: // the mark of who freed it
-		return low == Waiters
+		return owned && low&^(Locked|Waiters|Died|Whole) == 0 && low&(Died|Whole) != Died|Whole
+	case owned: // the mark of a release
+		return low&(1<<countShift-1) == Waiters
 	}
-	return uint32(w)&Whole == 0
+	return low&^(Waiters|Died) == 0
 }
 
 const everybody = 1<<31 - 1

@@ -21,7 +21,7 @@ func At(mem []byte, peers Peers, handle Handle) Mutex {
 		peers:  peers,
 		handle: handle,
 		race:   race.At(p),
-		tries:  new(atomic.Uint32),
+		asked:  new(atomic.Bool),
 		mine:   uint64(peers.Self())<<32 | Locked,
 	}
 }
@@ -44,8 +44,8 @@ func Expose(mem []byte, self uint32) {
 //	take  atomic.CompareAndSwapUint64(word, uint64(atomic.LoadUint32(shut)), mine)
 //	free  atomic.CompareAndSwapUint64(word, mine|uint64(atomic.LoadUint32(shut)), 0)
 //
-// where *shut is 0 while the handle is open and Shut, which no word contains, once it is closed, so that both
-// fail. Under the race detector use Lock and Unlock.
+// where *shut is 0 while the handle is open and Shut once it is closed, so that both fail: no word is Shut alone, and none
+// that is held contains it. Under the race detector use Lock and Unlock.
 func (m *Mutex) Fast() (word *uint64, mine uint64) { return (*uint64)(unsafe.Pointer(m.word)), m.mine }
 
 // Owner is who holds the owner word at the beginning of mem, 0 if nobody does.

@@ -28,6 +28,7 @@ var stateExceptions = map[string]string{
 	"internal/crashpoint.state": "where a test is to kill this process; only with -tags crashpoint, and Disarm ends it",
 	"internal/inherit.table":    "what the parent handed over arrives before anybody could hold it; Reset empties it",
 	"internal/race.words":       "all handles of an object must find one word; with -race only, by weak pointers",
+	"internal/robust.releases":  "no two releases by this process have the same mark, whatever handles they go through; it only counts",
 	"internal/sys.forkMark":     "tells a forked process from its parent; set once",
 	"internal/sys.origin":       "one moment on two clocks, read once",
 	"internal/sys.pidNamespace": "that of a process never changes",
