@@ -45,6 +45,9 @@ type objects struct {
 	Number *value.Atomic[int64]
 	Six    *value.Value[six]
 	Rings  [2]*shm.Block // there and back
+	Permit *locks.Semaphore
+	Turns  [2]*locks.Semaphore // there and back
+	Events [2]*locks.Event     // there and back
 }
 
 type six [6]int64
@@ -63,14 +66,17 @@ const (
 )
 
 func newObjects(seg *shm.Segment) (o objects, err error) {
-	var errs [7]error
+	var errs [12]error
 	o.Words, errs[0] = shm.NewBlock(seg, "", wordCount*line)
 	o.Lock, errs[1] = locks.NewLock(seg, "")
 	o.Plain, errs[2] = array.New[uint64](seg, "", 1, array.Options{Unlocked: true})
 	o.Number, errs[3] = value.NewAtomic[int64](seg, "", 0)
 	o.Six, errs[4] = value.New(seg, "", six{})
-	for i := range o.Rings {
-		o.Rings[i], errs[5+i] = newRing(seg)
+	o.Permit, errs[5] = locks.NewSemaphore(seg, "", 1)
+	for i := range 2 {
+		o.Rings[i], errs[6+i] = newRing(seg)
+		o.Turns[i], errs[8+i] = locks.NewSemaphore(seg, "", 0)
+		o.Events[i], errs[10+i] = locks.NewEvent(seg, "")
 	}
 	return o, errors.Join(errs[:]...)
 }
@@ -102,6 +108,17 @@ var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
 	"lock.handoff.8/shoal":       lockHandoff,
 	"lock.try/shoal":             lockTry,
 	"lock.recover/shoal":         lockRecover,
+	"sem.uncontended/shoal":      semPairs,
+	"sem.contended/shoal":        semContended,
+	"sem.pingpong/shoal":         semTurns,
+	"event.wake/shoal":           eventTurns,
+	"wait.threads/shoal":         waitThreads,
+	"wait.threads.many/shoal":    waitThreads,
+	"wait.cancel/shoal":          waitCancel,
+	"wait.cancel.many/shoal":     waitCancel,
+	"wait.grouped/shoal":         waitGrouped,
+	"wait.grouped/direct":        waitDirect,
+	"wait.idle/shoal":            waitIdle,
 	"spsc.stream/shoal":          spscStream,
 	"spsc.stream/go-chan":        chanStream,
 	"spsc.stream/os-pipe":        fileStream,

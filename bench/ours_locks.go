@@ -12,7 +12,6 @@ import (
 	"github.com/shoal-ipc/shoal/internal/sys"
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/process"
-	"github.com/shoal-ipc/shoal/shm"
 )
 
 func lockOnce(ctx context.Context, l *locks.Lock) error {
@@ -53,25 +52,31 @@ func mutexPairs(ctx context.Context, p *part, m *meter) error {
 // lockContended adds to one number with the other sides until it is n.
 func lockContended(ctx context.Context, p *part, m *meter) error {
 	l := p.Shared.Lock
-	return p.Shared.Plain.View(func(plain []uint64) error {
-		x, n := &plain[0], uint64(p.Job.N)
-		mine := 0
-		p.meet()
-		start := time.Now()
+	return p.contended(m, func(x *uint64, n uint64) (mine int, err error) {
 		for more := true; more; {
 			if err := l.Acquire(ctx); err != nil {
-				return err
+				return 0, err
 			}
 			if more = *x < n; more {
 				*x++
 				mine++
 			}
 			if err := l.Release(); err != nil {
-				return err
+				return 0, err
 			}
 		}
+		return mine, nil
+	})
+}
+
+// contended measures add, which adds to a number until it is n and says how often this side did.
+func (p *part) contended(m *meter, add func(x *uint64, n uint64) (mine int, err error)) error {
+	return p.Shared.Plain.View(func(plain []uint64) error {
+		p.meet()
+		start := time.Now()
+		mine, err := add(&plain[0], uint64(p.Job.N))
 		m.share(time.Since(start), mine)
-		return nil
+		return err
 	})
 }
 
@@ -125,22 +130,9 @@ const triedLocks, tryStep = 200, 77
 // lockTry tries, in side 0, locks that side 1 has just taken. A try is counted by a locked instruction, as the visits of
 // limit are: it waits for the answer of the one before, so that no two lines are on their way at once.
 func lockTry(ctx context.Context, p *part, m *meter) error {
-	ls := make([]*locks.Lock, triedLocks)
-	open := locks.OpenLock
-	if p.Side == 1 {
-		open = func(seg *shm.Segment, name string) (*locks.Lock, error) { return locks.NewLock(seg, name) }
-	}
-	if p.Side == 0 {
-		p.meet()
-	}
-	for i := range ls {
-		var err error
-		if ls[i], err = open(p.Shared.Words.Segment(), heldName(i)); err != nil {
-			return err
-		}
-	}
-	if p.Side == 1 {
-		p.meet()
+	ls, err := p.held(ctx, triedLocks)
+	if err != nil {
+		return err
 	}
 	there, back := p.Shared.word(ping), p.Shared.word(pong)
 	await := func(w *atomic.Uint32, round int) {
@@ -153,15 +145,10 @@ func lockTry(ctx context.Context, p *part, m *meter) error {
 	took := time.Duration(0)
 	for round := range first + rounds {
 		if p.Side == 1 {
-			for _, l := range ls {
-				if err := l.Acquire(ctx); err != nil {
-					return err
-				}
-			}
 			there.Store(uint32(round) + 1)
 			await(back, round)
 			for _, l := range ls {
-				if err := l.Release(); err != nil {
+				if err := errors.Join(l.Release(), l.Acquire(ctx)); err != nil {
 					return err
 				}
 			}

@@ -95,7 +95,7 @@ func (c *comparison) result() *Result {
 			r.Noisy = r.Noisy || f.Ratio.noisy() && (i == 1 || f.Goal != 0)
 		}
 		for _, m := range c.row.counts {
-			if c.quick || s.impl == direct {
+			if c.quick {
 				m.most = -1
 			}
 			f.Counts = append(f.Counts, Count{m.name, s.counts[m.name], m.most})
