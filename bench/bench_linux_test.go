@@ -76,7 +76,9 @@ func TestPeers(t *testing.T) {
 	}
 	defer done()
 	for _, c := range all {
-		c.PeersOnly() // TestRun has the others
+		if !c.PeersOnly() { // TestRun has the others
+			continue
+		}
 		if err := c.Repeat(t.Context()); err != nil {
 			t.Error(err)
 		}

@@ -25,9 +25,10 @@ func (c *Comparison) Title() string { return c.row.name + "/mode=" + string(c.mo
 // Repeat measures all sides once more; the first time it finds out for how many operations.
 func (c *Comparison) Repeat(ctx context.Context) error { return c.repeat(ctx, func(string) {}) }
 
-// PeersOnly leaves out the sides that are written in Go.
-func (c *Comparison) PeersOnly() {
+// PeersOnly leaves out the sides that are written in Go, and reports whether there are others.
+func (c *Comparison) PeersOnly() bool {
 	c.sides = slices.DeleteFunc(c.sides, func(s *side) bool { return !isPeer(s.impl) })
+	return len(c.sides) > 0
 }
 
 // Reset forgets what was found, but not for how many operations.

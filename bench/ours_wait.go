@@ -172,6 +172,17 @@ func waitThreads(ctx context.Context, p *part, m *meter) error {
 	return until(ctx, p.Shared.word(pong)) // a process that has ended would be one more thing to look after
 }
 
+// giveUp has so many goroutines wait, and measures from when they are to give up until they have.
+func (p *part) giveUp(ctx context.Context, ls []*locks.Lock, size int) (took time.Duration, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c := p.gather(ctx, ls, size)
+	start := time.Now()
+	cancel()
+	err = c.wait(context.Canceled)
+	return time.Since(start), err
+}
+
 // waitCancel has them all give up, and looks for what they leave.
 func waitCancel(ctx context.Context, p *part, m *meter) error {
 	ls, err := p.held(ctx, p.lockCount())
@@ -181,19 +192,19 @@ func waitCancel(ctx context.Context, p *part, m *meter) error {
 	if p.Side != 0 {
 		return p.release(ctx, ls)
 	}
+	// The first wait starts what looks for the deaths of other processes, which stays.
+	if _, err := p.giveUp(ctx, ls, 1); err != nil {
+		return err
+	}
 	before := runtime.NumGoroutine()
-	waiting, cancel := context.WithCancel(ctx)
-	defer cancel()
-	c := p.gather(waiting, ls, m.n)
-	if err := m.countThreads(); err != nil {
+	took, err := p.giveUp(ctx, ls, m.n)
+	if err != nil {
 		return err
 	}
-	start := time.Now()
-	cancel()
-	if err := c.wait(context.Canceled); err != nil {
+	m.s.NS = float64(took) / float64(m.n)
+	if err := m.countThreads(); err != nil { // the runtime keeps those that there were
 		return err
 	}
-	m.s.NS = float64(time.Since(start)) / float64(m.n)
 
 	// What looks after waits may end a moment later.
 	goroutines, blocked := 0, uint64(0)
