@@ -25,10 +25,17 @@ func (c *Comparison) Title() string { return c.row.name + "/mode=" + string(c.mo
 // Repeat measures all sides once more; the first time it finds out for how many operations.
 func (c *Comparison) Repeat(ctx context.Context) error { return c.repeat(ctx, func(string) {}) }
 
+// PeersOnly leaves out the sides that are written in Go, and reports whether there are others.
+func (c *Comparison) PeersOnly() bool {
+	c.sides = slices.DeleteFunc(c.sides, func(s *side) bool { return !isPeer(s.impl) })
+	return len(c.sides) > 0
+}
+
 // Reset forgets what was found, but not for how many operations.
 func (c *Comparison) Reset() {
 	for i, s := range c.sides {
-		c.sides[i] = &side{impl: s.impl, n: s.n, err: s.err, latency: newHistogram()}
+		c.sides[i] = newSide(s.impl)
+		c.sides[i].n, c.sides[i].err = s.n, s.err
 	}
 }
 
@@ -45,7 +52,7 @@ func Sides() (written, listed []string) {
 	}
 	for _, r := range rows {
 		for _, impl := range r.sides {
-			if !isPeer(impl) {
+			if !isPeer(impl) && impl != shoalP1 {
 				listed = append(listed, job{Row: r.name, Impl: impl}.String())
 			}
 		}

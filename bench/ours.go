@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/shoal-ipc/shoal/array"
+	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/sys"
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/process"
@@ -31,6 +32,7 @@ func (j job) String() string { return j.Row + "/" + j.Impl }
 type part struct {
 	Job    job
 	Side   int   // which of the processes
+	Sides  int   // how many there are
 	CPUs   []int // where it runs
 	Shared objects
 }
@@ -43,6 +45,9 @@ type objects struct {
 	Number *value.Atomic[int64]
 	Six    *value.Value[six]
 	Rings  [2]*shm.Block // there and back
+	Permit *locks.Semaphore
+	Turns  [2]*locks.Semaphore // there and back
+	Events [2]*locks.Event     // there and back
 }
 
 type six [6]int64
@@ -61,14 +66,17 @@ const (
 )
 
 func newObjects(seg *shm.Segment) (o objects, err error) {
-	var errs [7]error
+	var errs [12]error
 	o.Words, errs[0] = shm.NewBlock(seg, "", wordCount*line)
 	o.Lock, errs[1] = locks.NewLock(seg, "")
 	o.Plain, errs[2] = array.New[uint64](seg, "", 1, array.Options{Unlocked: true})
 	o.Number, errs[3] = value.NewAtomic[int64](seg, "", 0)
 	o.Six, errs[4] = value.New(seg, "", six{})
-	for i := range o.Rings {
-		o.Rings[i], errs[5+i] = newRing(seg)
+	o.Permit, errs[5] = locks.NewSemaphore(seg, "", 1)
+	for i := range 2 {
+		o.Rings[i], errs[6+i] = newRing(seg)
+		o.Turns[i], errs[8+i] = locks.NewSemaphore(seg, "", 0)
+		o.Events[i], errs[10+i] = locks.NewEvent(seg, "")
 	}
 	return o, errors.Join(errs[:]...)
 }
@@ -95,7 +103,22 @@ var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
 	"lock.uncontended/go-mutex":  mutexPairs,
 	"lock.contended/shoal":       lockContended,
 	"lock.contended/go-mutex":    mutexContended,
+	"lock.contended.8/shoal":     lockContended,
+	"lock.handoff/shoal":         lockHandoff,
+	"lock.handoff.8/shoal":       lockHandoff,
+	"lock.try/shoal":             lockTry,
 	"lock.recover/shoal":         lockRecover,
+	"sem.uncontended/shoal":      semPairs,
+	"sem.contended/shoal":        semContended,
+	"sem.pingpong/shoal":         semTurns,
+	"event.wake/shoal":           eventTurns,
+	"wait.threads/shoal":         waitThreads,
+	"wait.threads.many/shoal":    waitThreads,
+	"wait.cancel/shoal":          waitCancel,
+	"wait.cancel.many/shoal":     waitCancel,
+	"wait.grouped/shoal":         waitGrouped,
+	"wait.grouped/direct":        waitDirect,
+	"wait.idle/shoal":            waitIdle,
 	"spsc.stream/shoal":          spscStream,
 	"spsc.stream/go-chan":        chanStream,
 	"spsc.stream/os-pipe":        fileStream,
@@ -127,15 +150,20 @@ var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
 func alone(impl string) bool { return impl == goChan || impl == goLock }
 
 // processes is how many of an implementation are bound to CPUs and say where they ran.
-func processes(impl string, mode Mode) int {
-	if (mode == SameCPU || mode == TwoCPUs) && !alone(impl) {
+func (r *row) processes(impl string, mode Mode) int {
+	switch {
+	case alone(impl):
+		return 1
+	case r.bound != 0:
+		return r.bound
+	case mode == SameCPU, mode == TwoCPUs:
 		return 2
 	}
 	return 1
 }
 
-// runOurs measures a side written in Go once, in fresh processes.
-func runOurs(ctx context.Context, j job, mode Mode) (s sample, err error) {
+// runOurs measures a side written in Go once, in so many fresh processes.
+func runOurs(ctx context.Context, j job, mode Mode, sides int) (s sample, err error) {
 	seg, err := shm.Anonymous(0)
 	if err != nil {
 		return s, err
@@ -148,7 +176,6 @@ func runOurs(ctx context.Context, j job, mode Mode) (s sample, err error) {
 	if err := lockOnce(ctx, o.Lock); err != nil {
 		return s, err
 	}
-	sides := processes(j.Impl, mode)
 	files, err := connect(j.Impl)
 	if err != nil {
 		return s, err
@@ -158,12 +185,12 @@ func runOurs(ctx context.Context, j job, mode Mode) (s sample, err error) {
 	var ps []*process.Process
 	out := make([]bytes.Buffer, sides)
 	for i := range sides {
-		a := part{j, i, j.CPUs, o}
-		if sides == 2 {
+		a := part{j, i, sides, j.CPUs, o}
+		if sides == 2 && mode != AnyCPU {
 			a.CPUs = j.CPUs[i : i+1]
 		}
 		var p *process.Process
-		p, err = process.Start(ctx, partFunc, a, process.Options{Stdout: &out[i], Files: files[i], Grace: -1})
+		p, err = process.Start(ctx, partFunc, a, process.Options{Stdout: &out[i], Files: files[i%2], Grace: -1})
 		if err != nil {
 			break
 		}
@@ -219,7 +246,12 @@ var partFunc = process.Register("bench", func(ctx context.Context, p part) error
 	if err != nil {
 		return err
 	}
-	f, ok := ours[p.Job.String()]
+	as := p.Job
+	if as.Impl == shoalP1 {
+		as.Impl = shoal
+		runtime.GOMAXPROCS(1)
+	}
+	f, ok := ours[as.String()]
 	if !ok {
 		return fmt.Errorf("bench: nobody measures %v", p.Job)
 	}
@@ -230,12 +262,23 @@ var partFunc = process.Register("bench", func(ctx context.Context, p part) error
 	return m.print()
 })
 
-// meet waits, spinning, until both sides are here.
+// meet waits until all sides are here, two goroutines if there is one process. It looks for a moment, so that sides that come
+// at the same time also leave at the same time, and then sleeps, so that it disturbs nobody who has yet to come.
 func (p *part) meet() {
-	w := p.Shared.word(ready)
-	w.Add(1)
-	for w.Load() != 2 {
-		runtime.Gosched()
+	w, all := p.Shared.word(ready), uint32(max(2, p.Sides))
+	if w.Add(1) == all {
+		futex.Wake(w, int(all))
+	}
+	for looks := 0; ; looks++ {
+		here := w.Load()
+		if here == all {
+			return
+		}
+		if looks < 1000 {
+			runtime.Gosched()
+			continue
+		}
+		futex.Wait(context.Background(), w, here) // without an error, for nothing ends it but a wake or time
 	}
 }
 

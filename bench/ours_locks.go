@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/shoal-ipc/shoal/internal/sys"
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/process"
 )
@@ -47,28 +49,34 @@ func mutexPairs(ctx context.Context, p *part, m *meter) error {
 	})
 }
 
-// lockContended adds to one number with the other side until it is n.
+// lockContended adds to one number with the other sides until it is n.
 func lockContended(ctx context.Context, p *part, m *meter) error {
 	l := p.Shared.Lock
-	return p.Shared.Plain.View(func(plain []uint64) error {
-		x, n := &plain[0], uint64(p.Job.N)
-		mine := 0
-		p.meet()
-		start := time.Now()
+	return p.contended(m, func(x *uint64, n uint64) (mine int, err error) {
 		for more := true; more; {
 			if err := l.Acquire(ctx); err != nil {
-				return err
+				return 0, err
 			}
 			if more = *x < n; more {
 				*x++
 				mine++
 			}
 			if err := l.Release(); err != nil {
-				return err
+				return 0, err
 			}
 		}
+		return mine, nil
+	})
+}
+
+// contended measures add, which adds to a number until it is n and says how often this side did.
+func (p *part) contended(m *meter, add func(x *uint64, n uint64) (mine int, err error)) error {
+	return p.Shared.Plain.View(func(plain []uint64) error {
+		p.meet()
+		start := time.Now()
+		mine, err := add(&plain[0], uint64(p.Job.N))
 		m.share(time.Since(start), mine)
-		return nil
+		return err
 	})
 }
 
@@ -76,6 +84,93 @@ func lockContended(ctx context.Context, p *part, m *meter) error {
 func (m *meter) share(took time.Duration, mine int) {
 	m.s.NS = float64(took) / float64(m.n)
 	m.s.Shares = append(m.s.Shares, float64(mine)/float64(m.n))
+}
+
+// hold is how long who is handed a lock holds it.
+const hold = 10 * time.Microsecond
+
+// lockHandoff takes the lock until it has been taken n times. Each time it holds it for so long that who wants it is asleep
+// when it is free, and when it has given it back it does not come again before another side has had it: it looks at the
+// number of turns, and gives its CPU up meanwhile, which the peers do by the same system call.
+func lockHandoff(ctx context.Context, p *part, m *meter) error {
+	l, turns := p.Shared.Lock, p.Shared.word(ping)
+	return p.Shared.Plain.View(func(plain []uint64) error {
+		x, n := &plain[0], uint32(p.Job.N)
+		p.meet()
+		start := time.Now()
+		for mine := 0; ; mine++ {
+			if err := l.Acquire(ctx); err != nil {
+				return err
+			}
+			turn := turns.Add(1)
+			if turn > n {
+				m.share(time.Since(start), mine)
+				if *x != uint64(n) {
+					return fmt.Errorf("the number is %d, want %d", *x, n)
+				}
+				return l.Release()
+			}
+			before, from := *x, time.Now()
+			for time.Since(from) < hold {
+			}
+			*x = before + 1
+			if err := l.Release(); err != nil {
+				return err
+			}
+			for turn < n && turns.Load() == turn {
+				sys.Yield()
+			}
+		}
+	})
+}
+
+// triedLocks is how many locks there are to try, and tryStep how far the next one is: no prefetcher guesses it.
+const triedLocks, tryStep = 200, 77
+
+// lockTry tries, in side 0, locks that side 1 has just taken. A try is counted by a locked instruction, as the visits of
+// limit are: it waits for the answer of the one before, so that no two lines are on their way at once.
+func lockTry(ctx context.Context, p *part, m *meter) error {
+	ls, err := p.held(ctx, triedLocks)
+	if err != nil {
+		return err
+	}
+	there, back := p.Shared.word(ping), p.Shared.word(pong)
+	await := func(w *atomic.Uint32, round int) {
+		for w.Load() != uint32(round)+1 {
+		}
+	}
+	first := warm(p.Job.N)/triedLocks + 1
+	rounds := (p.Job.N + triedLocks - 1) / triedLocks
+	var tried atomic.Uint64
+	took := time.Duration(0)
+	for round := range first + rounds {
+		if p.Side == 1 {
+			there.Store(uint32(round) + 1)
+			await(back, round)
+			for _, l := range ls {
+				if err := errors.Join(l.Release(), l.Acquire(ctx)); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		await(there, round)
+		start := time.Now()
+		for i, at := 0, 0; i < triedLocks; i, at = i+1, (at+tryStep)%triedLocks {
+			if ok, err := ls[at].TryAcquire(); ok || err != nil {
+				return fmt.Errorf("trying a lock that another process holds: %v, %w", ok, err)
+			}
+			tried.Add(1)
+		}
+		if round >= first {
+			took += time.Since(start)
+		}
+		back.Store(uint32(round) + 1)
+	}
+	if p.Side == 0 {
+		m.s.NS = float64(took) / float64(tried.Load()-uint64(first*triedLocks))
+	}
+	return nil
 }
 
 func mutexContended(ctx context.Context, p *part, m *meter) error {

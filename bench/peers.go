@@ -52,7 +52,10 @@ func (p *peers) remove() error { return os.RemoveAll(p.dir) }
 func program(j job) (name, row, impl string) {
 	switch j.Impl {
 	case limit:
-		return "futex", "cacheline.pingpong", limit
+		if j.Row == "spsc.pingpong" {
+			j.Row = "cacheline.pingpong"
+		}
+		return "futex", j.Row, j.Impl
 	case python:
 		return "peer.py", j.Row, j.Impl
 	case boost:

@@ -36,14 +36,23 @@ type SideResult struct {
 	// Ratio is what Shoal costs in terms of this one: the spread over the repeats, each the median of its turns, of
 	// which neighbours in time are compared.
 	Ratio Spread
-	// Goal is the most that the median of Ratio may be, 0 if there is none.
-	Goal float64
+	// Goal is the most that the median of Ratio may be, 0 if there is none. Floor is the least, 0 if there is none: it
+	// asks that this side costs no more than so many times what Shoal does.
+	Goal, Floor float64
 	// Least is the median over the turns of what the process that was served least got of an equal share; nil where
 	// one cannot say. LeastGoal is what it is to be at least, 0 if nothing was asked.
 	Least     *float64
 	LeastGoal float64
+	// Counts are what was counted beside the time.
+	Counts []Count
 	// Err is why there are no numbers: the peer is missing, or failed.
 	Err error
+}
+
+// Count is the most that a turn counted of something, and the most that it may be, -1 if nobody asks.
+type Count struct {
+	Name        string
+	Value, Most float64
 }
 
 // Missing reports whether a peer is not on this machine; Err has the reason.
@@ -75,12 +84,21 @@ func (c *comparison) result() *Result {
 			r.Noisy = r.Noisy || f.Cost.noisy() && len(c.sides) == 1
 		} else {
 			f.Ratio = SpreadOf(s.ratio)
+			if s.impl == shoalP1 && !c.quick {
+				f.Floor = 1. / slower
+			}
 			for _, g := range c.row.goals {
 				if g.against == s.impl && g.mode == c.mode && !c.quick {
 					f.Goal = g.most
 				}
 			}
 			r.Noisy = r.Noisy || f.Ratio.noisy() && (i == 1 || f.Goal != 0)
+		}
+		for _, m := range c.row.counts {
+			if c.quick {
+				m.most = -1
+			}
+			f.Counts = append(f.Counts, Count{m.name, s.counts[m.name], m.most})
 		}
 		r.Sides = append(r.Sides, f)
 	}
@@ -142,6 +160,9 @@ func (r *Result) WriteText(w io.Writer) error {
 		if s.Goal != 0 {
 			fmt.Fprintf(&b, ", asked %v: %s", s.Goal, verdict(s.Ratio.Median <= s.Goal))
 		}
+		if s.Floor != 0 {
+			fmt.Fprintf(&b, ", asked %v or more: %s", s.Floor, verdict(s.Ratio.Median >= s.Floor))
+		}
 		if s.P50 != 0 {
 			fmt.Fprintf(&b, "  p50 %s p99 %s p99.9 %s", nanoseconds(s.P50), nanoseconds(s.P99), nanoseconds(s.P999))
 		}
@@ -149,6 +170,12 @@ func (r *Result) WriteText(w io.Writer) error {
 			fmt.Fprintf(&b, "  least served %.0f%%", 100**s.Least)
 			if s.LeastGoal != 0 {
 				fmt.Fprintf(&b, ", asked %.0f%%: %s", 100*s.LeastGoal, verdict(*s.Least >= s.LeastGoal))
+			}
+		}
+		for _, x := range s.Counts {
+			fmt.Fprintf(&b, "  %s %.0f", x.Name, x.Value)
+			if x.Most >= 0 {
+				fmt.Fprintf(&b, ", asked %.0f: %s", x.Most, verdict(x.Value <= x.Most))
 			}
 		}
 		b.WriteByte('\n')
@@ -219,7 +246,9 @@ type Record struct {
 	Ratio float64 `json:"ratio,omitempty"`
 	// Least is what the process that was served least got of an equal share, where one can say.
 	Least *float64 `json:"least,omitempty"`
-	Noisy bool     `json:"noisy,omitempty"`
+	// Counts are what was counted beside the time, by name: the most of all turns.
+	Counts map[string]float64 `json:"counts,omitempty"`
+	Noisy  bool               `json:"noisy,omitempty"`
 }
 
 // Records are the sides of r that have numbers.
@@ -235,11 +264,18 @@ func (r *Result) Records() []Record {
 		if s.Err != nil {
 			continue
 		}
+		var counts map[string]float64
+		for _, x := range s.Counts {
+			if counts == nil {
+				counts = make(map[string]float64)
+			}
+			counts[x.Name] = x.Value
+		}
 		rs = append(rs, Record{
 			Name: r.Name, Impl: s.Impl, Procs: r.Procs, Size: r.Size, Mode: r.Mode, Unit: "ns",
 			Median: s.Cost.Median, Min: s.Cost.Min, Max: s.Cost.Max, N: s.Repeats,
 			P50: known(s.P50), P99: known(s.P99), P999: known(s.P999),
-			Ratio: s.Ratio.Median, Least: s.Least, Noisy: r.Noisy,
+			Ratio: s.Ratio.Median, Least: s.Least, Counts: counts, Noisy: r.Noisy,
 		})
 	}
 	return rs

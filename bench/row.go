@@ -36,17 +36,21 @@ func (m Mode) cpus(allowed []int) []int {
 // The implementations. Those that are neither Go nor "limit" are peers; "limit" is what the machine can do,
 // measured in C.
 const (
-	shoal  = "shoal"
-	limit  = "limit"
-	c      = "c"
-	robust = "c-robust"
-	boost  = "boost"
-	python = "python"
-	goChan = "go-chan"
-	goLock = "go-mutex"
-	osPipe = "os-pipe"
-	socket = "unix-socket"
-	pidfd  = "pidfd"
+	shoal   = "shoal"
+	limit   = "limit"
+	c       = "c"
+	cRobust = "c-robust"
+	boost   = "boost"
+	python  = "python"
+	goChan  = "go-chan"
+	goLock  = "go-mutex"
+	osPipe  = "os-pipe"
+	socket  = "unix-socket"
+	pidfd   = "pidfd"
+	// shoalP1 is what shoal does, in processes whose GOMAXPROCS is 1.
+	shoalP1 = "shoal-p1"
+	// direct is what shoal does when it is one goroutine that waits, and not many.
+	direct = "direct"
 )
 
 // row is one line of the table: an operation, who does it, and where.
@@ -59,10 +63,18 @@ type row struct {
 	sides []string // implementations, shoal's first
 	goals []goal
 	most  int // operations of a turn, where more is work beside them; 0 means as many as take the time
+	fixed int // operations of a turn, however long they take (a tenth for a quick look); 0 means as many as take the time
+	times int // how many times as long as that of all rows a turn is; 0 means once
 	turns int // of a repeat, 0 means as many as all rows have
+	// repeats is how many there are, where they take long; 0 means as many as all rows have.
+	repeats int
+	// bound is how many processes are measured, each of which may run on any CPU of the mode; 0 means as many as the
+	// mode says.
+	bound int
 	// memory is what the process that is killed has of its own, in bytes.
 	memory int64
 	fair   float64 // the least share of an equal part that the least served process is to get, 0 if nobody asks
+	counts []most  // what is counted beside the time
 	note   string  // what is worth knowing of a side
 }
 
@@ -73,6 +85,15 @@ type goal struct {
 	most    float64
 }
 
+// most is how much may be counted of something.
+type most struct {
+	name string
+	most float64
+}
+
+// slower is how many times as much as Shoal its shoal-p1 may cost, in all rows that have it.
+const slower = 10
+
 // rows are all there are. A name never changes its meaning.
 var rows = []row{
 	{
@@ -80,19 +101,61 @@ var rows = []row{
 		modes: []Mode{TwoCPUs}, sides: []string{shoal, limit},
 	}, {
 		name: "futex.pingpong", does: "a wake there and a wake back; who waits sleeps at once", procs: 2, size: 4,
-		modes: []Mode{SameCPU, TwoCPUs}, sides: []string{shoal, c, osPipe, socket},
+		modes: []Mode{SameCPU, TwoCPUs}, sides: []string{shoal, c, osPipe, socket, shoalP1},
 		goals: []goal{{c, SameCPU, 1.6}, {c, TwoCPUs, 1.1}},
 	}, {
 		name: "lock.uncontended", does: "acquire and release; a second process has the lock open", procs: 1,
-		modes: []Mode{OneCPU}, sides: []string{shoal, robust, c, boost, python, goLock},
-		goals: []goal{{robust, OneCPU, 1.0}, {goLock, OneCPU, 1.25}},
+		modes: []Mode{OneCPU}, sides: []string{shoal, cRobust, c, boost, python, goLock, shoalP1},
+		goals: []goal{{cRobust, OneCPU, 1.0}, {goLock, OneCPU, 1.25}},
 	}, {
 		name: "lock.contended", does: "acquire, add 1 to a plain number, release; two at once", procs: 2,
-		modes: []Mode{TwoCPUs}, sides: []string{shoal, robust, c, boost, python, goLock},
-		goals: []goal{{robust, TwoCPUs, 1.0}}, fair: 0.75,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, cRobust, c, boost, python, goLock, shoalP1},
+		goals: []goal{{cRobust, TwoCPUs, 1.0}}, fair: 0.75,
+	}, {
+		name: "lock.contended.8", does: "the same, eight at once on two CPUs", procs: 8, bound: 8,
+		modes: []Mode{AnyCPU}, sides: []string{shoal, cRobust, c, shoalP1}, times: 8, turns: 3,
+		goals: []goal{{cRobust, AnyCPU, 1.0}}, fair: 0.75, note: "turns are eight times as long, so that who has no CPU gets one",
+	}, {
+		name: "lock.handoff", does: "acquire a lock while the other process sleeps in that, hold it for 10 us, release, and wait until the other has it", procs: 2,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, cRobust, c, shoalP1},
+		goals: []goal{{cRobust, TwoCPUs, 1.0}}, fair: 0.75,
+	}, {
+		name: "lock.handoff.8", does: "the same with eight processes, of which six or seven sleep", procs: 8, bound: 8,
+		modes: []Mode{AnyCPU}, sides: []string{shoal, cRobust, c, shoalP1},
+		goals: []goal{{cRobust, AnyCPU, 1.0}}, fair: 0.75,
+	}, {
+		name: "lock.try", does: "try to acquire a lock that another process holds and has just written", procs: 2,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, limit, shoalP1},
+		goals: []goal{{limit, TwoCPUs, 2.0}}, note: "limit loads a line that another core has just written",
 	}, {
 		name: "lock.recover", does: "acquire a lock whose owner was killed, repair nothing, release", procs: 2,
-		modes: []Mode{OneCPU}, sides: []string{shoal, robust}, most: 2 * heldLocks,
+		modes: []Mode{OneCPU}, sides: []string{shoal, cRobust, shoalP1}, most: 2 * heldLocks,
+	}, {
+		name: "sem.uncontended", does: "take the permit of a semaphore and give it back; a second process has it open", procs: 1,
+		modes: []Mode{OneCPU}, sides: []string{shoal, c, shoalP1}, goals: []goal{{c, OneCPU, 1.25}},
+	}, {
+		name: "sem.contended", does: "take a permit, add 1 to a plain number, give it back; two at once", procs: 2,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, c, shoalP1},
+	}, {
+		name: "sem.pingpong", does: "a permit there and a permit back; who waits sleeps at once", procs: 2,
+		modes: []Mode{SameCPU, TwoCPUs}, sides: []string{shoal, c, shoalP1},
+		goals: []goal{{c, SameCPU, 1.6}, {c, TwoCPUs, 1.1}},
+	}, {
+		name: "event.wake", does: "an event set there and one set back, each cleared by who waited for it, asleep", procs: 2,
+		modes: []Mode{SameCPU, TwoCPUs}, sides: []string{shoal, c, shoalP1},
+		goals: []goal{{c, SameCPU, 1.6}, {c, TwoCPUs, 1.1}}, note: "c is the same protocol on raw futexes",
+	},
+	waiting("wait.threads", "a goroutine that waits, one of 10,000, for a lock that another process holds, from its release on", threadsMost),
+	waiting("wait.threads.many", "the same for 10,000 locks", threadsMost),
+	waiting("wait.cancel", "a wait that is given up, one of 10,000, for a lock that another process holds", threadsMost, nothingLeft...),
+	waiting("wait.cancel.many", "the same for 10,000 locks", threadsMost, nothingLeft...),
+	{
+		name: "wait.grouped", does: "from the wake of a goroutine that waits among 1,000 others to its answer", procs: 2,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, direct, shoalP1}, most: 4,
+		goals: []goal{{direct, TwoCPUs, 8}}, note: "direct is with no others",
+	}, {
+		name: "wait.idle", does: "a second in which 1,000 goroutines wait for 1,000 locks that two processes hold: the time on CPUs", procs: 3, bound: 3,
+		modes: []Mode{AnyCPU}, sides: []string{shoal, shoalP1}, fixed: 10, turns: 1, repeats: 3, counts: []most{{busy, 2000}},
 	}, {
 		name: "spsc.stream", does: "a number from one spinning process to another through a ring of 1,024", procs: 2, size: 8,
 		modes: []Mode{TwoCPUs}, sides: []string{shoal, c, boost, goChan, osPipe, socket, python},
@@ -111,7 +174,7 @@ var rows = []row{
 		modes: []Mode{OneCPU}, sides: []string{shoal, c, python},
 	}, {
 		name: "value.update", does: "add 1 to each of six shared integers, together", procs: 1, size: 48,
-		modes: []Mode{OneCPU}, sides: []string{shoal, robust, python},
+		modes: []Mode{OneCPU}, sides: []string{shoal, cRobust, python},
 		note: "only shoal leaves them whole when it is killed in between",
 	}, {
 		name: "process.startjoin", does: "start a process with a lock in its argument, which it takes and releases, and join it", procs: 2,
@@ -135,6 +198,20 @@ var rows = []row{
 		modes: []Mode{OneCPU}, sides: []string{shoal, boost},
 		note: "boost's are anonymous instances, which it lists but whose users it does not know",
 	},
+}
+
+// threadsMost and nothingLeft are what is counted where many goroutines wait.
+var (
+	threadsMost = most{threads, 128}
+	nothingLeft = []most{{goroutinesLeft, 0}, {threadsLeft, 0}, {waitersLeft, 0}}
+)
+
+// waiting is a row of 10,000 goroutines.
+func waiting(name, does string, first most, counts ...most) row {
+	return row{
+		name: name, does: does, procs: 2, bound: 2, modes: []Mode{AnyCPU}, sides: []string{shoal, shoalP1},
+		fixed: 10_000, turns: 3, counts: append([]most{first}, counts...),
+	}
 }
 
 const deathNote = "pidfd is when the kernel says that it has ended, which is after it has torn down the memory"
@@ -176,5 +253,5 @@ func chosen(pattern string) ([]row, error) {
 
 // isPeer reports whether an implementation is a program of the directory peers.
 func isPeer(impl string) bool {
-	return slices.Contains([]string{limit, c, robust, boost, python}, impl)
+	return slices.Contains([]string{limit, c, cRobust, boost, python}, impl)
 }

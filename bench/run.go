@@ -47,7 +47,7 @@ const turn = 55 * time.Millisecond
 // plan is how long a turn is, how many make a repeat, and how many repeats there are.
 func (o Options) plan() (length time.Duration, turns, repeats int) {
 	if o.Quick {
-		return turn / 3, 1, 3
+		return turn / 3, 1, 1
 	}
 	return turn, 20, 7
 }
@@ -60,8 +60,11 @@ func Run(ctx context.Context, o Options, each func(*Result) error) error {
 		return err
 	}
 	defer cs.Close()
-	_, _, repeats := o.plan()
 	for i, c := range cs.all {
+		_, _, repeats := o.plan()
+		if c.row.repeats != 0 {
+			repeats = min(repeats, c.row.repeats)
+		}
 		tell := func(impl string, repeat int) {
 			if o.Progress != nil {
 				o.Progress(Progress{c.row.name, c.mode, impl, i + 1, len(cs.all), repeat, repeats})
@@ -109,11 +112,11 @@ func compare(o Options) (*comparisons, error) {
 	allowed := sys.CPUs()
 	for _, r := range rs {
 		for _, mode := range r.modes {
-			c := &comparison{row: r, mode: mode, cpus: mode.cpus(allowed), length: length, turns: turns, peers: cs.peers, quick: o.Quick}
+			c := &comparison{row: r, mode: mode, cpus: mode.cpus(allowed), length: length * time.Duration(max(1, r.times)), turns: turns, peers: cs.peers, quick: o.Quick}
 			c.lack = c.lacks()
 			for _, impl := range r.sides {
 				if cs.peers != nil || !isPeer(impl) {
-					c.sides = append(c.sides, &side{impl: impl, latency: newHistogram()})
+					c.sides = append(c.sides, newSide(impl))
 				}
 			}
 			cs.all = append(cs.all, c)
@@ -142,10 +145,15 @@ type side struct {
 	n       int   // operations of a turn, 0 before the trial
 	err     error // why it has no figures
 	turns   []float64
-	cost    []float64 // of each repeat, the median of its turns
-	ratio   []float64 // of each repeat, the median of what Shoal cost in terms of this one
-	least   []float64 // of each turn, the least share of an equal part
+	cost    []float64          // of each repeat, the median of its turns
+	ratio   []float64          // of each repeat, the median of what Shoal cost in terms of this one
+	least   []float64          // of each turn, the least share of an equal part
+	counts  map[string]float64 // the most of all turns
 	latency *hdrhistogram.Histogram
+}
+
+func newSide(impl string) *side {
+	return &side{impl: impl, counts: make(map[string]float64), latency: newHistogram()}
 }
 
 // repeat measures each side for some turns, and tells before which. The first repeat finds out how many operations
@@ -203,6 +211,12 @@ func (c *comparison) sum() {
 
 // try finds s.n.
 func (c *comparison) try(ctx context.Context, s *side) error {
+	if c.row.fixed != 0 {
+		if s.n = c.row.fixed; c.quick {
+			s.n = max(1, s.n/10)
+		}
+		return nil
+	}
 	const more = 100 // times as many operations as in the try before
 	most := cmp.Or(c.row.most, math.MaxInt)
 	s.n = min(20, most)
@@ -231,6 +245,13 @@ func (c *comparison) measure(ctx context.Context, s *side) error {
 	if n := len(found.Shares); n > 0 {
 		s.least = append(s.least, slices.Min(found.Shares)*float64(n))
 	}
+	for _, m := range c.row.counts {
+		n, ok := found.Counts[m.name]
+		if !ok {
+			return fmt.Errorf("nobody has counted: %s", m.name)
+		}
+		s.counts[m.name] = max(s.counts[m.name], n)
+	}
 	for _, l := range found.Latency {
 		if err := s.latency.RecordValues(min(max(l[0], 1), s.latency.HighestTrackableValue()), l[1]); err != nil {
 			return err
@@ -244,16 +265,17 @@ func (c *comparison) once(ctx context.Context, s *side) (found sample, err error
 	ctx, cancel := context.WithTimeoutCause(ctx, stuck, errStuck)
 	defer cancel()
 	j := job{c.row.name, s.impl, s.n, c.cpus}
+	processes := c.row.processes(s.impl, c.mode)
 	if isPeer(s.impl) {
 		found, err = c.peers.run(ctx, j)
 	} else {
-		found, err = runOurs(ctx, j, c.mode)
+		found, err = runOurs(ctx, j, c.mode, processes)
 	}
 	if err != nil && context.Cause(ctx) == errStuck {
 		err = errStuck
 	}
 	if err == nil {
-		err = found.check(c.mode, c.cpus, processes(s.impl, c.mode))
+		err = found.check(c.mode, c.cpus, processes)
 	}
 	return found, err
 }

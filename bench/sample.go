@@ -21,6 +21,8 @@ type sample struct {
 	CPUs [][2]int `json:"cpus"`
 	// Shares are, of each process, its part of the operations.
 	Shares []float64 `json:"shares,omitempty"`
+	// Counts are what was counted beside the time, by name.
+	Counts map[string]float64 `json:"counts,omitempty"`
 	// Latency has the times of single operations, in nanoseconds, and how many took as long.
 	Latency [][2]int64 `json:"latency,omitempty"`
 }
@@ -40,6 +42,12 @@ func (s *sample) join(t sample) {
 	s.CPUs = append(s.CPUs, t.CPUs...)
 	s.Shares = append(s.Shares, t.Shares...)
 	s.Latency = append(s.Latency, t.Latency...)
+	for name, n := range t.Counts {
+		if s.Counts == nil {
+			s.Counts = make(map[string]float64)
+		}
+		s.Counts[name] += n
+	}
 }
 
 // check is an error unless the sample says what it cost and that its processes, so many, ran where mode binds
@@ -166,6 +174,9 @@ func (m *meter) latency(h *hdrhistogram.Histogram) {
 		}
 	}
 }
+
+// count says that there were n of something.
+func (m *meter) count(name string, n float64) { m.s.join(sample{Counts: map[string]float64{name: n}}) }
 
 // print writes the sample.
 func (m *meter) print() error {

@@ -112,7 +112,7 @@ int main(int argc, char **argv) try {
 	if (row("lock.uncontended", "boost", 2))
 		uncontended(make<guarded>());
 	else if (row("lock.contended", "boost", 2))
-		contended(make<guarded>());
+		contended(make<guarded>(), 2);
 	else if (row("spsc.stream", "boost", 2))
 		stream(make<queue>());
 	else if (row("spsc.batch", "boost", 2))

@@ -1,5 +1,5 @@
-// lock measures mutexes of glibc between processes: lock.uncontended and lock.contended with c and c-robust,
-// and lock.recover with c-robust.
+// lock measures mutexes of glibc between processes: lock.uncontended, lock.contended, lock.contended.8, lock.handoff
+// and lock.handoff.8 with c and c-robust, and lock.recover with c-robust.
 //
 //	gcc -O2 -pthread -o lock lock.c
 #include "peer.h"
@@ -17,6 +17,43 @@ static struct guarded *new_guarded(void) {
 	struct guarded *g = shared(sizeof *g);
 	new_mutex(&g->lock.mutex, strcmp(job.impl, "c-robust") == 0);
 	return g;
+}
+
+enum { HOLD = 10000 }; // ns
+
+// hand_over takes the lock until it has been taken so many times, and returns how often this side did. Each time it
+// holds it for so long that who wants it is asleep when it is free, and when it has given it back it does not come again
+// before another side has had it: it looks at the number of turns, and gives its CPU up meanwhile.
+static uint64_t hand_over(struct guarded *g, uint64_t *turn, uint64_t to) {
+	for (uint64_t counted = 0;; counted++) {
+		take(&g->lock);
+		uint64_t mine = __atomic_add_fetch(turn, 1, __ATOMIC_RELAXED);
+		if (mine > to) {
+			give(&g->lock);
+			return counted;
+		}
+		uint64_t before = g->counter, from = now();
+		while (now() - from < HOLD)
+			;
+		g->counter = before + 1;
+		give(&g->lock);
+		while (mine < to && __atomic_load_n(turn, __ATOMIC_RELAXED) == mine)
+			sched_yield();
+	}
+}
+
+static void handoff(struct guarded *g, int processes) {
+	if (processes == 2)
+		split();
+	else
+		split_into(processes);
+	meet();
+	hand_over(g, &g->turn[0], job.warm);
+	meet();
+	begin();
+	g->counted[side] = hand_over(g, &g->turn[1], job.n);
+	finish();
+	finish_counting(g);
 }
 
 enum { MUTEXES = 1000 }; // of one owner; the kernel stops at 2,048
@@ -82,15 +119,27 @@ static void recovery(void) {
 	report((double)sum / (double)job.n, NULL);
 }
 
+// either reports whether this row is asked for, with either of the mutexes.
+static bool either(const char *name, int processes) {
+	return row(name, "c", processes) || row(name, "c-robust", processes);
+}
+
 int main(int argc, char **argv) {
 	start(argc, argv);
-	if (row("lock.uncontended", "c", 2) || row("lock.uncontended", "c-robust", 2))
+	if (either("lock.uncontended", 2))
 		uncontended(new_guarded());
-	else if (row("lock.contended", "c", 2) || row("lock.contended", "c-robust", 2))
-		contended(new_guarded());
+	else if (either("lock.contended", 2))
+		contended(new_guarded(), 2);
+	else if (either("lock.contended.8", 8))
+		contended(new_guarded(), 8);
+	else if (either("lock.handoff", 2))
+		handoff(new_guarded(), 2);
+	else if (either("lock.handoff.8", 8))
+		handoff(new_guarded(), 8);
 	else if (row("lock.recover", "c-robust", 2))
 		recovery();
 	else
-		return usage("lock.uncontended c|c-robust\nlock.contended c|c-robust\nlock.recover c-robust\n");
+		return usage("lock.uncontended c|c-robust\nlock.contended c|c-robust\nlock.contended.8 c|c-robust\n"
+		             "lock.handoff c|c-robust\nlock.handoff.8 c|c-robust\nlock.recover c-robust\n");
 	return 0;
 }

@@ -1,16 +1,16 @@
-// peer.h is what the programs in C and C++ have in common: how they are called, how one process becomes two
-// that are bound to CPUs, how they measure, and what they print.
+// peer.h is what the programs in C and C++ have in common: how they are called, how one process becomes two or
+// more that are bound to CPUs, how they measure, and what they print.
 //
 //	PROGRAM ROW IMPL N CPUS        for example: lock lock.contended c-robust 5000000 0,1
 //
 // N is the number of operations in the measured part. CPUS has one CPU for each process, the measured one
-// first; if it has fewer, the others run on the last. About N/20 operations go before as a warm-up. The
+// first; if it has fewer, the others run on the last. Where there are more than two, all run on any of CPUS. About N/20 operations go before as a warm-up. The
 // answer is one line of JSON on standard output:
 //
 //	{"ns": 12.345, "cpus": [[0,0],[1,1]], "shares": [0.49,0.51], "latency": [[64,10],[66,2]]}
 //
 // ns is the mean of an operation; cpus are where each process was at the beginning and at the end of its
-// measured part; shares are the parts that two processes had in what they did together; latency is a
+// measured part; shares are the parts that its processes had in what they did together; latency is a
 // histogram of operations that were timed one by one: the middle of a class, which is at most 1/64 wide, and
 // how many fell into it. The exit code is 0, or 1 if anything was wrong, which standard error then tells,
 // or 2 for a row that the program does not have. No process is left in any case.
@@ -46,22 +46,25 @@
 // Words that different processes write are two cache lines apart, as the prefetcher fetches lines in pairs.
 #define LINE 128
 
+enum { SIDES = 8 }; // at most
+
 static struct {
 	const char *row, *impl;
 	uint64_t n, warm, timed; // operations: measured, before that, and timed one by one after that
 	int cpus;                // how many there are in CPUS
 	cpu_set_t set;           // all of them
-	int cpu[2];              // of the sides
+	int cpu[2];              // of the sides, when there are two
 } job;
 
-static int side;    // 0 in the process that was started and prints, 1 in the one that it forked
-static pid_t other; // in side 0: side 1
+static int side;             // 0 in the process that was started and prints, from 1 on in those that it forked
+static int sides = 1;        // how many there are
+static pid_t others[SIDES];  // in side 0: the other sides, 0 once they have been waited for
 
 // board is what the sides tell each other. Nothing on it is touched in the measured part.
 static struct board {
 	uint32_t met;
-	int cpu[2][2];
-	uint64_t start[2], end[2];
+	int cpu[SIDES][2];
+	uint64_t start[SIDES], end[SIDES];
 } *board;
 
 static inline uint64_t now(void) {
@@ -132,27 +135,31 @@ static inline int reap(pid_t pid) {
 	return status;
 }
 
-// abandon ends side 1 when side 0 exits before join.
+// abandon ends the other sides when side 0 exits before join.
 static inline void abandon(void) {
-	if (other == 0)
-		return;
 	signal(SIGCHLD, SIG_DFL); // this end is expected
-	kill(other, SIGKILL);
-	waitpid(other, NULL, 0);
+	for (int i = 1; i < sides; i++)
+		if (others[i] != 0)
+			kill(others[i], SIGKILL);
+	for (int i = 1; i < sides; i++)
+		if (others[i] != 0)
+			waitpid(others[i], NULL, 0);
 }
 
-// ended is called in side 0 when side 1 has ended. If that is too early, side 0 would wait for it for ever.
+// ended is called in side 0 when another side has ended. If that is too early, side 0 would wait for it for ever.
 static inline void ended(int sig) {
 	(void)sig;
-	static const char message[] = "the other process failed\n";
-	siginfo_t info;
-	info.si_pid = 0;
+	static const char message[] = "another process failed\n";
 	int before = errno; // of what this interrupts
-	int e = waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT);
+	bool failed = false;
+	for (int i = 1; i < sides; i++) {
+		siginfo_t info;
+		info.si_pid = 0;
+		if (others[i] != 0 && waitid(P_PID, (id_t)others[i], &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0)
+			failed = failed || info.si_code != CLD_EXITED || info.si_status != 0;
+	}
 	errno = before;
-	if (e != 0 || info.si_pid == 0)
-		return;
-	if (info.si_code == CLD_EXITED && info.si_status == 0)
+	if (!failed)
 		return;
 	ssize_t written = write(2, message, sizeof message - 1);
 	(void)written; // there is nobody else to tell
@@ -168,34 +175,64 @@ static inline void guard(pid_t parent) {
 		_exit(1);
 }
 
-// split forks side 1, and binds it to its CPU. If one side fails, the other ends.
-static inline void split(void) {
+// fork_sides forks the sides from 1 on. If one side fails, the others end.
+static inline void fork_sides(int n) {
 	struct sigaction action;
 	memset(&action, 0, sizeof action);
 	action.sa_handler = ended;
 	action.sa_flags = SA_RESTART | SA_NOCLDSTOP;
 	if (sigaction(SIGCHLD, &action, NULL) != 0)
 		err(1, "sigaction");
-	pid_t self = getpid();
-	other = fork();
-	if (other < 0)
-		err(1, "fork");
-	if (other == 0) {
-		guard(self);
-		side = 1;
-		bind_to(job.cpu[1]);
-	} else if (atexit(abandon) != 0)
+	if (atexit(abandon) != 0)
 		errx(1, "atexit");
+	// A side that ends at once is seen all the same: ended looks at those that others has.
+	sigset_t child, old;
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child, &old);
+	pid_t self = getpid();
+	for (int i = 1; i < n; i++) {
+		pid_t pid = fork();
+		if (pid < 0)
+			err(1, "fork");
+		if (pid == 0) {
+			guard(self);
+			side = i;
+			sides = n;
+			memset(others, 0, sizeof others);
+			break;
+		}
+		others[i] = pid;
+		sides = i + 1;
+	}
+	sigprocmask(SIG_SETMASK, &old, NULL);
 }
 
-// join ends side 1; side 0 waits for that.
-static inline void join(void) {
+// split makes two sides, and binds the second to its CPU.
+static inline void split(void) {
+	fork_sides(2);
 	if (side == 1)
+		bind_to(job.cpu[1]);
+}
+
+// split_into makes so many sides, each of which may run on all CPUS.
+static inline void split_into(int n) {
+	if (sched_setaffinity(0, sizeof job.set, &job.set) != 0)
+		err(1, "sched_setaffinity");
+	fork_sides(n);
+	job.cpus = n; // all report
+}
+
+// join ends the other sides; side 0 waits for that.
+static inline void join(void) {
+	if (side != 0)
 		_exit(0);
-	int status = reap(other);
-	other = 0;
-	if (status != 0)
-		errx(1, "the other process ended with status %#x", status);
+	for (int i = 1; i < sides; i++) {
+		int status = reap(others[i]);
+		others[i] = 0;
+		if (status != 0)
+			errx(1, "another process ended with status %#x", status);
+	}
 }
 
 static inline void futex_wait(void *word, uint32_t value) {
@@ -203,18 +240,18 @@ static inline void futex_wait(void *word, uint32_t value) {
 		err(1, "futex");
 }
 
-static inline void futex_wake(void *word) {
-	if (syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0) < 0)
+static inline void futex_wake(void *word, int n) {
+	if (syscall(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0) < 0)
 		err(1, "futex");
 }
 
-// meet returns when the other side has called it as often. It looks for some microseconds, so that two sides
+// meet returns when the other sides have called it as often. It looks for some microseconds, so that two sides
 // that come at the same time also leave at the same time, and then sleeps, so that it disturbs nobody.
 static inline void meet(void) {
 	static uint32_t mine;
-	uint32_t want = 2 * ++mine, met = __atomic_add_fetch(&board->met, 1, __ATOMIC_ACQ_REL);
+	uint32_t want = (uint32_t)sides * ++mine, met = __atomic_add_fetch(&board->met, 1, __ATOMIC_ACQ_REL);
 	if (met == want)
-		futex_wake(&board->met);
+		futex_wake(&board->met, SIDES);
 	for (int looks = 0; met < want; looks++) {
 		if (looks > 10000)
 			futex_wait(&board->met, met);
@@ -276,12 +313,14 @@ INLINE void run(void (*op)(void *arg, uint64_t i), void *arg, enum latency laten
 
 // report prints the answer. shares may be NULL.
 static inline void report(double ns, const double *shares) {
-	printf("{\"ns\": %.3f, \"cpus\": [[%d,%d]", ns, board->cpu[0][0], board->cpu[0][1]);
-	if (job.cpus == 2)
-		printf(",[%d,%d]", board->cpu[1][0], board->cpu[1][1]);
+	printf("{\"ns\": %.3f, \"cpus\": [", ns);
+	for (int i = 0; i < job.cpus; i++)
+		printf("%s[%d,%d]", i == 0 ? "" : ",", board->cpu[i][0], board->cpu[i][1]);
 	printf("]");
+	for (int i = 0; shares != NULL && i < sides; i++)
+		printf("%s%.6f", i == 0 ? ", \"shares\": [" : ",", shares[i]);
 	if (shares != NULL)
-		printf(", \"shares\": [%.4f,%.4f]", shares[0], shares[1]);
+		printf("]");
 	static const char first[] = ", \"latency\": [";
 	const char *between = first;
 	for (int i = 0; i < (int)(sizeof histogram / sizeof *histogram); i++) {
@@ -295,12 +334,14 @@ static inline void report(double ns, const double *shares) {
 	printf(between == first ? "}\n" : "]}\n");
 }
 
-// new_mutex is a mutex for several processes.
-static inline void new_mutex(pthread_mutex_t *m, bool robust) {
+// new_mutex_of is a mutex of a kind for several processes.
+static inline void new_mutex_of(pthread_mutex_t *m, int kind, bool robust) {
 	pthread_mutexattr_t a;
 	int e = pthread_mutexattr_init(&a);
 	if (e == 0)
 		e = pthread_mutexattr_setpshared(&a, PTHREAD_PROCESS_SHARED);
+	if (e == 0)
+		e = pthread_mutexattr_settype(&a, kind);
 	if (e == 0 && robust)
 		e = pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
 	if (e == 0)
@@ -308,6 +349,8 @@ static inline void new_mutex(pthread_mutex_t *m, bool robust) {
 	if (e != 0)
 		errx(1, "pthread_mutex_init: %s", strerror(e));
 }
+
+static inline void new_mutex(pthread_mutex_t *m, bool robust) { new_mutex_of(m, PTHREAD_MUTEX_DEFAULT, robust); }
 
 INLINE void lock_mutex(pthread_mutex_t *m) {
 	int e = pthread_mutex_lock(m);

@@ -2,7 +2,10 @@
 
 package sys
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // Bind is not supported here.
 func Bind(cpus ...int) error { return errors.ErrUnsupported }
@@ -12,3 +15,9 @@ func CPUs() []int { return nil }
 
 // CurrentCPU is -1 here.
 func CurrentCPU() int { return -1 }
+
+// Yield does nothing here.
+func Yield() {}
+
+// CPUTime is not supported here.
+func CPUTime() (time.Duration, error) { return 0, errors.ErrUnsupported }

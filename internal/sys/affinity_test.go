@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
@@ -43,5 +44,34 @@ func TestBind(t *testing.T) {
 	}
 	if err := sys.Bind(1 << 20); err == nil {
 		t.Error("Bind to a CPU that does not exist succeeded")
+	}
+}
+
+// TestCPUTime: it is what the process ran, and not what it slept.
+func TestCPUTime(t *testing.T) {
+	if sys.CPUs() == nil {
+		t.Skip("the time that a process ran is not known here")
+	}
+	spent := func() time.Duration {
+		d, err := sys.CPUTime()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	const pause = 20 * time.Millisecond
+	slept := time.Duration(1 << 62)
+	for range 100 { // other goroutines may run meanwhile
+		before := spent()
+		time.Sleep(pause)
+		if slept = min(slept, spent()-before); slept < pause/2 {
+			break
+		}
+	}
+	if slept >= pause/2 {
+		t.Errorf("asleep for %v the process ran for %v", pause, slept)
+	}
+	for before := spent(); spent()-before < pause; { // ends
+		sys.Yield()
 	}
 }

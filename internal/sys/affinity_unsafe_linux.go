@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -62,4 +63,14 @@ func CurrentCPU() int {
 		return -1
 	}
 	return int(cpu)
+}
+
+// Yield lets another thread run on the CPU of the calling one, if one is ready to.
+func Yield() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+
+// CPUTime is how long this process has run until now, all its threads together.
+func CPUTime() (time.Duration, error) {
+	var t unix.Timespec
+	err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t)
+	return time.Duration(t.Nano()), os.NewSyscallError("clock_gettime", err)
 }
