@@ -60,7 +60,7 @@ func (e *Event) use(mem []byte, err error) (*Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.f = permits.FlagAt(mem, e.Segment().Self(), &e.Ref)
+	e.f = permits.FlagAt(mem, e.Segment(), &e.Ref)
 	return e, nil
 }
 

@@ -9,7 +9,7 @@ import (
 
 // Info is what an object records about itself. Participants that died are not in it.
 type Info struct {
-	Owners  []shm.Participant // who hold it, each once
+	Owners  []shm.Participant // who hold it, each once; of a semaphore only with Recover
 	Waiters []shm.Participant // who wait for it, each once, however many of its goroutines do
 	Since   time.Time         // since when the first of them does; zero if nobody does
 }

@@ -291,3 +291,33 @@ func TestInspectTurns(t *testing.T) {
 	wantOwners(t, l, os.Getpid())
 	wantWaiters(t, l)
 }
+
+// Semaphores and events are inspected like locks; permits that are only counted have no owners.
+func TestInspectSemaphoreAndEvent(t *testing.T) {
+	self := os.Getpid()
+	withAndWithout(t, func(t *testing.T, o locks.SemaphoreOptions) {
+		s := newSemaphore(t, 2, o)
+		wantOwners(t, s)
+		proctest.Must(t, s.Acquire(t.Context()))
+		proctest.Must(t, s.Acquire(t.Context()))
+		if o.Recover {
+			wantOwners(t, s, self)
+		} else {
+			wantOwners(t, s)
+		}
+		got := make(chan error)
+		go func() { got <- s.Acquire(t.Context()) }()
+		wantWaiters(t, s, self)
+		proctest.Must(t, s.Release())
+		proctest.Must(t, <-got)
+		wantWaiters(t, s)
+	})
+	e, err := locks.NewEvent(proctest.Segment(t, 1), "")
+	proctest.Must(t, err)
+	freed := make(chan error)
+	go func() { freed <- e.Wait(t.Context()) }()
+	wantWaiters(t, e, self)
+	proctest.Must(t, e.Set())
+	proctest.Must(t, <-freed)
+	wantWaiters(t, e)
+}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
@@ -167,6 +168,8 @@ func (s *Segment) holders(h Handle) (ids []uint32, err error) {
 		if id := robust.Owner(s.memory[h.Offset+objectHead:]); id != 0 {
 			ids = append(ids, id)
 		}
+	} else if size, _, _, err := s.texts(h.Offset, o, room); err == nil && hasPermits(o.Owners, size) {
+		ids = permits.Holders(s.memory[h.Offset+objectHead:][:size])
 	}
 	return ids, nil
 }

@@ -2,6 +2,7 @@ package permits
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 
 	"github.com/shoal-ipc/shoal/futex"
@@ -22,6 +23,7 @@ type Cells struct {
 	cells  []atomic.Uint32
 	unused *atomic.Uint64 // the counting word
 	word   *atomic.Uint32
+	object *atomic.Uint32 // the first word of the payload
 	peers  robust.Peers
 	self   uint32
 	handle robust.Handle
@@ -31,7 +33,9 @@ type Cells struct {
 }
 
 // Acquire is part of Permits.
-func (c *Cells) Acquire(ctx context.Context) error { return acquire(ctx, c, c.word, c.self, c.handle) }
+func (c *Cells) Acquire(ctx context.Context) error {
+	return acquire(ctx, c, c.word, c.object, c.peers, c.handle)
+}
 
 // TryAcquire is part of Permits. When it finds no permit it asks for the holders the first time and every 64th time after
 // that; else a holder counts as dead once that is known.
@@ -148,6 +152,18 @@ func Abandoned(mem []byte, dead func(id uint32) bool) bool {
 		}
 	}
 	return false
+}
+
+// Holders are those that the cells of the semaphore whose whole payload is mem name, each once.
+func Holders(mem []byte) (ids []uint32) {
+	cells, _ := cellsIn(mem)
+	for i := range cells {
+		if id := cells[i].Load(); id != 0 {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }
 
 // Recall frees these cells, as a release each.

@@ -22,13 +22,15 @@ type Count struct {
 	word   *atomic.Uint64
 	low    *atomic.Uint32
 	most   uint32
-	self   uint32
+	peers  robust.Peers
 	handle robust.Handle
 	race   *race.Word
 }
 
 // Acquire is part of Permits.
-func (c *Count) Acquire(ctx context.Context) error { return acquire(ctx, c, c.low, c.self, c.handle) }
+func (c *Count) Acquire(ctx context.Context) error {
+	return acquire(ctx, c, c.low, c.low, c.peers, c.handle)
+}
 
 // TryAcquire is part of Permits.
 func (c *Count) TryAcquire() bool { return c.take(false) }

@@ -22,7 +22,7 @@ const (
 // Flag is this process's use of a flag.
 type Flag struct {
 	word   *atomic.Uint32
-	self   uint32
+	peers  robust.Peers
 	handle robust.Handle
 	race   *race.Word
 }
@@ -78,7 +78,10 @@ func (f *Flag) Wait(ctx context.Context) error {
 		return w&flagSet != 0 || w&^flagSleeps != noted
 	}
 	over := func() bool { return f.handle.Closed() || freed() }
-	var place *parking.Place
+	var (
+		place *parking.Place
+		wait  *robust.Waiting
+	)
 	for {
 		if f.handle.Closed() {
 			return os.ErrClosed
@@ -87,9 +90,13 @@ func (f *Flag) Wait(ctx context.Context) error {
 			f.race.Acquire()
 			return nil
 		}
+		if wait == nil {
+			wait = robust.NewWaiting(f.peers, f.word, 0, over)
+			defer wait.End()
+		}
 		if place == nil {
 			var err error
-			if place, err = parking.Enter(ctx, f.word, f.self, over); err != nil && !over() {
+			if place, err = parking.Enter(ctx, f.word, f.peers.Self(), over); err != nil && !over() {
 				return err
 			}
 			if place != nil {
@@ -100,7 +107,8 @@ func (f *Flag) Wait(ctx context.Context) error {
 		if f.word.CompareAndSwap(noted, noted|flagSleeps) { // else the bit is there, or the sleep ends at once
 			crashpoint.Hit("permits/flag/sleeps")
 		}
-		if err := parking.Wait(ctx, f.word, noted|flagSleeps, over); err != nil && !over() {
+		wait.Note()
+		if err := parking.Wait(ctx, f.word, noted|flagSleeps, wait.Over); err != nil && !over() {
 			return err
 		}
 		crashpoint.Hit("permits/flag/freed")

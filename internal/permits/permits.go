@@ -42,10 +42,11 @@ type source interface {
 	over() bool
 }
 
-// acquire takes a permit of s, whose futex word is w.
-func acquire(ctx context.Context, s source, w *atomic.Uint32, self uint32, handle robust.Handle) error {
+// acquire takes a permit of s, whose futex word is w; object is the first word of the payload.
+func acquire(ctx context.Context, s source, w, object *atomic.Uint32, peers robust.Peers, handle robust.Handle) error {
 	var (
 		place *parking.Place
+		wait  *robust.Waiting
 		asked time.Time
 		slept bool
 	)
@@ -59,9 +60,13 @@ func acquire(ctx context.Context, s source, w *atomic.Uint32, self uint32, handl
 		if s.take(false) {
 			return nil
 		}
+		if wait == nil {
+			wait = robust.NewWaiting(peers, object, 0, s.over)
+			defer wait.End()
+		}
 		if place == nil {
 			var err error
-			if place, err = parking.Enter(ctx, w, self, s.over); err != nil {
+			if place, err = parking.Enter(ctx, w, peers.Self(), s.over); err != nil {
 				return err
 			}
 			if place != nil {
@@ -79,7 +84,8 @@ func acquire(ctx context.Context, s source, w *atomic.Uint32, self uint32, handl
 			asked = time.Now()
 		}
 		slept = true
-		if err := parking.Wait(ctx, w, low, s.over); err != nil && !handle.Closed() {
+		wait.Note()
+		if err := parking.Wait(ctx, w, low, wait.Over); err != nil && !handle.Closed() {
 			// The wait may have swallowed a wake. Look once more; if others were faster, WAITERS makes them wake
 			// somebody else.
 			if s.take(false) {

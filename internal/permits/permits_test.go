@@ -63,7 +63,7 @@ func TestLayout(t *testing.T) {
 	}
 
 	mem = payload(permits.FlagSize)
-	f := permits.FlagAt(mem, 0x1001, peer{})
+	f := permits.FlagAt(mem, peer{id: 0x1001}, peer{})
 	binary.LittleEndian.PutUint32(mem, 5<<2|2)
 	if f.Set(); u32(mem, 0) != 6<<2|1 {
 		t.Errorf("the flag after a set: %#x", u32(mem, 0))

@@ -85,7 +85,7 @@ func At(mem []byte, peers robust.Peers, handle robust.Handle) (Permits, error) {
 			// The low half of a little-endian word is at its address; segments exist on little-endian machines only.
 			low:    (*atomic.Uint32)(at),
 			most:   most,
-			self:   peers.Self(),
+			peers:  peers,
 			handle: handle,
 			race:   race.At(at),
 		}, nil
@@ -94,6 +94,7 @@ func At(mem []byte, peers robust.Peers, handle robust.Handle) (Permits, error) {
 			cells:  cellsOf(mem, int(most)),
 			unused: &p.word,
 			word:   &p.sleep,
+			object: (*atomic.Uint32)(at),
 			peers:  peers,
 			self:   peers.Self(),
 			handle: handle,
@@ -118,9 +119,8 @@ func cellsIn(mem []byte) ([]atomic.Uint32, *atomic.Uint32) {
 	return cellsOf(mem, (len(mem)-CellsAt)/4), &payloadOf(mem).sleep
 }
 
-// FlagAt returns the use of the flag at the beginning of mem, which is part of handle's object and 4-aligned; self is this
-// process's owner id. It stays mapped for as long as the caller keeps handle reachable.
-func FlagAt(mem []byte, self uint32, handle robust.Handle) Flag {
+// FlagAt returns the use of the flag at the beginning of mem, which is part of handle's object and 4-aligned. It stays mapped for as long as the caller keeps handle reachable.
+func FlagAt(mem []byte, peers robust.Peers, handle robust.Handle) Flag {
 	p := unsafe.Pointer(unsafe.SliceData(mem[:FlagSize]))
-	return Flag{word: (*atomic.Uint32)(p), self: self, handle: handle, race: race.At(p)}
+	return Flag{word: (*atomic.Uint32)(p), peers: peers, handle: handle, race: race.At(p)}
 }
