@@ -88,7 +88,7 @@ const (
 
 // NewFutexRing makes a ring for at most n waits. It is an error if the kernel cannot, or does not let this process.
 func NewFutexRing(n int) (*FutexRing, error) {
-	p := ringParams{flags: ringSetCQ, cqEntries: uint32(n)}
+	p := ringParams{flags: ringSetCQ, cqEntries: uint32(max(n, ringQueueWords))}
 	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, ringQueueWords, uintptr(unsafe.Pointer(&p)), 0) // close-on-exec
 	if errno != 0 {
 		return nil, os.NewSyscallError("io_uring_setup", errno)
