@@ -158,7 +158,8 @@ func (r *FutexRing) register(what uintptr, arg unsafe.Pointer, n int) error {
 
 // Wait lets a word be waited for, under a number other than 0 that no wait has yet. After an error nothing waits.
 func (r *FutexRing) Wait(w FutexExpected, id uint64) error {
-	return r.submit(ringEntry{opcode: ringFutexWait, fd: w.waiter.flags, value: w.waiter.val, addr: w.waiter.uaddr, id: id, mask: futexMatchAny})
+	f := w.waiter
+	return r.submit(ringEntry{opcode: ringFutexWait, fd: f.flags, value: f.val, addr: f.uaddr, id: id, mask: futexMatchAny})
 }
 
 // Cancel ends a wait, which completes with ECANCELED, or completes as woken if it was meanwhile.
