@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -73,39 +74,43 @@ func TestCrowd(t *testing.T) {
 	case os.Getenv("SHOAL_STRESS") != "":
 		sizes = append(sizes, 100_000)
 	}
-	defer parking.ForceNoBrief()()
-	proctest.Watch(t)
-	for _, n := range sizes {
-		for _, words := range []int{1, n} {
-			for _, end := range []string{"wake", "cancel", "kick"} {
-				ctx, cancel := context.WithCancel(t.Context())
-				c := newCrowd(t, ctx, n, words)
-				if threads := threads(t); threads > mostThreads {
-					t.Errorf("%d words: %d threads, want %d at most", words, threads, mostThreads)
-				} else {
-					t.Logf("%d goroutines on %d words: %d threads", n, words, threads)
-				}
-				switch end {
-				case "wake":
-					for _, w := range c.words {
-						w.Store(1)
-						futex.Wake(w, 1<<31-1)
-					}
-				case "kick":
-					c.over.Store(true)
-					futex.Kick(c.b.Bytes())
-				}
-				if end == "cancel" {
-					cancel()
-				}
-				c.wg.Wait()
-				cancel()
-				nothingLeft(t)
-				if s := parking.Stats(); s.Threads != 0 {
-					t.Errorf("%d threads are in the kernel yet", s.Threads)
+	eachWay(t, func(t *testing.T) {
+		proctest.Watch(t)
+		for _, n := range sizes {
+			for _, words := range []int{1, n} {
+				for _, end := range []string{"wake", "cancel", "kick"} {
+					crowded(t, n, words, end)
 				}
 			}
 		}
+	})
+}
+
+func crowded(t *testing.T, n, words int, end string) {
+	ctx, cancel := context.WithCancel(t.Context())
+	c := newCrowd(t, ctx, n, words)
+	if threads := threads(t); threads > mostThreads {
+		t.Errorf("%d words: %d threads, want %d at most", words, n, mostThreads)
+	} else {
+		t.Logf("%d goroutines on %d words: %d threads", n, words, threads)
+	}
+	switch end {
+	case "wake":
+		for _, w := range c.words {
+			w.Store(1)
+			futex.Wake(w, 1<<31-1)
+		}
+	case "kick":
+		c.over.Store(true)
+		futex.Kick(c.b.Bytes())
+	case "cancel":
+		cancel()
+	}
+	c.wg.Wait()
+	cancel()
+	nothingLeft(t)
+	if s := parking.Stats(); s.Threads != 0 {
+		t.Errorf("%d threads are in the kernel yet", s.Threads)
 	}
 }
 
@@ -131,12 +136,20 @@ var stay = proctest.NewRole("stay", func(ctx context.Context, c *proctest.Child,
 // An entry that was left takes no wake away from one who stays: if the waiter that was cancelled did not go on as if
 // woken, the one behind it is.
 func TestWakeGoesOn(t *testing.T) {
-	if !futex.Features().Waitv {
-		t.Skip("the kernel has no futex_waitv, or a sandbox refuses it: then no wake reaches who leaves")
+	for _, e := range engines {
+		if e.name == "wait" || e.name == "poll" {
+			continue // there no wake reaches who leaves
+		}
+		t.Run(e.name, func(t *testing.T) {
+			e.use(t)
+			wakeGoesOn(t)
+		})
 	}
+}
+
+func wakeGoesOn(t *testing.T) {
 	defer parking.ForceNoBrief()()
 	defer parking.ForceNoCap()()
-	defer parking.ForceNoDirect()()
 	n := 300
 	if testing.Short() {
 		n = 30
@@ -152,11 +165,16 @@ func TestWakeGoesOn(t *testing.T) {
 		asleep(1)
 		p.Tell("again")
 		p.Asleep() // behind this process's
+		if i%2 == 0 {
+			futex.Wake(w, 1)
+		}
 		cancel()
 		for range i % 20 {
 			runtime.Gosched()
 		}
-		futex.Wake(w, 1)
+		if i%2 == 1 {
+			futex.Wake(w, 1)
+		}
 		if err := <-done; err == nil {
 			futex.Wake(w, 1) // unless it is awake already
 		} else {
@@ -234,26 +252,37 @@ func TestCancelsAgainstWakes(t *testing.T) {
 	})
 }
 
-// Who expects another value than those who wait for the same word returns at once, and does not disturb them.
+// Who expects another value than those who wait for the same word does not go on with them.
 func TestValuesDiffer(t *testing.T) {
 	eachWay(t, func(t *testing.T) {
 		proctest.Watch(t)
+		defer parking.ForceNoCap()()
 		b := sharedBlock(t)
 		w := b.Uint32(0)
-		var wg sync.WaitGroup
-		for v := range uint32(100) {
-			wg.Go(func() {
-				for w.Load() == v {
-					if err := futex.Wait(t.Context(), w, v); err != nil {
-						t.Error(err)
+		before := parking.Stats()
+		for v := uint32(0); v < 10; v += 2 {
+			var wg sync.WaitGroup
+			wait := func(v uint32) {
+				wg.Go(func() {
+					for w.Load() == v {
+						if err := futex.Wait(t.Context(), w, v); err != nil {
+							t.Error(err)
+						}
 					}
-				}
-			})
-			asleep(1)
-			proctest.Must(t, futex.Wait(t.Context(), w, v+1))
-			w.Store(v + 1)
+				})
+				asleep(1)
+			}
+			wait(v)
+			w.Store(v + 1) // of which nobody is told
+			wait(v + 1)
+			time.Sleep(20 * time.Millisecond) // in which those who look find that the first has nothing to wait for
+			w.Store(v + 2)
 			futex.Wake(w, 100)
 			wg.Wait()
+		}
+		blind := strings.HasSuffix(t.Name(), "/wait") // each of its sleeps ends by itself
+		if s := parking.Stats(); !blind && s.Spurious != before.Spurious {
+			t.Errorf("%d went on without reason", s.Spurious-before.Spurious)
 		}
 		runtime.KeepAlive(b)
 	})
@@ -372,8 +401,8 @@ var sleep = proctest.NewRole("sleep", func(ctx context.Context, c *proctest.Chil
 func TestKilledWaiter(t *testing.T) {
 	for i, e := range engines {
 		t.Run(e.name, func(t *testing.T) {
-			if e.waitv && !futex.Features().Waitv {
-				t.Skip("the kernel has no futex_waitv, or a sandbox refuses it")
+			if !e.has() {
+				t.Skip("the kernel has no futex_waitv or io_uring with futexes, or a sandbox refuses it")
 			}
 			b := sharedBlock(t)
 			w := b.Uint32(0)
