@@ -23,8 +23,8 @@ import (
 //
 // When a process dies holding the lock, however it dies, every Acquire returns ErrOwnerDied: at once if the
 // call comes after the death, else within about a second. That lasts until a Recover has succeeded.
-// TryAcquire does so too once the death was noticed; it looks itself when it first finds the lock held, and
-// about every 64th time; as a rule another process has noticed it within milliseconds.
+// TryAcquire does so too once the death was noticed, as a rule within milliseconds, by others; it looks itself when it
+// first finds the lock held, and then about every 64th time, but four times a second at most.
 //
 // A Lock is made by NewLock, OpenLock and OpenOrNewLock, or arrives in an argument; its zero value is for
 // UnmarshalBinary only.

@@ -14,6 +14,7 @@ import (
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/parking"
 	"github.com/shoal-ipc/shoal/internal/race"
+	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
 // The bits of the low half.
@@ -64,8 +65,8 @@ type Mutex struct {
 	peers  Peers
 	handle Handle
 	race   *race.Word
-	asked  *atomic.Bool // some TryLock has asked for the owner
-	mine   uint64       // the word while this process holds it and nobody waits
+	asked  *atomic.Int64 // when a TryLock last asked for the owner
+	mine   uint64        // the word while this process holds it and nobody waits
 }
 
 // Take takes a free word that nobody waits for, with flags 0 or Whole: the fast path of Lock, for callers
@@ -205,9 +206,8 @@ func (m *Mutex) last(ctx context.Context, err error, flags, refuse uint64) error
 	return os.ErrClosed
 }
 
-// TryLock takes the word if it is free. When it is not, TryLock asks for the owner the first time and about every
-// 64th time after that; else an owner counts as dead once that is known. Which times, chance tells: a count would be one
-// more line of memory that those who poll take from each other.
+// TryLock takes the word if it is free. When it is not, TryLock asks for the owner the first time, and about every
+// 64th time after that if the last answer is a quarter of a second old; else an owner counts as dead once that is known.
 func (m *Mutex) TryLock(flags uint64) (bool, error) {
 	for {
 		if m.handle.Closed() {
@@ -230,13 +230,19 @@ func (m *Mutex) TryLock(flags uint64) (bool, error) {
 	}
 }
 
-// asks reports whether a TryLock is to ask for the owner.
+// asks reports whether a TryLock is to ask for the owner. Those that poll mostly read memory, and write none: chance says
+// which of them looks at the clock, for a count would be a line of memory that they take from each other.
 func (m *Mutex) asks() bool {
-	if !m.asked.Load() {
-		m.asked.Store(true)
-		return true
+	last := m.asked.Load()
+	if last != 0 && rand.Uint32()%64 != 0 {
+		return false
 	}
-	return rand.Uint32()%64 == 0
+	now := sys.Monotonic()
+	if last != 0 && now-last < int64(askAgain) {
+		return false
+	}
+	m.asked.Store(now)
+	return true
 }
 
 // Recover takes the word, waiting until it is free or ctx is done. If its owner died it first runs repair
