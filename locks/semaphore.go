@@ -55,9 +55,6 @@ const (
 	boundedKind   = "boundsem"
 )
 
-// maxCells is the largest number of permits with Recover.
-const maxCells = 1 << 20
-
 // newSemaphore is what Kind.New needs for a semaphore that begins with n permits and has most at most.
 func newSemaphore(kind string, n, most int, opts []SemaphoreOptions) (k shm.Kind, size int, init func(mem []byte) error, err error) {
 	var o SemaphoreOptions
@@ -68,7 +65,7 @@ func newSemaphore(kind string, n, most int, opts []SemaphoreOptions) (k shm.Kind
 	default:
 		panic("locks: more than one SemaphoreOptions")
 	}
-	if n < 0 || n > permits.Most || o.Recover && n > maxCells {
+	if n < 0 || n > permits.Most || o.Recover && n > permits.MostCells {
 		return k, 0, nil, fmt.Errorf("locks: semaphore: %w: %d permits", os.ErrInvalid, n)
 	}
 	k = shm.Kind{Name: kind, Permits: o.Recover}

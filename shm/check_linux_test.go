@@ -23,7 +23,7 @@ type checked struct {
 	mem []byte
 	// a and b are in one bucket, b first; c has an owner word; d has no name; e has three permits.
 	a, b, c, d, e int
-	nameA      string
+	nameA         string
 }
 
 // siblings are two names of one length and one bucket.

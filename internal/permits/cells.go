@@ -50,7 +50,7 @@ func (c *Cells) take(ask bool) bool {
 	for i, left := c.hint.Load(), n; left > 0; left-- {
 		for {
 			id := c.cells[i].Load()
-			if id != 0 && (id == c.self || id == lives || !dead(id)) {
+			if id == lives && id != 0 || !c.free(id, dead) {
 				lives = id
 				break
 			}
@@ -66,6 +66,12 @@ func (c *Cells) take(ask bool) bool {
 		}
 	}
 	return false
+}
+
+// free reports whether a permit is free of whose holder id dead tells that. What this process has is not, whatever
+// others say of it.
+func (c *Cells) free(id uint32, dead func(id uint32) bool) bool {
+	return id == 0 || id != c.self && dead(id)
 }
 
 func (c *Cells) queue() uint32 {
@@ -132,7 +138,7 @@ func tell(word *atomic.Uint32) {
 // Value is part of Permits. What the dead hold is free.
 func (c *Cells) Value() (n int) {
 	for i := range c.cells {
-		if id := c.cells[i].Load(); id == 0 || c.peers.KnownDead(id) {
+		if c.free(c.cells[i].Load(), c.peers.KnownDead) {
 			n++
 		}
 	}
