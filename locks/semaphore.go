@@ -188,8 +188,9 @@ func (s *Semaphore) fast() bool {
 }
 
 func (s *Semaphore) acquireSlow(ctx context.Context) error {
-	defer runtime.KeepAlive(s)
-	return s.named(s.p.Acquire(ctx))
+	err := s.named(s.p.Acquire(ctx))
+	runtime.KeepAlive(s)
+	return err
 }
 
 // named adds the semaphore's name to an error that says that it was closed.
@@ -220,11 +221,12 @@ func (s *Semaphore) Release() error {
 }
 
 func (s *Semaphore) releaseSlow() error {
-	defer runtime.KeepAlive(s)
 	if s.Closed() {
 		return s.named(os.ErrClosed)
 	}
-	return s.p.Release()
+	err := s.p.Release()
+	runtime.KeepAlive(s)
+	return err
 }
 
 // Value is the number of free permits; the answer may be old when it arrives.
