@@ -18,8 +18,9 @@ const (
 	CellsAt = 128
 	// FlagSize is the size of an event's payload.
 	FlagSize = 4
-	// Most is the largest number of permits, MostCells of cells: who wants one, or has none to release, looks at them all.
-	Most      = 1<<31 - 1
+	// Most is the largest number of permits.
+	Most = 1<<31 - 1
+	// MostCells is the largest number of cells: who wants one, or has none to release, looks at them all.
 	MostCells = 1 << 20
 
 	modeCount = 0
