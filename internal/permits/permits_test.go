@@ -92,6 +92,8 @@ func TestCorrupt(t *testing.T) {
 		{132, 2, 1, false},
 		{132, 1 << 30, 1, false},
 		{132, 1, 2, false},
+		{128 + 4<<20, 1 << 20, 1, true},
+		{132 + 4<<20, 1<<20 + 1, 1, false},
 	} {
 		mem := payload(c.size)
 		binary.LittleEndian.PutUint32(mem[8:], c.most)

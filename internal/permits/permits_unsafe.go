@@ -20,6 +20,8 @@ const (
 	FlagSize = 4
 	// Most is the largest number of permits.
 	Most = 1<<31 - 1
+	// MostCells is the largest number of cells: who wants one, or has none to release, looks at them all.
+	MostCells = 1 << 20
 
 	modeCount = 0
 	modeCells = 1
@@ -89,7 +91,7 @@ func At(mem []byte, peers robust.Peers, handle robust.Handle) (Permits, error) {
 			handle: handle,
 			race:   race.At(at),
 		}, nil
-	case mode == modeCells && uint64(len(mem)) >= CellsAt+4*uint64(most):
+	case mode == modeCells && most <= MostCells && len(mem) >= SizeCells(int(most)):
 		c := &Cells{
 			cells:  cellsOf(mem, int(most)),
 			unused: &p.word,
