@@ -172,3 +172,28 @@ func entry(_ *shm.Segment, _ *shm.Block, table uint64) uint64   { return table }
 func sinceWhen(_ *shm.Segment, _ *shm.Block, table uint64) uint64 {
 	return table + 8
 }
+
+// Who died is not named although nobody has noticed, neither as one who waits nor as one who holds.
+func TestInspectUnnoticed(t *testing.T) {
+	seg := proctest.Segment(t, 1)
+	l, err := locks.NewLock(seg, "")
+	proctest.Must(t, err)
+	mem, err := shm.Kind{Name: "lock"}.OpenHandle(new(shm.Ref), l.Handle())
+	proctest.Must(t, err)
+	gift, err := seg.Prepare()
+	proctest.Must(t, err)
+	shm.Unwatch(seg)
+	if shm.As(seg, gift.Owner).Waiting(shm.Word32(mem, 0), time.Now(), 0) == nil {
+		t.Fatal("not recorded")
+	}
+	shm.Word(seg, shm.PayloadAt(l.Handle())).Store(uint64(gift.Owner)<<32 | 1)
+	for _, want := range []int{1, 0} {
+		owners, waiters, since, err := shm.Inspect(l)
+		if err != nil || len(owners) != want || len(waiters) != want || since.IsZero() != (want == 0) {
+			t.Errorf("held by %v, %v wait since %v, %v; want %d", owners, waiters, since, err, want)
+		}
+		if want == 1 {
+			gift.Sent() // its only descriptors: it is dead
+		}
+	}
+}
