@@ -306,7 +306,7 @@ func TestInspectWoken(t *testing.T) {
 	go func() {
 		for ctx.Err() == nil {
 			futex.Wake(shm.Word32(mem, 0), 1)
-			time.Sleep(time.Millisecond)
+			runtime.Gosched()
 		}
 		done <- nil
 	}()
