@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/shoal-ipc/shoal/array"
-	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/shm"
@@ -291,28 +290,4 @@ func TestInspectTurns(t *testing.T) {
 	proctest.Must(t, <-second)
 	wantOwners(t, l, os.Getpid())
 	wantWaiters(t, l)
-}
-
-// So is one whose sleeps all end soon.
-func TestInspectWoken(t *testing.T) {
-	proctest.Watch(t)
-	l := newLock(t)
-	proctest.Must(t, l.Acquire(t.Context()))
-	mem, err := shm.Kind{Name: "lock"}.OpenHandle(new(shm.Ref), l.Handle())
-	proctest.Must(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- l.Acquire(ctx) }()
-	go func() {
-		for ctx.Err() == nil {
-			futex.Wake(shm.Word32(mem, 0), 1)
-			runtime.Gosched()
-		}
-		done <- nil
-	}()
-	wantWaiters(t, l, os.Getpid())
-	cancel()
-	<-done
-	<-done
-	runtime.KeepAlive(l)
 }

@@ -1,6 +1,7 @@
 package robust_test
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ type recorder struct {
 
 func (r recorder) Waiting(word *atomic.Uint32, since time.Time, tag uint64) (done func()) {
 	*r.begun++
-	if r.none || tag != 9 || time.Since(since) < 5*time.Millisecond {
+	if r.none || time.Since(since) < 5*time.Millisecond {
 		return nil
 	}
 	return func() { *r.done++ }
@@ -32,7 +33,7 @@ func TestWaiting(t *testing.T) {
 	}
 	lasting := func(w *robust.Waiting) {
 		time.Sleep(6 * time.Millisecond)
-		for over = range map[bool]int{false: 1, true: 2} {
+		for _, over = range []bool{false, true} {
 			if w.Over() != over {
 				t.Errorf("over is not %v", over)
 			}
@@ -61,5 +62,22 @@ func TestWaiting(t *testing.T) {
 			return
 		}
 		begun, done = 2, 1
+	}
+}
+
+// A wait that goes on after short sleeps is recorded before the next.
+func TestWaitingBySteps(t *testing.T) {
+	w := newWord(t)
+	w.of(peer{id: 1}).Take(0)
+	var begun, done int
+	r := recorder{peer{id: 2, closed: func() bool {
+		time.Sleep(6 * time.Millisecond)
+		return false
+	}}, &begun, &done, false}
+	m := robust.At(w.Bytes(), r, r)
+	over, cancel := context.WithCancel(t.Context())
+	cancel() // so that it does not sleep
+	if err := m.Lock(over, 0); err != context.Canceled || begun != 1 || done != 1 {
+		t.Errorf("recorded %d times, forgotten %d times: %v", begun, done, err)
 	}
 }
