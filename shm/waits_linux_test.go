@@ -20,11 +20,19 @@ func waiting(t *testing.T) (seg *shm.Segment, b *shm.Block, table uint64) {
 	seg = proctest.Segment(t, 1)
 	b, err := shm.NewBlock(seg, "b", 100)
 	proctest.Must(t, err)
+	off, mem, err := seg.Allocate(64 * 24) // which the table will be
+	proctest.Must(t, err)
+	for i := range mem {
+		mem[i] = 0xff
+	}
+	proctest.Must(t, seg.Deallocate(off))
 	done := seg.Waiting(b.Uint32(0), time.Unix(1000, 5), 7)
 	if done == nil {
 		t.Fatal("not recorded")
 	}
-	table = shm.Word(seg, waitsAt(seg.Self())).Load()
+	if table = shm.Word(seg, waitsAt(seg.Self())).Load(); table != off {
+		t.Fatalf("the table is at %d, want %d", table, off)
+	}
 	return seg, b, table
 }
 
@@ -130,6 +138,7 @@ func TestHostileTables(t *testing.T) {
 		{"table behind the end", slotWaits, 1 << 40, true, 0},
 		{"table far behind the end", slotWaits, 1<<64 - 128, true, 0},
 		{"table in an object", slotWaits, 0, true, 0}, // see below
+		{"table without room", slotWaits, 0, true, 0}, // see below
 		{"table that is not held", func(_ *shm.Segment, _ *shm.Block, table uint64) uint64 { return table - 128 + 8 }, 1<<4 | 2, true, 0},
 		{"object between blocks", entry, shm.HeapAt + 64, true, 0},
 		{"object behind the end", entry, 1<<64 - 1, true, 0},
@@ -140,8 +149,13 @@ func TestHostileTables(t *testing.T) {
 		t.Run(x.what, func(t *testing.T) {
 			seg, b, table := waiting(t)
 			where := x.where(seg, b, table)
-			if x.what == "table in an object" {
+			switch x.what {
+			case "table in an object":
 				x.word = shm.PayloadAt(b.Handle())
+			case "table without room":
+				off, _, err := seg.Allocate(1)
+				proctest.Must(t, err)
+				x.word = off
 			}
 			shm.Word(seg, where).Store(x.word)
 			if n := waits(t, b); n != x.waits {
@@ -171,4 +185,34 @@ func slotWaits(seg *shm.Segment, _ *shm.Block, _ uint64) uint64 { return waitsAt
 func entry(_ *shm.Segment, _ *shm.Block, table uint64) uint64   { return table }
 func sinceWhen(_ *shm.Segment, _ *shm.Block, table uint64) uint64 {
 	return table + 8
+}
+
+// Who died is not named although nobody has noticed, neither as one who waits nor as one who holds.
+func TestInspectUnnoticed(t *testing.T) {
+	seg := proctest.Segment(t, 1)
+	b := block(t, seg, "", 8)
+	l, err := locks.NewLock(seg, "")
+	proctest.Must(t, err)
+	gift, err := seg.Prepare()
+	proctest.Must(t, err)
+	shm.Unwatch(seg)
+	if shm.As(seg, gift.Owner).Waiting(b.Uint32(0), time.Now(), 0) == nil {
+		t.Fatal("not recorded")
+	}
+	shm.Word(seg, shm.PayloadAt(l.Handle())).Store(uint64(gift.Owner)<<32 | 1)
+	_, waiters, _, err := shm.Inspect(b)
+	proctest.Must(t, err)
+	owners, _, _, err := shm.Inspect(l)
+	proctest.Must(t, err)
+	if len(waiters) != 1 || len(owners) != 1 {
+		t.Errorf("held by %v, %v wait", owners, waiters)
+	}
+	gift.Sent() // its only descriptors: it is dead
+	_, waiters, since, err := shm.Inspect(b)
+	if len(waiters) != 0 || !since.IsZero() || err != nil {
+		t.Errorf("%v wait since %v, %v", waiters, since, err)
+	}
+	if owners, _, _, err := shm.Inspect(l); len(owners) != 0 || err != nil {
+		t.Errorf("held by %v, %v", owners, err)
+	}
 }

@@ -89,14 +89,14 @@ func TestBits(t *testing.T) {
 			t.Errorf("%v: %v", x, err)
 		}
 	}
-	// Sums of whole numbers that a float64 cannot tell apart stay apart.
+	// Whole numbers that a float64 cannot tell apart stay apart.
 	for _, code := range []shm.Code{'q', 'Q', 'l', 'L'} {
 		bits, err := coded.Bits(code, int64(1<<53+1))
 		if err != nil || bits != 1<<53+1 {
 			t.Errorf("%c: %d, %v", code, bits, err)
 		}
 	}
-	if bits, err := coded.Bits('f', uint64(1<<40+1<<16+1)); err != nil || math.Float32frombits(uint32(bits)) != 1<<40+1<<17 {
+	if bits, err := coded.Bits('f', uint64(1<<63+1<<39+1)); err != nil || math.Float32frombits(uint32(bits)) != 1<<63+1<<40 {
 		t.Errorf("an integer is rounded twice: %v, %v", math.Float32frombits(uint32(bits)), err)
 	}
 }
