@@ -342,19 +342,18 @@ func (h heap) searchOnce(need, units uint64) (got uint64) {
 		if least < units {
 			units, most = need, 0
 		}
-		rest := h.split(best, units)
-		for rest != 0 && most > 0 {
-			more := h.split(rest, units)
-			if more == 0 {
-				break
+		// Others find no memory in the rest as long as this process has it, so it is given before the others are cut.
+		if _, room, err := h.block(best); err == nil {
+			few := min((objectHead+room)/unit/units, uint64(most)+1)
+			if rest := h.split(best, few*units); rest != 0 {
+				o := h.object(rest)
+				h.give(rest, o, o.State.Load())
 			}
+		}
+		for rest := h.split(best, units); rest != 0; {
+			more := h.split(rest, units)
 			h.keep(rest)
 			rest = more
-			most--
-		}
-		if rest != 0 {
-			o := h.object(rest)
-			h.give(rest, o, o.State.Load())
 		}
 		return best
 	}
