@@ -23,12 +23,13 @@ import (
 // a pointer.
 type entry struct {
 	shard    *shard
-	group    *group
+	keeper   keeper
 	word     *atomic.Uint32
 	old      uint32
 	expected sys.FutexExpected // of word and old, for the kernel; never changes
 	first    *waiter
 	ended    atomic.Bool
+	id       uint64 // of its wait; the ring's mutex guards it
 }
 
 type entryKey struct {
@@ -98,7 +99,7 @@ func (wt *waiter) join(w *atomic.Uint32, old uint32) {
 	link(&e.first, wt)
 	s.mu.Unlock()
 	if fresh {
-		e.group.interrupt()
+		e.keeper.added(e)
 	}
 }
 
@@ -112,7 +113,7 @@ func (wt *waiter) leave() bool {
 	}
 	e.shard.mu.Unlock()
 	if waited && e.ended.Load() {
-		e.group.interrupt()
+		e.keeper.emptied(e)
 	}
 	return waited
 }
@@ -156,6 +157,34 @@ func (e *entry) expire(now int64) {
 	}
 }
 
+// What look finds.
+type found int
+
+const (
+	lives found = iota
+	ends        // it ended now
+	stale       // it had ended before: if it was woken that was meant for somebody who stays
+)
+
+// look lets those go on whom e concerns: all if it was woken or the word differs, else, when ask, those who have waited for
+// long enough or whose wait is over.
+func (e *entry) look(woken, ask bool, now int64) found {
+	e.shard.mu.Lock()
+	defer e.shard.mu.Unlock()
+	switch {
+	case e.ended.Load():
+		return stale
+	case woken || e.word.Load() != e.old:
+		e.release()
+	case ask:
+		e.expire(now + int64(sleepCap())/2) // so that waits are as long as they should be on average
+	}
+	if e.ended.Load() {
+		return ends
+	}
+	return lives
+}
+
 // kickEntries lets those go on who wait for a word in the given memory and whose wait is over. The shard is locked.
 func (s *shard) kickEntries(in func(w *atomic.Uint32) bool) (n int) {
 	for key, e := range s.entries {
@@ -171,7 +200,7 @@ func (s *shard) kickEntries(in func(w *atomic.Uint32) bool) (n int) {
 			wt = next
 		}
 		if e.ended.Load() {
-			e.group.interrupt()
+			e.keeper.emptied(e)
 		}
 	}
 	return n

@@ -7,6 +7,12 @@ import (
 // ForceNoWaitv makes waits do without futex_waitv until the function that it returns is called.
 func ForceNoWaitv() (undo func()) { return force(&forced.noWaitv) }
 
+// HasRing reports whether there is a ring.
+var HasRing = hasRing
+
+// ForceNoRing makes waits do without io_uring until the function that it returns is called.
+func ForceNoRing() (undo func()) { return force(&forced.noRing) }
+
 // ForceNoBrief makes waits ready for contexts and Kick at once, until the function that it returns is called.
 func ForceNoBrief() (undo func()) { return force(&forced.noBrief) }
 
@@ -20,9 +26,6 @@ func force(b *atomic.Bool) (undo func()) {
 	b.Store(true)
 	return func() { b.Store(false) }
 }
-
-// MostGrouped is how many words groups have room for.
-const MostGrouped = mostGroups * groupSize
 
 // Waiting is how many goroutines of this process are in Wait, in the part that is ready for contexts and Kick.
 func Waiting() (n int) {
@@ -53,12 +56,16 @@ func Lined() (n int) {
 	return n
 }
 
-// Groups is how many groups there are, the one that polls included.
+// Groups is how many groups there are, with the one that polls, and the ring if it has entries.
 func Groups() int {
 	groups.mu.Lock()
 	defer groups.mu.Unlock()
+	n := len(groups.all)
 	if groups.poll != nil {
-		return len(groups.all) + 1
+		n++
 	}
-	return len(groups.all)
+	if groups.ring != nil && groups.ring.members > 0 {
+		n++
+	}
+	return n
 }

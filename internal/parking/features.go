@@ -10,9 +10,18 @@ import (
 
 var hasWaitv = sync.OnceValue(sys.HasWaitv)
 
-// forced leaves out, in tests, what there is a fallback for: futex_waitv, the first part of a sleep, sleeping directly; and
-// what makes up for a lost wake, the cap.
-var forced struct{ noWaitv, noBrief, noDirect, noCap atomic.Bool }
+// hasRing is whether the kernel waits for words on an io_uring, and lets this process.
+var hasRing = sync.OnceValue(func() bool {
+	r, err := sys.NewFutexRing(1)
+	if err == nil {
+		r.Close()
+	}
+	return err == nil
+})
+
+// forced leaves out, in tests, what there is a fallback for: futex_waitv, the ring, the first part of a sleep, sleeping
+// directly; and what makes up for a lost wake, the cap.
+var forced struct{ noWaitv, noRing, noBrief, noDirect, noCap atomic.Bool }
 
 func waitv() bool { return hasWaitv() && !forced.noWaitv.Load() }
 

@@ -26,8 +26,15 @@ var groups grouping
 
 type grouping struct {
 	mu   sync.Mutex
+	ring *ring    // nil while it is not needed, or not to be had
 	all  []*group // with a thread each
 	poll *group   // without; nil while it is not needed
+}
+
+// keeper looks after entries.
+type keeper interface {
+	added(e *entry)   // is called after e was added, and its shard unlocked
+	emptied(e *entry) // is called when e has ended, but by the keeper itself
 }
 
 // group is one goroutine that looks after entries, in the kernel if it can.
@@ -37,13 +44,41 @@ type group struct {
 	entries []*entry // groups.mu guards it; only the group's goroutine takes some out
 }
 
-// add gives e to the first group that has room. So groups that were left by most of theirs become empty in time, for all
-// come back within seconds, and end.
+// add gives e to the ring, or else to the first group that has room. So groups that were left by most of theirs become
+// empty in time, for all come back within seconds, and end.
 func (gs *grouping) add(e *entry) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
-	e.group = gs.room()
-	e.group.entries = append(e.group.entries, e)
+	if hasRing() && !forced.noRing.Load() {
+		if gs.ring == nil {
+			gs.ring = newRing()
+		}
+		if r := gs.ring; r != nil && r.members < mostRung && !r.failed.Load() {
+			r.members++
+			e.keeper = r
+			return
+		}
+	}
+	g := gs.room()
+	g.entries = append(g.entries, e)
+	e.keeper = g
+}
+
+// done says that the ring is done with n entries.
+func (gs *grouping) done(r *ring, n int) {
+	gs.mu.Lock()
+	r.members -= n
+	gs.mu.Unlock()
+}
+
+// unrung ends the ring if it has no entries.
+func (gs *grouping) unrung(r *ring) bool {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	if r.members == 0 {
+		gs.ring = nil
+	}
+	return gs.ring == nil
 }
 
 func (gs *grouping) room() *group {
@@ -74,6 +109,9 @@ func (g *group) interrupt() {
 	}
 }
 
+func (g *group) added(*entry)   { g.interrupt() }
+func (g *group) emptied(*entry) { g.interrupt() }
+
 // current drops the entries that have ended and returns those that are left; if there are none g has ended. What ended
 // since g looked was not in the kernel since then, and has used up no wake.
 func (gs *grouping) current(g *group) []*entry {
@@ -91,7 +129,7 @@ func (gs *grouping) current(g *group) []*entry {
 }
 
 func (g *group) run() {
-	asks := sys.Monotonic() + int64(sleepCap()) // when it looks and asks those who wait whether they still want to
+	asks := nextAsk(sys.Monotonic(), sleepCap())
 	sleep := g.sleeper()
 	quiet, before := 0, 0 // sleeps since something changed
 	for {
@@ -108,14 +146,25 @@ func (g *group) run() {
 		now := sys.Monotonic()
 		ask := now >= asks
 		if ask {
-			asks = now + int64(sleepCap())
+			asks = nextAsk(now, sleepCap())
 		}
 		for i, e := range entries {
-			if e.look(woken == i || woken == all, ask, now) {
+			switch e.look(woken == i || woken == all, ask, now) {
+			case stale: // its part of the sleep may have used up a wake
+				if quiet = 0; !g.polls {
+					e.expected.Wake()
+				}
+			case ends:
 				quiet = 0
 			}
 		}
 	}
+}
+
+// nextAsk is when groups look at their words and ask those who wait whether they still want to: all at the same time, which
+// costs less than one after the other, for an idle processor is woken once.
+func nextAsk(now int64, each time.Duration) int64 {
+	return now - now%int64(each) + int64(each)
 }
 
 // What a group's sleep returns if it is not the number of an entry that was woken.
@@ -155,24 +204,4 @@ func poller() func(entries []*entry, until int64, quiet int) (woken int) {
 		began = sys.Monotonic()
 		return none
 	}
-}
-
-// look lets those go on whom e concerns, after a sleep that it was part of. If e has ended by then that sleep may have
-// used up a wake that was meant for somebody who stays: it is passed on. It reports whether e has ended.
-func (e *entry) look(woken, ask bool, now int64) (ended bool) {
-	e.shard.mu.Lock()
-	stale := e.ended.Load()
-	switch {
-	case stale:
-	case woken || e.word.Load() != e.old:
-		e.release()
-	case ask:
-		e.expire(now + int64(sleepCap())/2) // so that the sleeps are as long as they should be on average
-	}
-	polls := e.group.polls
-	e.shard.mu.Unlock()
-	if stale && !polls {
-		e.expected.Wake()
-	}
-	return e.ended.Load()
 }

@@ -25,16 +25,32 @@ func sharedBlock(t testing.TB) *shm.Block {
 	return b
 }
 
-// engines are the ways in which goroutines sleep, each with what forces it.
-var engines = []struct {
+// engine is a way in which goroutines sleep: what it needs, and what forces it.
+type engine struct {
 	name  string
-	waitv bool
+	has   func() bool
 	force []func() (undo func())
-}{
-	{"waitv", true, nil},
-	{"wait", false, []func() func(){parking.ForceNoWaitv}},
-	{"group", true, []func() func(){parking.ForceNoDirect}},
-	{"poll", false, []func() func(){parking.ForceNoDirect, parking.ForceNoWaitv}},
+}
+
+var engines = []engine{
+	{"waitv", waitv, []func() func(){parking.ForceNoRing}},
+	{"wait", always, []func() func(){parking.ForceNoRing, parking.ForceNoWaitv}},
+	{"ring", parking.HasRing, []func() func(){parking.ForceNoDirect}},
+	{"group", waitv, []func() func(){parking.ForceNoDirect, parking.ForceNoRing}},
+	{"poll", always, []func() func(){parking.ForceNoDirect, parking.ForceNoRing, parking.ForceNoWaitv}},
+}
+
+func waitv() bool  { return futex.Features().Waitv }
+func always() bool { return true }
+
+// use uses the engine until the end of t.
+func (e engine) use(t *testing.T) {
+	if !e.has() {
+		t.Skip("the kernel has no futex_waitv or io_uring with futexes, or a sandbox refuses it")
+	}
+	for _, force := range e.force {
+		t.Cleanup(force())
+	}
 }
 
 // eachWay runs f with every engine that the kernel has; sleeps are ready for contexts at once, as tests that cancel
@@ -43,12 +59,7 @@ func eachWay(t *testing.T, f func(t *testing.T)) {
 	defer parking.ForceNoBrief()()
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) {
-			if e.waitv && !futex.Features().Waitv {
-				t.Skip("the kernel has no futex_waitv, or a sandbox refuses it")
-			}
-			for _, force := range e.force {
-				defer force()()
-			}
+			e.use(t)
 			f(t)
 			nothingLeft(t)
 		})

@@ -16,7 +16,7 @@ import (
 const (
 	// waitCap is the longest time in one sleep; see the package documentation.
 	waitCap = time.Second
-	// patience is how often a sleep whose end is asked for is prolonged.
+	// patience is how many of them a wait lasts whose end is asked for.
 	patience = 10
 	// waitCapBlind is the same where futex_waitv is missing: a cancellation or Kick that arrives between a
 	// waiter's last look and its sleep is then noticed only at the end of the sleep.
@@ -111,7 +111,8 @@ func wait(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) e
 	return park(ctx, w, old, over)
 }
 
-// directly waits in the kernel. It is not done if too many do for longer than briefly.
+// directly waits in the kernel. It is not done if too many do for longer than briefly, or if the wait is long: the thread
+// is for waits that may be short yet, and to look at the word costs a group less.
 func directly(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) (done bool, err error) {
 	now := sys.Monotonic()
 	if d, ok := ctx.Deadline(); (!ok || time.Until(d) > briefly) && !forced.noBrief.Load() {
@@ -136,27 +137,26 @@ func directly(ctx context.Context, w *atomic.Uint32, old uint32, over func() boo
 	if ctx.Done() != nil {
 		stop = context.AfterFunc(ctx, wt.interrupt)
 	}
-	err = wt.sleep(ctx, old, now)
+	done, err = wt.sleep(ctx, old, now)
 	reuse := stop() // else interrupt runs, and may come late
 	wt.dismiss()
 	if reuse {
 		wt.put()
 	}
-	return true, err
+	return done, err
 }
 
-// sleep sleeps in the kernel, for the first time until a cap after now.
-func (wt *waiter) sleep(ctx context.Context, old uint32, now int64) error {
+// sleep sleeps in the kernel until a cap after now. It is not done if it reaches that and has a question to ask.
+func (wt *waiter) sleep(ctx context.Context, old uint32, now int64) (done bool, err error) {
 	w, over, limit := wt.shared, wt.over, sleepCap()
 	if wt.blind {
 		limit = waitCapBlind
 	}
 	if over != nil && over() { // PAIRS WITH Kick
-		return nil
+		return true, nil
 	}
 	until, expires := wakeAt(ctx, now, limit)
-	for slept := 1; ; {
-		var err error
+	for {
 		woken := false // for certain: what looks like a wake to the blind may be an interrupt
 		if wt.blind {
 			err = sys.FutexWait(w, old, until)
@@ -166,35 +166,32 @@ func (wt *waiter) sleep(ctx context.Context, old uint32, now int64) error {
 		switch {
 		case err == nil:
 			if !woken && wt.own.Load() != 0 && w.Load() == old {
-				return ctx.Err() // nil after a Kick
+				return true, ctx.Err() // nil after a Kick
 			}
-			return nil
+			return true, nil
 		case errors.Is(err, syscall.EINTR):
 			if wt.own.Load() != 0 {
-				return ctx.Err()
+				return true, ctx.Err()
 			}
 			if w.Load() != old {
-				return nil
+				return true, nil
 			}
 		case errors.Is(err, syscall.EAGAIN):
 			if w.Load() != old {
-				return nil
+				return true, nil
 			}
-			return ctx.Err()
+			return true, ctx.Err()
 		case errors.Is(err, syscall.ETIMEDOUT):
 			if w.Load() != old {
-				return nil
+				return true, nil
 			}
 			if expires {
-				return context.DeadlineExceeded
+				return true, context.DeadlineExceeded
 			}
-			if err := ctx.Err(); err != nil || over == nil || over() || slept == patience || crashpoint.Enabled {
-				return err
-			}
-			slept++
-			until, expires = wakeAt(ctx, sys.Monotonic(), limit)
+			err := ctx.Err()
+			return err != nil || over == nil || over() || crashpoint.Enabled, err
 		default:
-			return err // ENOSYS and the like: not from a working kernel
+			return true, err // ENOSYS and the like: not from a working kernel
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 var stateExceptions = map[string]string{
 	"internal/parking.forced":   "tests force fallbacks with it",
 	"internal/parking.hasWaitv": "what the kernel can do does not change while we run",
+	"internal/parking.hasRing":  "what the kernel can do does not change while we run",
 	"internal/parking.pool":     "spares an allocation for each wait; what it holds means nothing",
 	"internal/parking.places":   "spares an allocation for each wait; what it holds means nothing",
 	"internal/parking.table":    "Kick must find every wait of this process, all handles of a lock one line; empty when nobody waits",
