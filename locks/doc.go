@@ -7,4 +7,6 @@
 // The payload of a lock; docs/LAYOUT.md and package robust have its states.
 //
 //	0   8   owner word   whoever takes or frees the lock, marks its owner dead, or waits; CAS
+//
+// Those of semaphores and events are in package permits.
 package locks

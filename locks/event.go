@@ -95,6 +95,9 @@ func (e *Event) IsSet() bool {
 // The errors are ctx's, and os.ErrClosed.
 func (e *Event) Wait(ctx context.Context) error {
 	defer runtime.KeepAlive(e)
+	if e.Closed() {
+		return e.named(os.ErrClosed)
+	}
 	return e.named(e.f.Wait(ctx))
 }
 

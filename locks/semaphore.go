@@ -55,9 +55,6 @@ const (
 	boundedKind   = "boundsem"
 )
 
-// maxCells is the largest number of permits with Recover.
-const maxCells = 1 << 20
-
 // newSemaphore is what Kind.New needs for a semaphore that begins with n permits and has most at most.
 func newSemaphore(kind string, n, most int, opts []SemaphoreOptions) (k shm.Kind, size int, init func(mem []byte) error, err error) {
 	var o SemaphoreOptions
@@ -68,7 +65,7 @@ func newSemaphore(kind string, n, most int, opts []SemaphoreOptions) (k shm.Kind
 	default:
 		panic("locks: more than one SemaphoreOptions")
 	}
-	if n < 0 || n > permits.Most || o.Recover && n > maxCells {
+	if n < 0 || n > permits.Most || o.Recover && n > permits.MostCells {
 		return k, 0, nil, fmt.Errorf("locks: semaphore: %w: %d permits", os.ErrInvalid, n)
 	}
 	k = shm.Kind{Name: kind, Permits: o.Recover}
@@ -191,8 +188,9 @@ func (s *Semaphore) fast() bool {
 }
 
 func (s *Semaphore) acquireSlow(ctx context.Context) error {
-	defer runtime.KeepAlive(s)
-	return s.named(s.p.Acquire(ctx))
+	err := s.named(s.p.Acquire(ctx))
+	runtime.KeepAlive(s)
+	return err
 }
 
 // named adds the semaphore's name to an error that says that it was closed.
@@ -223,11 +221,12 @@ func (s *Semaphore) Release() error {
 }
 
 func (s *Semaphore) releaseSlow() error {
-	defer runtime.KeepAlive(s)
 	if s.Closed() {
 		return s.named(os.ErrClosed)
 	}
-	return s.p.Release()
+	err := s.p.Release()
+	runtime.KeepAlive(s)
+	return err
 }
 
 // Value is the number of free permits; the answer may be old when it arrives.

@@ -15,13 +15,15 @@ import (
 
 var guardedKind = shm.Kind{Name: "guarded", Type: "T", Min: 8, Guarded: true}
 
+var permitsKind = shm.Kind{Name: "permits", Permits: true}
+
 // checked is a segment with something of everything in it. Objects that it names say where they are.
 type checked struct {
 	seg *shm.Segment
 	mem []byte
-	// a and b are in one bucket, b first; c has an owner word; d has no name.
-	a, b, c, d int
-	nameA      string
+	// a and b are in one bucket, b first; c has an owner word; d has no name; e has three permits.
+	a, b, c, d, e int
+	nameA         string
 }
 
 // siblings are two names of one length and one bucket.
@@ -57,6 +59,10 @@ func newChecked(t testing.TB) checked {
 	proctest.Must(t, err)
 	c.c = int(r.Handle().Offset)
 	c.d = at(block(t, c.seg, "", 0))
+	var p shm.Ref
+	_, err = permitsKind.New(&p, c.seg, "", 128+3*4, nil)
+	proctest.Must(t, err)
+	c.e = int(p.Handle().Offset)
 	c.mem = shm.Memory(c.seg)
 	return c
 }
@@ -138,6 +144,11 @@ func TestCheckNames(t *testing.T) {
 		{"owner word without owner", func(c checked) int { return c.c + 128 }, 1, 8, nil},
 		{"owner word of nobody", func(c checked) int { return c.c + 128 }, 9<<44 | 1, 8, nil},
 		{"owner word with a bit too many", func(c checked) int { return c.c + 128 }, 1<<44 | 1<<10 | 1, 8, nil},
+
+		{"cells that are further apart", func(c checked) int { return c.e + 88 }, 8, 1, func(c checked) int { return c.e + 80 }},
+		{"cells that are too many", func(c checked) int { return c.e + 84 }, 4, 1, func(c checked) int { return c.e + 80 }},
+		{"cell of nobody", func(c checked) int { return c.e + 128 + 136 }, 9 << 12, 4, nil},
+		{"sleep word with a bit too many", func(c checked) int { return c.e + 128 + 16 }, 2, 4, nil},
 
 		{"bucket lost", func(c checked) int { return shm.BucketAt("guarded") }, 0, 8, nil},
 		{"bucket goes nowhere", func(c checked) int { return shm.BucketAt("guarded") }, 7, 1, nil},

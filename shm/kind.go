@@ -42,7 +42,7 @@ func permitCells(size uint64) ownerWords {
 
 // hasPermits reports whether the owner words of an object whose payload has size bytes are those of permitCells.
 func hasPermits(o ownerWords, size uint64) bool {
-	return size >= permits.CellsAt && o == permitCells(size)
+	return size >= permits.CellsAt && size <= uint64(permits.SizeCells(permits.MostCells)) && o == permitCells(size)
 }
 
 const maxTypeName = 500

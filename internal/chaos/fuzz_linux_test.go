@@ -66,6 +66,8 @@ type target struct {
 	arrays []*array.Array[flagged] // with a lock of its own, a given one, and none
 	plain  *array.Array[int64]
 	ring   *ring.SPSC[flagged]
+	sems   []*locks.Semaphore // with permits that are counted, and that come back
+	event  *locks.Event
 	freed  []shm.Object // but open
 	refs   []shm.Object // all of them
 }
@@ -75,6 +77,11 @@ var arrangement = []struct {
 	given    bool
 	unlocked bool
 }{{name: "own"}, {"given", true, false}, {"none", false, true}}
+
+var semaphores = []struct {
+	name string
+	o    locks.SemaphoreOptions
+}{{name: "counted"}, {"cells", locks.SemaphoreOptions{Recover: true}}}
 
 // build makes one of everything in a new segment.
 func build(t *testing.T, name string, size int) *target {
@@ -119,6 +126,14 @@ func build(t *testing.T, name string, size int) *target {
 	b, err := shm.NewBlock(v.seg, "ring", ring.SPSCSize[flagged](8))
 	proctest.Must(t, err)
 	v.ring, errs[4] = ring.NewSPSC[flagged](b.Bytes(), 8, v.seg)
+	for _, x := range semaphores {
+		s, err := locks.NewSemaphore(v.seg, x.name, 5, x.o)
+		proctest.Must(t, err)
+		proctest.Must(t, s.Acquire(t.Context()))
+		v.sems = append(v.sems, s)
+	}
+	v.event, err = locks.NewEvent(v.seg, "event")
+	proctest.Must(t, err)
 	free, err := shm.NewBlock(v.seg, "", 100)
 	proctest.Must(t, err)
 	errs[5] = shm.Free(free)
@@ -133,7 +148,7 @@ func build(t *testing.T, name string, size int) *target {
 	proctest.Must(t, errors.Join(errs[:]...))
 	v.crowd(t)
 
-	v.refs = append(v.refs, v.block, v.lock, v.atomic, v.plain, b, free, removed)
+	v.refs = append(v.refs, v.block, v.lock, v.atomic, v.plain, b, free, removed, v.sems[0], v.sems[1], v.event)
 	for i := range v.values {
 		v.refs = append(v.refs, v.values[i], v.arrays[i])
 	}
@@ -301,7 +316,14 @@ func over(errs ...error) {
 func (v *target) open() {
 	v.block, _ = shm.OpenBlock(v.seg, "block")
 	v.lock, _ = locks.OpenLock(v.seg, "lock")
-	v.values, v.arrays, v.refs = nil, nil, nil
+	v.values, v.arrays, v.refs, v.sems = nil, nil, nil, nil
+	for _, x := range semaphores {
+		if s, err := locks.OpenOrNewSemaphore(v.seg, x.name, 3, x.o); err == nil {
+			v.sems = append(v.sems, s)
+			v.refs = append(v.refs, s)
+		}
+	}
+	v.event, _ = locks.OpenEvent(v.seg, "event")
 	for _, a := range arrangement {
 		o := value.Options{Unlocked: a.unlocked}
 		if a.given && v.lock != nil {
@@ -347,6 +369,26 @@ func useMutex(m locks.Mutex, ctx context.Context) {
 	if m.Recover(ctx, func() error { return errors.New("not yet") }) == nil || m.Recover(ctx, nil) == nil {
 		m.Release()
 	}
+}
+
+// useSemaphore calls every method of a semaphore.
+func useSemaphore(s *locks.Semaphore, ctx context.Context) {
+	s.Value()
+	s.Release()
+	if s.Acquire(ctx) == nil {
+		s.TryAcquire()
+		s.Release()
+	}
+	locks.With(ctx, s, func() error { return nil })
+}
+
+// useEvent calls every method of an event.
+func useEvent(e *locks.Event, ctx context.Context) {
+	e.Wait(ctx)
+	e.Clear()
+	e.Wait(ctx)
+	e.Set()
+	e.IsSet()
 }
 
 // useValue calls every method of a value.
@@ -420,6 +462,12 @@ func (v *target) use(ctx context.Context) {
 	if v.lock != nil {
 		useMutex(v.lock, ctx)
 	}
+	for _, x := range v.sems {
+		useSemaphore(x, ctx)
+	}
+	if v.event != nil {
+		useEvent(v.event, ctx)
+	}
 	for _, x := range v.values {
 		useValue(x, ctx)
 	}
@@ -447,7 +495,18 @@ func (v *target) use(ctx context.Context) {
 			x value.Value[flagged]
 			y array.Array[flagged]
 			z value.Atomic[int]
+			s locks.Semaphore
+			u locks.BoundedSemaphore
+			e locks.Event
 		)
+		if s.UnmarshalBinary(data) == nil {
+			useSemaphore(&s, ctx)
+			s.Close()
+		}
+		over(u.UnmarshalBinary(data))
+		if e.UnmarshalBinary(data) == nil {
+			useEvent(&e, ctx)
+		}
 		if l.UnmarshalBinary(data) == nil {
 			useMutex(&l, ctx)
 		}

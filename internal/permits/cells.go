@@ -31,7 +31,12 @@ type Cells struct {
 }
 
 // Acquire is part of Permits.
-func (c *Cells) Acquire(ctx context.Context) error { return acquire(ctx, c, c.word, c.self, c.handle) }
+func (c *Cells) Acquire(ctx context.Context) error {
+	if !c.handle.Closed() && c.take(false) { // acquire does the same, and needs longer to begin
+		return nil
+	}
+	return acquire(ctx, c, c.word, c.self, c.handle)
+}
 
 // TryAcquire is part of Permits. When it finds no permit it asks for the holders the first time and every 64th time after
 // that; else a holder counts as dead once that is known.
@@ -41,23 +46,19 @@ func (c *Cells) TryAcquire() bool {
 
 // take looks at the cells from the hint upwards.
 func (c *Cells) take(ask bool) bool {
-	dead := c.peers.KnownDead
-	if ask {
-		dead = c.peers.Dead
-	}
 	n := uint32(len(c.cells))
 	lives := uint32(0) // the holder that was alive last: one that has many permits is asked for once
 	for i, left := c.hint.Load(), n; left > 0; left-- {
 		for {
 			id := c.cells[i].Load()
-			if id != 0 && (id == c.self || id == lives || !dead(id)) {
+			if id == lives && id != 0 || !c.free(id, ask) {
 				lives = id
 				break
 			}
 			if c.cells[i].CompareAndSwap(id, c.self) { // PAIRS WITH Release: the cell becomes free
 				c.race.Acquire()
 				crashpoint.Hit("permits/cells/taken")
-				c.hint.Store(i)
+				c.near(i)
 				return true
 			}
 		}
@@ -66,6 +67,21 @@ func (c *Cells) take(ask bool) bool {
 		}
 	}
 	return false
+}
+
+// free reports whether the permit is free that id holds. What this process has is not, whatever others say of it.
+func (c *Cells) free(id uint32, ask bool) bool {
+	if ask {
+		return id == 0 || id != c.self && c.peers.Dead(id)
+	}
+	return id == 0 || id != c.self && c.peers.KnownDead(id)
+}
+
+// near makes cell i the hint.
+func (c *Cells) near(i uint32) {
+	if c.hint.Load() != i {
+		c.hint.Store(i)
+	}
 }
 
 func (c *Cells) queue() uint32 {
@@ -95,7 +111,7 @@ func (c *Cells) Release() error {
 		for i, left := c.hint.Load(), n; left > 0; left-- {
 			if c.cells[i].Load() == c.self && c.cells[i].CompareAndSwap(c.self, 0) { // PAIRS WITH take
 				crashpoint.Hit("permits/cells/released")
-				c.hint.Store(i)
+				c.near(i)
 				tell(c.word)
 				return nil
 			}
@@ -132,7 +148,7 @@ func tell(word *atomic.Uint32) {
 // Value is part of Permits. What the dead hold is free.
 func (c *Cells) Value() (n int) {
 	for i := range c.cells {
-		if id := c.cells[i].Load(); id == 0 || c.peers.KnownDead(id) {
+		if c.free(c.cells[i].Load(), false) {
 			n++
 		}
 	}

@@ -11,14 +11,16 @@ import (
 )
 
 const (
-	// Size is how many bytes the payload of a semaphore has at least, CellsAt where the cells begin.
+	// Size is how many bytes the payload of a semaphore has at least.
 	Size    = 24
-	CellsAt = 128
 	sleepAt = 16
+	// CellsAt is where the cells begin.
+	CellsAt = 128
 	// FlagSize is the size of an event's payload.
 	FlagSize = 4
-	// Most is the largest number of permits.
-	Most = 1<<31 - 1
+	// Most is the largest number of permits, MostCells of cells: who wants one, or has none to release, looks at them all.
+	Most      = 1<<31 - 1
+	MostCells = 1 << 20
 
 	modeCount = 0
 	modeCells = 1
@@ -88,7 +90,7 @@ func At(mem []byte, peers robust.Peers, handle robust.Handle) (Permits, error) {
 			handle: handle,
 			race:   race.At(at),
 		}, nil
-	case mode == modeCells && uint64(len(mem)) >= CellsAt+4*uint64(most):
+	case mode == modeCells && most <= MostCells && len(mem) >= SizeCells(int(most)):
 		c := &Cells{
 			cells:  cellsOf(mem, int(most)),
 			unused: &p.word,
