@@ -19,15 +19,18 @@ import (
 
 // Options are the rarer wishes of an array: by default it has a Lock of its own.
 type Options struct {
-	Lock     locks.Mutex // use this lock, which must be in the same segment
-	Unlocked bool        // no lock: Get, Set and Update are as unsynchronised as View
+	// Lock is the lock to use, which must be in the same segment. For an Owner of an RLock this handle acts: its calls nest
+	// while that Owner holds the lock. Other handles, those that arrive in arguments too, have an Owner of their own.
+	Lock     locks.Mutex
+	Unlocked bool // no lock: Get, Set and Update are as unsynchronised as View
 }
 
 // Array is n values of T, which has a fixed size and no pointers. An index out of range panics, as a slice's
 // does.
 //
 // All methods may be called from any goroutine of any process. Get, Set and Update have the progress and the
-// happens-before edges of locks.Lock; they must not be called while holding Mutex(), or from Update's function.
+// happens-before edges of locks.Lock; they must not be called while holding Mutex(), or from Update's function, unless that
+// is an Owner of a recursive lock. Then a handle's Get, Set and Update are for one goroutine at a time, as the Owner is.
 // A process killed in Set or Update may leave elements half written: then the lock says locks.ErrOwnerDied until
 // Mutex().Recover. (A death in Get, or in Set of a number, harms nothing and is passed over.)
 type Array[T any] struct {

@@ -24,8 +24,127 @@ var seesLocked = proctest.NewRole("sees-locked", func(ctx context.Context, c *pr
 	return nil
 })
 
-// TestConformance has the behaviours of Python's Lock. Who may release is different: the process that acquired.
+// rseesLocked is the same with a recursive lock that it takes twice; it says what its owner and another one see.
+var rseesLocked = proctest.NewRole("rsees-locked", func(ctx context.Context, c *proctest.Child, a rholdArgs) error {
+	o, other := a.Lock.Owner(), a.Lock.Owner()
+	for range 2 {
+		if err := o.Acquire(ctx); err != nil {
+			return err
+		}
+	}
+	for o.Depth() > 0 {
+		c.Say("%v; %v", o, other)
+		c.Hear()
+		if err := o.Release(); err != nil {
+			return err
+		}
+	}
+	c.Say("%v; %v", o, other)
+	c.Hear()
+	return nil
+})
+
+// says checks the text of a lock.
+func says(t *testing.T, lock fmt.Stringer, want string) {
+	t.Helper()
+	if got := fmt.Sprint(lock); got != want {
+		t.Errorf("it says %s, want %s", got, want)
+	}
+}
+
+// TestConformance has the behaviours of Python's Lock and RLock. Who may release is different: the process that
+// acquired, or the Owner.
 func TestConformance(t *testing.T) {
+	t.Run("LOCK-01", func(t *testing.T) {
+		l := newLock(t)
+		says(t, l, `lock "lock", free`)
+		proctest.Must(t, l.Acquire(t.Context()))
+		says(t, l, `lock "lock", held by this process`)
+		m, err := locks.OpenLock(l.Segment(), "lock")
+		proctest.Must(t, err)
+		held := make(chan string)
+		go func() { held <- fmt.Sprint(m) }() // goroutines have no names
+		if got := <-held; got != `lock "lock", held by this process` {
+			t.Errorf("another goroutine says %s", got)
+		}
+		proctest.Must(t, m.Close())
+		says(t, m, `lock "lock", closed`)
+		proctest.Must(t, l.Release())
+		says(t, new(locks.Lock), "lock")
+
+		p := hold.Start(t, holdArgs{l})
+		p.WaitLine("held")
+		says(t, l, fmt.Sprintf(`lock "lock", held by process %d`, p.Pid()))
+		p.Kill()
+		p.Wait()
+		says(t, l, fmt.Sprintf(`lock "lock", held by process %d, which died`, p.Pid()))
+		want(t, "Acquire", l.Acquire(t.Context()), locks.ErrOwnerDied)
+		says(t, l, `lock "lock", to be recovered: its owner died`)
+	})
+	t.Run("LOCK-04", func(t *testing.T) {
+		r := newRLock(t)
+		o, other := r.Owner(), r.Owner()
+		says(t, o, `rlock "rlock", free`)
+		for n := 1; n <= 3; n++ {
+			proctest.Must(t, o.Acquire(t.Context()))
+			says(t, o, fmt.Sprintf(`rlock "rlock", held by this owner, depth %d`, n))
+			says(t, other, `rlock "rlock", held by another owner in this process`)
+			says(t, r, `rlock "rlock", held by this process`)
+		}
+		for range 3 {
+			proctest.Must(t, o.Release())
+		}
+		p := rseesLocked.Start(t, rholdArgs{r})
+		for n := 2; n > 0; n-- {
+			p.WaitLine(fmt.Sprintf(`rlock "rlock", held by this owner, depth %d; rlock "rlock", held by another owner in this process`, n))
+			says(t, o, fmt.Sprintf(`rlock "rlock", held by process %d`, p.Pid()))
+			p.Tell("go on")
+		}
+		p.WaitLine(`rlock "rlock", free; rlock "rlock", free`)
+		says(t, o, `rlock "rlock", free`)
+		p.Tell("end")
+		proctest.Must(t, p.Wait())
+	})
+	t.Run("LOCK-05", func(t *testing.T) {
+		r := newRLock(t)
+		o := r.Owner()
+		seen := func(locked bool) {
+			t.Helper()
+			there := make(chan bool)
+			go func() { there <- r.Owner().Locked() }()
+			if o.Locked() != locked || <-there != locked {
+				t.Errorf("not everybody sees that it is locked: %t", locked)
+			}
+		}
+		for range 3 {
+			proctest.Must(t, o.Acquire(t.Context()))
+			seen(true)
+		}
+		for n := range 3 {
+			proctest.Must(t, o.Release())
+			seen(n < 2)
+		}
+		want(t, "a fourth Release", o.Release(), locks.ErrNotLocked)
+
+		p := rhold.Start(t, rholdArgs{r}) // twice
+		p.WaitLine("held")
+		seen(true)
+		p.Tell("release")
+		proctest.Must(t, p.Wait())
+		seen(false)
+	})
+	t.Run("LOCK-08", func(t *testing.T) {
+		r := newRLock(t)
+		o := r.Owner()
+		ran := false
+		proctest.Must(t, locks.With(t.Context(), o, func() error {
+			ran = o.Locked()
+			return nil
+		}))
+		if !ran || o.Locked() {
+			t.Errorf("held inside: %v, held after: %v", ran, o.Locked())
+		}
+	})
 	t.Run("LOCK-02", func(t *testing.T) {
 		l := newLock(t)
 		ok, err := l.TryAcquire()

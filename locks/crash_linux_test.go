@@ -16,7 +16,7 @@ import (
 )
 
 func crashLock(t testing.TB) holdArgs {
-	l, err := locks.NewLock(proctest.Segment(t, 1), "")
+	l, err := locks.NewLock(proctest.Segment(t, 1), "lock")
 	proctest.Must(t, err)
 	return holdArgs{l}
 }
@@ -33,7 +33,7 @@ func diedLock(t testing.TB) holdArgs {
 }
 
 // usable takes the lock, recovering it if need be, and frees it, and reports whether its owner had died.
-func usable(t testing.TB, l *locks.Lock) (died bool) {
+func usable(t testing.TB, l locks.Mutex) (died bool) {
 	t.Helper()
 	err := l.Acquire(t.Context())
 	if died = errors.Is(err, locks.ErrOwnerDied); died {
@@ -307,4 +307,131 @@ func TestCrashWaiter(t *testing.T) {
 		proctest.Must(t, a.Lock.Acquire(t.Context()))
 	}
 	proctest.Crash(t, opContended, heldLock, nil, func(t testing.TB, a holdArgs, survived bool) { goOn(t, a) })
+}
+
+func crashRLock(t testing.TB) rholdArgs {
+	r, err := locks.NewRLock(proctest.Segment(t, 1), "")
+	proctest.Must(t, err)
+	return rholdArgs{r}
+}
+
+func diedRLock(t testing.TB) rholdArgs {
+	a := crashRLock(t)
+	p := rhold.Start(t, a)
+	p.WaitLine("held")
+	p.Kill()
+	p.Wait()
+	return a
+}
+
+// What a child prepares and then uses.
+var (
+	crashOwner *locks.Owner
+	crashTold  *locks.Lock // with OnOwnerDied
+)
+
+func twice(f func() error) error { return errors.Join(f(), f()) }
+
+var (
+	opRAcquire = proctest.NewOp("rlock/acquire", nil, func(ctx context.Context, a rholdArgs) error {
+		crashOwner = a.Lock.Owner() // it lives as long as the child
+		return twice(func() error { return crashOwner.Acquire(ctx) })
+	})
+	opRRelease = proctest.NewOp("rlock/release", func(ctx context.Context, a rholdArgs) error {
+		crashOwner = a.Lock.Owner()
+		return twice(func() error { return crashOwner.Acquire(ctx) })
+	}, func(ctx context.Context, a rholdArgs) error { return twice(crashOwner.Release) })
+	opRRecover = proctest.NewOp("rlock/recover", nil, func(ctx context.Context, a rholdArgs) error {
+		crashOwner = a.Lock.Owner()
+		return crashOwner.Recover(ctx, func() error {
+			return locks.With(ctx, crashOwner, func() error { return nil })
+		})
+	})
+	opRFails = proctest.NewOp("rlock/recover-fails", nil, func(ctx context.Context, a rholdArgs) error {
+		broken := errors.New("broken")
+		if err := a.Lock.Owner().Recover(ctx, func() error { return broken }); err != broken {
+			return fmt.Errorf("a repair that fails: %w", err)
+		}
+		return nil
+	})
+	opRAbandon = proctest.NewOp("rlock/abandon", nil, func(ctx context.Context, a rholdArgs) error {
+		defer func() { recover() }()
+		o := a.Lock.Owner()
+		return locks.With(ctx, o, func() error { return locks.With(ctx, o, func() error { panic("in f") }) })
+	})
+	opOnOwnerDied = proctest.NewOp("lock/on-owner-died", func(ctx context.Context, a holdArgs) (err error) {
+		crashTold, err = locks.OpenLock(a.Lock.Segment(), "lock", locks.LockOptions{OnOwnerDied: func() error { return nil }})
+		return err
+	}, func(ctx context.Context, a holdArgs) error { return crashTold.Acquire(ctx) })
+)
+
+// A process killed while it acquires a recursive lock, at any depth, has it or has not.
+func TestCrashRAcquire(t *testing.T) {
+	taken := func(t testing.TB) bool { return at(t, "robust/lock/taken") || at(t, "robust/holder/tagged") }
+	proctest.Crash(t, opRAcquire, crashRLock, func(t testing.TB, a rholdArgs) {
+		if ok, err := a.Lock.Owner().TryAcquire(); ok || err != nil || !taken(t) {
+			t.Errorf("TryAcquire of what a stopped process holds: %v, %v", ok, err)
+		}
+	}, func(t testing.TB, a rholdArgs, survived bool) {
+		if survived {
+			if ok, err := a.Lock.Owner().TryAcquire(); ok || err != nil {
+				t.Errorf("TryAcquire of what the survivor holds: %v, %v", ok, err)
+			}
+			return
+		}
+		if !usable(t, a.Lock.Owner()) {
+			t.Error("a death was forgotten")
+		}
+	})
+}
+
+// A process killed while it releases a recursive lock for the last time has released, or died as the owner.
+func TestCrashRRelease(t *testing.T) {
+	proctest.Crash(t, opRRelease, crashRLock, func(t testing.TB, a rholdArgs) {
+		if !at(t, "robust/holder/untagged") {
+			usable(t, a.Lock.Owner()) // it is free: a stop there holds nobody up
+		} else if ok, err := a.Lock.Owner().TryAcquire(); ok || err != nil {
+			t.Errorf("TryAcquire of what a stopped process holds: %v, %v", ok, err)
+		}
+	}, func(t testing.TB, a rholdArgs, survived bool) {
+		if died := usable(t, a.Lock.Owner()); died != (!survived && at(t, "robust/holder/untagged")) {
+			t.Errorf("the owner died: %t", died)
+		}
+	})
+}
+
+// A process killed in a recovery, one that succeeds or one that fails, or while it gives up, leaves the lock to be
+// recovered, or is dead as its owner.
+func TestCrashRRecover(t *testing.T) {
+	for _, c := range []struct {
+		op    *proctest.Op[rholdArgs]
+		setup func(t testing.TB) rholdArgs
+		fails bool
+	}{{opRRecover, diedRLock, false}, {opRFails, diedRLock, true}, {opRAbandon, crashRLock, true}} {
+		proctest.Crash(t, c.op, c.setup, func(t testing.TB, a rholdArgs) {
+			if ok, err := a.Lock.Owner().TryAcquire(); ok || err != nil && !errors.Is(err, locks.ErrOwnerDied) {
+				t.Errorf("TryAcquire of a lock that a stopped process holds, or has given up: %v, %v", ok, err)
+			}
+		}, func(t testing.TB, a rholdArgs, survived bool) {
+			if survived && !c.fails {
+				return // it holds the lock until it ends
+			}
+			if !usable(t, a.Lock.Owner()) {
+				t.Error("the repair of one that was killed, or failed, counts")
+			}
+		})
+	}
+}
+
+// OnOwnerDied in Acquire is as Recover.
+func TestCrashOnOwnerDied(t *testing.T) {
+	proctest.Crash(t, opOnOwnerDied, diedLock, func(t testing.TB, a holdArgs) {
+		if ok, err := a.Lock.TryAcquire(); ok || err != nil && !errors.Is(err, locks.ErrOwnerDied) {
+			t.Errorf("TryAcquire of a lock that a stopped process recovers: %v, %v", ok, err)
+		}
+	}, func(t testing.TB, a holdArgs, survived bool) {
+		if !survived && !usable(t, a.Lock) {
+			t.Error("the repair of one that was killed counts")
+		}
+	})
 }

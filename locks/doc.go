@@ -8,5 +8,10 @@
 //
 //	0   8   owner word   whoever takes or frees the lock, marks its owner dead, or waits; CAS
 //
+// The payload of a recursive lock:
+//
+//	0   8   owner word   the same
+//	8   8   tag          the number of the Owner that holds the lock, 0 if it is not known; who holds it, release
+//
 // Those of semaphores and events are in package permits.
 package locks

@@ -11,8 +11,8 @@ var (
 	// ErrOwnerDied is returned to every acquirer, none of which then holds the lock, from the death of an
 	// owner until somebody's Recover has succeeded.
 	ErrOwnerDied = robust.ErrOwnerDied
-	// ErrNotOwner is returned when a process releases what another process holds, or a permit of a
-	// semaphore with Recover of which it holds none.
+	// ErrNotOwner is returned when a process releases what another process holds, or an Owner what another Owner holds, or
+	// when a process releases a permit of a semaphore with Recover of which it holds none.
 	ErrNotOwner = robust.ErrNotOwner
 	// ErrOverReleased is returned when a semaphore is released above the number of permits that it can have: a bounded one
 	// its first value.

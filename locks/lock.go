@@ -23,8 +23,8 @@ import (
 //
 // When a process dies holding the lock, however it dies, every Acquire returns ErrOwnerDied: at once if the
 // call comes after the death, else within about a second. That lasts until a Recover has succeeded.
-// TryAcquire does so too once the death was noticed; it looks itself when it first finds the lock held, and
-// every 64th time.
+// TryAcquire does so too once the death was noticed, as a rule within milliseconds, by others; it looks itself when it
+// first finds the lock held, and then about every 64th time, but four times a second at most.
 //
 // A Lock is made by NewLock, OpenLock and OpenOrNewLock, or arrives in an argument; its zero value is for
 // UnmarshalBinary only.
@@ -39,30 +39,48 @@ type Lock struct {
 	word *uint64
 	mine uint64
 	shut *uint32
+
+	onOwnerDied func() error
 }
 
-var lockKind = shm.Kind{Name: "lock", Min: robust.Size, Guarded: true, AnyGuarded: true}
+// LockOptions are the rarer wishes of a lock handle.
+type LockOptions struct {
+	// OnOwnerDied, if set, is run by this handle's Acquire when it finds the owner dead, as Recover would.
+	OnOwnerDied func() error
+}
+
+var lockKind = shm.Kind{Name: "lock", Min: robust.Size, Guarded: true, AnyGuarded: true, Except: rlockKind.Name}
 
 // NewLock makes a free lock. The errors are those of shm.Kind.New.
-func NewLock(seg *shm.Segment, name string) (*Lock, error) {
-	l := new(Lock)
+func NewLock(seg *shm.Segment, name string, opts ...LockOptions) (*Lock, error) {
+	l := newLock(opts)
 	mem, err := lockKind.New(&l.Ref, seg, name, robust.Size, nil)
 	return l.use(mem, err)
 }
 
 // OpenLock finds a lock; the name of a value or array that has a lock of its own finds that. The errors are
 // those of shm.Kind.Open.
-func OpenLock(seg *shm.Segment, name string) (*Lock, error) {
-	l := new(Lock)
+func OpenLock(seg *shm.Segment, name string, opts ...LockOptions) (*Lock, error) {
+	l := newLock(opts)
 	mem, err := lockKind.Open(&l.Ref, seg, name)
 	return l.use(mem, err)
 }
 
 // OpenOrNewLock finds or makes a lock.
-func OpenOrNewLock(seg *shm.Segment, name string) (*Lock, error) {
-	l := new(Lock)
+func OpenOrNewLock(seg *shm.Segment, name string, opts ...LockOptions) (*Lock, error) {
+	l := newLock(opts)
 	mem, err := lockKind.OpenOrNew(&l.Ref, seg, name, robust.Size, nil)
 	return l.use(mem, err)
+}
+
+func newLock(opts []LockOptions) *Lock {
+	switch len(opts) {
+	case 0:
+		return new(Lock)
+	case 1:
+		return &Lock{onOwnerDied: opts[0].OnOwnerDied}
+	}
+	panic("locks: more than one LockOptions")
 }
 
 // LockOf makes a handle of the lock that the object of o begins with (shm.Kind.Guarded), for types that have a lock of
@@ -91,7 +109,8 @@ func (l *Lock) use(mem []byte, err error) (*Lock, error) {
 }
 
 // Acquire takes l, waiting until it is free or ctx is done. The errors are ErrOwnerDied, ctx's, and
-// os.ErrClosed; with an error the caller does not hold l.
+// os.ErrClosed; with an error the caller does not hold l. With OnOwnerDied it is Recover when the owner has died, so
+// that its errors take the place of ErrOwnerDied.
 func (l *Lock) Acquire(ctx context.Context) error {
 	if !race.Enabled && !crashpoint.Enabled && atomic.CompareAndSwapUint64(l.word, uint64(atomic.LoadUint32(l.shut)), l.mine) {
 		runtime.KeepAlive(l)
@@ -102,19 +121,26 @@ func (l *Lock) Acquire(ctx context.Context) error {
 
 func (l *Lock) acquireSlow(ctx context.Context) error {
 	defer runtime.KeepAlive(l)
-	return l.named(l.m.Lock(ctx, 0))
+	err := l.m.Lock(ctx, 0)
+	if err == ErrOwnerDied && l.onOwnerDied != nil {
+		err = l.m.Recover(ctx, l.onOwnerDied)
+	}
+	return l.named(err)
 }
 
 // named adds the lock's name to an error that says that it was closed, which may come far from where that
 // happened.
-func (l *Lock) named(err error) error {
+func (l *Lock) named(err error) error { return named("lock", &l.Ref, err) }
+
+func named(kind string, o *shm.Ref, err error) error {
 	if err == os.ErrClosed {
-		return fmt.Errorf("locks: lock %q: %w", l.Name(), err)
+		return fmt.Errorf("locks: %s %q: %w", kind, o.Name(), err)
 	}
 	return err
 }
 
-// TryAcquire takes l if it is free. The errors are ErrOwnerDied and os.ErrClosed.
+// TryAcquire takes l if it is free. The errors are ErrOwnerDied, also with OnOwnerDied, because a repair may take long,
+// and os.ErrClosed.
 func (l *Lock) TryAcquire() (bool, error) {
 	ok, err := l.m.TryLock(0)
 	runtime.KeepAlive(l)
@@ -151,6 +177,36 @@ func (l *Lock) Recover(ctx context.Context, repair func() error) error {
 func (l *Lock) Locked() bool {
 	defer runtime.KeepAlive(l)
 	return l.m.Locked()
+}
+
+// String says who holds l, for people: nobody, this process or another. The answer may be old when it arrives.
+func (l *Lock) String() string {
+	defer runtime.KeepAlive(l)
+	return describe("lock", &l.Ref, &l.m, "this process")
+}
+
+// describe says who holds the lock o, whose word m has; self is what this process is called.
+func describe(kind string, o *shm.Ref, m *robust.Mutex, self string) string {
+	if o.Segment() == nil {
+		return kind // a zero handle
+	}
+	kind = fmt.Sprintf("%s %q, ", kind, o.Name())
+	if o.Closed() {
+		return kind + "closed"
+	}
+	switch id, died := m.Owner(); {
+	case id == o.Segment().Self():
+		return kind + "held by " + self
+	case id != 0:
+		p := o.Segment().Participant(id)
+		if !p.Alive {
+			return kind + fmt.Sprintf("held by process %d, which died", p.Pid)
+		}
+		return kind + fmt.Sprintf("held by process %d", p.Pid)
+	case died:
+		return kind + "to be recovered: its owner died"
+	}
+	return kind + "free"
 }
 
 func (l *Lock) abandon() error {

@@ -435,7 +435,12 @@ func TestWaitersKilled(t *testing.T) {
 // wordOf is the lock's owner word, for when nobody changes it.
 func wordOf(t *testing.T, l *locks.Lock) uint64 {
 	t.Helper()
-	mem, err := shm.Kind{Name: "lock"}.OpenHandle(new(shm.Ref), l.Handle())
+	return wordAt(t, "lock", l.Handle())
+}
+
+func wordAt(t *testing.T, kind string, h shm.Handle) uint64 {
+	t.Helper()
+	mem, err := shm.Kind{Name: kind}.OpenHandle(new(shm.Ref), h)
 	proctest.Must(t, err)
 	return binary.LittleEndian.Uint64(mem)
 }

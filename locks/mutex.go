@@ -1,8 +1,11 @@
 package locks
 
-import "context"
+import (
+	"context"
+	"sync"
+)
 
-// Mutex is what the mutual exclusion locks have in common; no type of another package implements it.
+// Mutex is what Lock and Owner have in common; no type of another package implements it.
 type Mutex interface {
 	// Acquire takes the lock, waiting until it is free or ctx is done.
 	Acquire(ctx context.Context) error
@@ -29,8 +32,8 @@ type Acquirer interface {
 type abandoner interface{ abandon() error }
 
 // With runs f holding a, and returns the error of Acquire, or of f, or else of Release. If f panics or ends
-// its goroutine, a Lock is left as if its owner had died, because what it guards may be half changed; any
-// other Acquirer is released. The panic goes on.
+// its goroutine, a Lock is left as if its owner had died, because what it guards may be half changed, and so is an Owner's
+// RLock, however often the Owner holds it; any other Acquirer is released. The panic goes on.
 func With(ctx context.Context, a Acquirer, f func() error) (err error) {
 	if err := a.Acquire(ctx); err != nil {
 		return err
@@ -50,4 +53,22 @@ func With(ctx context.Context, a Acquirer, f func() error) (err error) {
 	err = f()
 	returned = true
 	return err
+}
+
+// Locker adapts m to sync.Locker. Its methods panic with the errors of Acquire, which waits without end, and of Release;
+// so it is best used with a Lock that has OnOwnerDied.
+func Locker(m Mutex) sync.Locker { return locker{m} }
+
+type locker struct{ m Mutex }
+
+func (l locker) Lock() {
+	if err := l.m.Acquire(context.Background()); err != nil {
+		panic(err)
+	}
+}
+
+func (l locker) Unlock() {
+	if err := l.m.Release(); err != nil {
+		panic(err)
+	}
 }

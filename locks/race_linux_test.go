@@ -12,14 +12,24 @@ import (
 	"github.com/shoal-ipc/shoal/locks"
 )
 
-// handOver lets two goroutines change heap memory under two handles of a lock, or without it.
+// handOver lets two goroutines change heap memory under two handles of a lock, or two owners of a recursive one, or
+// without it.
 func handOver(t *testing.T, locked bool) {
 	l := newLock(t)
 	m, err := locks.OpenLock(l.Segment(), "lock")
 	proctest.Must(t, err)
+	hammer(t, locked, l, m)
+	r := newRLock(t)
+	q, err := locks.OpenRLock(r.Segment(), "rlock")
+	proctest.Must(t, err)
+	hammer(t, locked, r.Owner(), q.Owner())
+	hammer(t, locked, r.Owner(), r.Owner())
+}
+
+func hammer(t *testing.T, locked bool, ms ...locks.Mutex) {
 	x := new(int)
 	var wg sync.WaitGroup
-	for _, h := range []*locks.Lock{l, m} {
+	for _, h := range ms {
 		wg.Go(func() {
 			for range 1000 {
 				if locked {

@@ -80,14 +80,20 @@ func (s *Segment) Participants() []Participant {
 		if st := slotState(w); st != slotLive && st != slotDead {
 			continue
 		}
-		id := ownerID(i, w)
-		p := Participant{Alive: !s.Dead(id)}
-		if since, who := sl.Since.Load(), sl.Who.Load(); uint32(who>>32) == id {
-			p.Pid, p.Since = int(uint32(who)), time.Unix(0, since)
-		}
-		ps = append(ps, p)
+		ps = append(ps, s.Participant(ownerID(i, w)))
 	}
 	return ps
+}
+
+// Participant describes the participant id (see Self). Of one whose place another has taken only that it is not alive.
+func (s *Segment) Participant(id uint32) Participant {
+	defer runtime.KeepAlive(s)
+	p := Participant{Alive: !s.Dead(id)}
+	sl := s.slot(id & slotMask)
+	if since, who := sl.Since.Load(), sl.Who.Load(); uint32(who>>32) == id {
+		p.Pid, p.Since = int(uint32(who)), time.Unix(0, since)
+	}
+	return p
 }
 
 // Objects iterates over the objects, in the order of their memory. It ends early at the first inconsistency.

@@ -30,6 +30,8 @@ type Kind struct {
 	Permits bool
 	// AnyGuarded opens every object that is Guarded, whatever its kind.
 	AnyGuarded bool
+	// Except is a kind that AnyGuarded does not open: the holder of such a lock is more than a process.
+	Except string
 }
 
 // robustWord says that the payload begins with an owner word of package robust.
@@ -272,7 +274,8 @@ func (k Kind) admit(seg *Segment, off uint64, lives func(*object) bool) (name st
 		return "", 0, err
 	}
 	guarded := o.Owners == robustWord && size >= robust.Size
-	if kind := kindName(o.Kind); !(k.AnyGuarded && guarded) && (kind != k.Name || o.Hash != k.Hash) {
+	kind := kindName(o.Kind)
+	if !(k.AnyGuarded && guarded && kind != k.Except) && (kind != k.Name || o.Hash != k.Hash) {
 		return "", 0, fmt.Errorf("%w: it is %s, asked for %s", ErrKind, describe(kind, string(typ), o.Hash), describe(k.Name, k.Type, k.Hash))
 	}
 	if size < uint64(k.Min) {

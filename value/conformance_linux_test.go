@@ -2,9 +2,11 @@ package value_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/process"
 	"github.com/shoal-ipc/shoal/value"
 )
@@ -108,12 +110,73 @@ func doubledByChild(t *testing.T, opts ...value.Options) {
 	}
 }
 
+type counted struct{ V *value.Value[int] }
+
+const perGoroutine = 1000
+
+// countUp adds 1 many times, in two goroutines, each with a handle of its own, as a recursive lock wants it.
+var countUp = process.Register("count-up", func(ctx context.Context, c counted) error {
+	other, err := value.Open[int](c.V.Segment(), c.V.Name())
+	if err != nil {
+		return err
+	}
+	errs := make(chan error)
+	for _, v := range []*value.Value[int]{c.V, other} {
+		go func() {
+			var err error
+			for i := 0; i < perGoroutine && err == nil; i++ {
+				err = locks.With(ctx, v.Mutex(), func() error {
+					v.Store(v.Load() + 1)
+					return nil
+				})
+			}
+			errs <- err
+		}()
+	}
+	return errors.Join(<-errs, <-errs)
+})
+
 // TestConformance has the behaviours of Python's shared values, with Go types in place of type codes.
 func TestConformance(t *testing.T) {
 	t.Run("VAL-01", func(t *testing.T) { changedByChild(t) })
 	t.Run("VAL-02", func(t *testing.T) { changedByChild(t, value.Options{Unlocked: true}) })
 	t.Run("SCT-01", func(t *testing.T) { doubledByChild(t, value.Options{Unlocked: true}) })
 	t.Run("SCT-02", func(t *testing.T) { doubledByChild(t) })
+	t.Run("SEED-19", func(t *testing.T) {
+		seg := proctest.Segment(t, 0)
+		l, err := locks.NewLock(seg, "")
+		proctest.Must(t, err)
+		r, err := locks.NewRLock(seg, "")
+		proctest.Must(t, err)
+		for name, o := range map[string]value.Options{"own": {}, "given": {Lock: l}, "recursive": {Lock: r.Owner()}} {
+			v, err := value.New(seg, name, 0, o)
+			proctest.Must(t, err)
+			if o.Lock != nil && v.Mutex() != o.Lock {
+				t.Errorf("%s: Mutex is not what was given", name)
+			}
+			var ps []*process.Process
+			for range 4 {
+				p, err := process.Start(t.Context(), countUp, counted{v})
+				proctest.Must(t, err)
+				ps = append(ps, p)
+			}
+			for _, p := range ps {
+				proctest.Must(t, p.Join(t.Context()))
+			}
+			if got := get(t, v); got != 4*2*perGoroutine {
+				t.Errorf("%s: counted %d of %d", name, got, 4*2*perGoroutine)
+			}
+		}
+		none, err := value.New(seg, "none", 0, value.Options{Unlocked: true})
+		proctest.Must(t, err)
+		if none.Mutex() != nil {
+			t.Error("an unlocked value has a lock")
+		}
+		none.Store(none.Load() + 1)
+		if get(t, none) != 1 {
+			t.Error("an unlocked value does not count")
+		}
+	})
 	t.Run("SCT-03", func(t *testing.T) {
 		v, err := value.New(proctest.Segment(t, 0), "", point{X: 2})
 		proctest.Must(t, err)

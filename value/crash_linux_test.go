@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/value"
 )
 
@@ -14,6 +15,16 @@ type crashArgs struct{ V *value.Value[pair] }
 
 func crashValue(t testing.TB) crashArgs {
 	v, err := value.New(proctest.Segment(t, 1), "", pair{1, 1})
+	proctest.Must(t, err)
+	return crashArgs{v}
+}
+
+// crashOwned is a value with a recursive lock.
+func crashOwned(t testing.TB) crashArgs {
+	seg := proctest.Segment(t, 1)
+	r, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	v, err := value.New(seg, "", pair{1, 1}, value.Options{Lock: r.Owner()})
 	proctest.Must(t, err)
 	return crashArgs{v}
 }
@@ -32,8 +43,11 @@ var (
 // A process killed at any step of a change leaves the old value or the new one, and others go on without
 // noticing; one that survives has made the change.
 func TestCrashChange(t *testing.T) {
-	for _, op := range []*proctest.Op[crashArgs]{opSet, opUpdate} {
-		proctest.Crash(t, op, crashValue, func(t testing.TB, a crashArgs) {
+	for _, c := range []struct {
+		op    *proctest.Op[crashArgs]
+		setup func(t testing.TB) crashArgs
+	}{{opSet, crashValue}, {opUpdate, crashValue}, {opUpdate, crashOwned}} {
+		proctest.Crash(t, c.op, c.setup, func(t testing.TB, a crashArgs) {
 			if x := a.V.Load(); x.A != x.B {
 				t.Errorf("half a value while its writer is stopped: %v", x)
 			}

@@ -16,8 +16,10 @@ import (
 
 // Options are the rarer wishes of a value: by default it has a Lock of its own.
 type Options struct {
-	Lock     locks.Mutex // use this lock, which must be in the same segment
-	Unlocked bool        // no lock: Get, Set and Update are as unsynchronised as Load and Store
+	// Lock is the lock to use, which must be in the same segment. For an Owner of an RLock this handle acts: its calls nest
+	// while that Owner holds the lock. Other handles, those that arrive in arguments too, have an Owner of their own.
+	Lock     locks.Mutex
+	Unlocked bool // no lock: Get, Set and Update are as unsynchronised as Load and Store
 }
 
 // Value is a T behind a lock. T has a fixed size and no pointers (int and uint are allowed). A process killed
@@ -25,7 +27,9 @@ type Options struct {
 // death while holding Mutex() is locks.ErrOwnerDied until Mutex().Recover.
 //
 // All methods may be called from any goroutine of any process. Get, Set and Update have the progress and the
-// happens-before edges of locks.Lock; they must not be called while holding Mutex(), or from Update's function.
+// happens-before edges of locks.Lock; they must not be called while holding Mutex(), or from Update's function, unless that
+// is an Owner of a recursive lock. Then a handle's Get, Set and Update are for one goroutine at a time, as the Owner is. What
+// they leave is whole also while the Owner holds the lock; but a death then is one of who holds Mutex().
 type Value[T any] struct {
 	shm.Ref
 	g     guard.Guard
@@ -134,7 +138,7 @@ func (v *Value[T]) Set(ctx context.Context, x T) error {
 }
 
 // Update lets f change a copy of the value under its lock, and stores it unless f returns an error, panics or
-// ends its goroutine. The copy is f's until f returns. The errors are f's and those of locks.Lock.Acquire.
+// ends its goroutine. The copy is f's until f returns; what f stores otherwise (see Value), that replaces. The errors are f's and those of locks.Lock.Acquire.
 func (v *Value[T]) Update(ctx context.Context, f func(x *T) error) (err error) {
 	defer runtime.KeepAlive(v)
 	if err := v.g.Lock(ctx, robust.Whole); err != nil {
@@ -146,7 +150,7 @@ func (v *Value[T]) Update(ctx context.Context, f func(x *T) error) (err error) {
 		}
 	}()
 	x := v.copy
-	if v.g.None() {
+	if v.g.None() || v.g.Nested() {
 		x = new(T)
 	}
 	*x = v.load()

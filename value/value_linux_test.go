@@ -565,3 +565,143 @@ func TestForgottenExposes(t *testing.T) {
 	}
 	runtime.KeepAlive(forgotten)
 }
+
+// A handle that was given an Owner acts for it: its calls nest while the Owner holds the lock. Other handles have owners
+// of their own.
+func TestGivenOwner(t *testing.T) {
+	ctx := t.Context()
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	seg := proctest.Segment(t, 0)
+	r, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	o := r.Owner()
+	v, err := value.New(seg, "v", 1, value.Options{Lock: o})
+	proctest.Must(t, err)
+	w, err := value.Open[int](seg, "v")
+	proctest.Must(t, err)
+	if v.Mutex() != o || w.Mutex() == o || w.Mutex() != w.Mutex() {
+		t.Error("Mutex is not the handle's owner")
+	}
+	same, err := value.OpenOrNew(seg, "v", 5, value.Options{Lock: o})
+	proctest.Must(t, err)
+	if same.Mutex() != o {
+		t.Error("a handle that is opened with the value's own lock does not act for the owner that was given")
+	}
+	depth := func(want int) {
+		t.Helper()
+		if o.Depth() != want {
+			t.Errorf("depth %d, want %d", o.Depth(), want)
+		}
+	}
+	proctest.Must(t, locks.With(ctx, v.Mutex(), func() error {
+		proctest.Must(t, v.Set(over, get(t, same)+1))
+		if err := w.Set(over, 7); !errors.Is(err, context.Canceled) {
+			t.Errorf("Set for another owner: %v", err)
+		}
+		return v.Update(over, func(x *int) error {
+			depth(2)
+			proctest.Must(t, v.Update(over, func(y *int) error { *y = 10; return nil }))
+			if get(t, v) != 10 || *x != 2 {
+				t.Errorf("Update in Update: the value is %d, the outer copy %d", get(t, v), *x)
+			}
+			*x = 3
+			return nil
+		})
+	}))
+	depth(0)
+	if got := get(t, w); got != 3 {
+		t.Errorf("read %d", got)
+	}
+
+	func() {
+		defer func() { recover() }()
+		v.Update(ctx, func(*int) error { panic("in f") })
+	}()
+	depth(0)
+	if r.Owner().Locked() || get(t, w) != 3 {
+		t.Error("a panic in Update")
+	}
+
+	// Close of the value lets a call go that waits, and leaves the owner alone.
+	proctest.Must(t, w.Mutex().Acquire(ctx))
+	done := make(chan error)
+	go func() { done <- v.Set(context.Background(), 1) }()
+	time.Sleep(10 * time.Millisecond) // so that it sleeps; nothing depends on it
+	proctest.Must(t, v.Close())
+	if err := <-done; !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Set of a value that is closed: %v", err)
+	}
+	proctest.Must(t, w.Mutex().Release())
+	proctest.Must(t, o.Acquire(ctx))
+	if err := v.Set(ctx, 1); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Set of a closed value, nested: %v", err)
+	}
+	depth(1)
+	proctest.Must(t, o.Release())
+
+	far, err := locks.NewRLock(proctest.Segment(t, 0), "")
+	proctest.Must(t, err)
+	if _, err := value.New(seg, "", 1, value.Options{Lock: far.Owner()}); !errors.Is(err, os.ErrInvalid) {
+		t.Errorf("a lock in another segment: %v", err)
+	}
+}
+
+type diesArgs struct {
+	V   *value.Value[int]
+	How string
+}
+
+// dies is killed in Update.
+var dies = proctest.NewRole("dies", func(ctx context.Context, c *proctest.Child, a diesArgs) error {
+	wait := func() error {
+		c.Say("in it")
+		c.Hear()
+		return nil
+	}
+	update := func(f func() error) error { return a.V.Update(ctx, func(*int) error { return f() }) }
+	switch a.How {
+	case "alone":
+		return update(wait)
+	case "in itself":
+		return update(func() error { return update(wait) })
+	case "while held":
+		return locks.With(ctx, a.V.Mutex(), func() error { return update(wait) })
+	case "holding":
+		return update(func() error { return locks.With(ctx, a.V.Mutex(), wait) })
+	case "having held":
+		return update(func() error {
+			if err := locks.With(ctx, a.V.Mutex(), func() error { return nil }); err != nil {
+				return err
+			}
+			return wait()
+		})
+	}
+	return errors.New("how?")
+})
+
+// A death in Update is passed over, if it is not also one of who holds the recursive lock.
+func TestGivenOwnerDies(t *testing.T) {
+	for how, passed := range map[string]bool{
+		"alone": true, "in itself": true, "while held": false, "holding": false, "having held": false,
+	} {
+		seg := proctest.Segment(t, 0)
+		r, err := locks.NewRLock(seg, "")
+		proctest.Must(t, err)
+		v, err := value.New(seg, "", 1, value.Options{Lock: r.Owner()})
+		proctest.Must(t, err)
+		p := dies.Start(t, diesArgs{v, how})
+		p.WaitLine("in it")
+		p.Kill()
+		p.Wait()
+		_, err = v.Get(t.Context())
+		if passed && err != nil || !passed && !errors.Is(err, locks.ErrOwnerDied) {
+			t.Errorf("Get after a death %s: %v", how, err)
+		}
+		proctest.Must(t, v.Mutex().Recover(t.Context(), nil))
+		proctest.Must(t, v.Mutex().Release())
+		if got := get(t, v); got != 1 {
+			t.Errorf("read %d", got)
+		}
+	}
+}

@@ -8,7 +8,8 @@
 //	0    8   owner word of the lock of its own    package robust
 //	8    8   offset of the lock it was given      creator
 //	16   4   generation of that                   creator
-//	20   4   mode: 0 own, 1 given, 2 none         creator
+//	20   4   mode: 0 own, 1 given, 2 none,        creator
+//	         3 given and recursive
 //	24   8   the kind's
 package guard
 
@@ -32,6 +33,8 @@ const (
 	modeOwn   = 0
 	modeGiven = 1
 	modeNone  = 2
+
+	modeRecursive = 3
 )
 
 // Options are what the creator chose.
@@ -47,6 +50,8 @@ type Guard struct {
 	owner *shm.Ref
 	given shm.Ref // the given lock's object, which must stay mapped
 	word  []byte  // the memory that waiters sleep on, if it is not the owner's
+
+	holder *robust.Holder // of a recursive lock: that of lock, which is an Owner
 
 	mu   sync.Mutex
 	lock locks.Mutex // once somebody asked for it
@@ -66,14 +71,22 @@ func (o Options) Init(seg *shm.Segment, mem []byte) error {
 		binary.LittleEndian.PutUint32(mem[20:], modeNone)
 		return nil
 	}
-	l, ok := o.Lock.(*locks.Lock)
-	if !ok || l.Segment() != seg {
-		return fmt.Errorf("%w: the lock must be a *locks.Lock in the same segment", os.ErrInvalid)
+	var given shm.Object
+	mode := uint32(modeGiven)
+	switch l := o.Lock.(type) {
+	case *locks.Lock:
+		given = l
+	case *locks.Owner:
+		given, _ = locks.HolderOf(l)
+		mode = modeRecursive
 	}
-	h := l.Handle()
+	if given.Segment() != seg {
+		return fmt.Errorf("%w: the lock must be in the same segment", os.ErrInvalid)
+	}
+	h := given.Handle()
 	binary.LittleEndian.PutUint64(mem[8:], h.Offset)
 	binary.LittleEndian.PutUint32(mem[16:], h.Generation)
-	binary.LittleEndian.PutUint32(mem[20:], modeGiven)
+	binary.LittleEndian.PutUint32(mem[20:], mode)
 	return nil
 }
 
@@ -87,7 +100,7 @@ func (g *Guard) Use(owner *shm.Ref, mem []byte, o Options) error {
 	case modeOwn:
 		g.m = robust.At(mem, seg, owner)
 	case modeGiven:
-		guarded := shm.Kind{Name: "lock", Min: robust.Size, AnyGuarded: true}
+		guarded := shm.Kind{Name: "lock", Min: robust.Size, AnyGuarded: true, Except: "rlock"}
 		m, err := guarded.OpenHandle(&g.given, g.givenHandle(mem))
 		if err != nil {
 			return err
@@ -97,10 +110,35 @@ func (g *Guard) Use(owner *shm.Ref, mem []byte, o Options) error {
 			g.lock = l
 		}
 		g.m = robust.At(m, seg, owner)
+	case modeRecursive:
+		m, err := shm.Kind{Name: "rlock", Min: robust.HolderSize}.OpenHandle(&g.given, g.givenHandle(mem))
+		if err != nil {
+			return err
+		}
+		g.word, g.m = m, robust.At(m, seg, owner)
+		return g.act(o)
 	case modeNone:
 	default:
 		return fmt.Errorf("%w: guard of mode %d", shm.ErrCorrupt, g.mode)
 	}
+	return nil
+}
+
+// act makes g act for the Owner that was given, if it is one of the recursive lock at hand, else for a new one.
+func (g *Guard) act(o Options) error {
+	if given, ok := o.Lock.(*locks.Owner); ok {
+		if l, h := locks.HolderOf(given); l.Handle() == g.given.Handle() {
+			g.lock, g.holder = given, h
+			return nil
+		}
+	}
+	l, err := locks.RLockOf(&g.given)
+	if err != nil {
+		return err
+	}
+	own := l.Owner()
+	_, g.holder = locks.HolderOf(own)
+	g.lock = own
 	return nil
 }
 
@@ -132,17 +170,21 @@ func (g *Guard) Lock(ctx context.Context, flags uint64) error {
 	if g.mode == modeNone {
 		return nil
 	}
-	if !g.m.Take(flags) {
-		if err := g.m.Lock(ctx, flags); err == os.ErrClosed {
-			return g.errClosed()
-		} else if err != nil {
-			return err
-		}
+	var err error
+	if g.holder != nil {
+		err = g.holder.Lock(ctx, &g.m, flags)
+	} else if !g.m.Take(flags) {
+		err = g.m.Lock(ctx, flags)
+	}
+	if err == os.ErrClosed {
+		return g.errClosed()
+	} else if err != nil {
+		return err
 	}
 	// A process that leaves its segment closes its handles and then takes WHOLE from the words that it holds:
 	// whoever took one too late for that sees that the handle is closed.
 	if flags&robust.Whole != 0 && g.owner.Closed() {
-		g.m.Unlock()
+		g.Unlock(flags)
 		return g.errClosed()
 	}
 	return nil
@@ -153,18 +195,27 @@ func (g *Guard) errClosed() error { return fmt.Errorf("object %q: %w", g.owner.N
 
 // Unlock frees what Lock took with the same flags.
 func (g *Guard) Unlock(flags uint64) error {
-	if g.mode == modeNone || g.m.Free(flags) {
+	switch {
+	case g.holder != nil:
+		return g.holder.Unlock(&g.m)
+	case g.mode == modeNone || g.m.Free(flags):
 		return nil
 	}
 	return g.m.Unlock()
 }
 
+// Nested reports whether the lock, which is held, was held before: others of this goroutine's calls may be under way.
+func (g *Guard) Nested() bool { return g.holder != nil && g.holder.Depth() > 1 }
+
 // None reports whether there is no lock at all.
 func (g *Guard) None() bool { return g.mode == modeNone }
 
-// Abandon leaves the lock as if this process had died holding it.
+// Abandon leaves the lock, at whatever depth, as if this process had died holding it.
 func (g *Guard) Abandon() {
-	if g.mode != modeNone {
+	switch {
+	case g.holder != nil:
+		g.holder.Abandon(&g.m)
+	case g.mode != modeNone:
 		g.m.Abandon()
 	}
 }

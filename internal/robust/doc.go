@@ -54,7 +54,48 @@
 //   - a waiter killed asleep: WAITERS stays set until a wake finds nobody. No count is wrong, for there is none.
 //   - a holder that is stopped holds everybody up, as it must; a waiter that is stopped holds nobody up.
 //
-// TestModel explores all interleavings, kills and stops of a few processes.
+// # Why nobody is forgotten
+//
+// Who sleeps, sleeps on {LOCKED W}: it saw or set WAITERS in a held word, and the kernel has compared the whole low half
+// since. As long as the word is held so, whoever frees it finds WAITERS. So it is enough that a release with WAITERS
+// wakes one of those who sleep, keeps WAITERS if it woke one, and takes it away only if at some moment after the release
+// nobody slept and the word is still as the release left it: who comes later compares with another low half, and looks.
+// Who was woken either takes the word and keeps WAITERS, or finds it held by one who keeps it, or passes the wake on.
+// That may fail to happen only by a death or a stop, and then the next release wakes another, or else the cap ends the
+// sleep. TestModel explores all interleavings, kills and stops of a few goroutines of a few processes, and
+// TestModelFindsFaults leaves out each of these steps. The cases, one by one:
+//
+//   - The line. Goroutines of one process that find the word held, by whomever, wait for each other on channels (package
+//     parking), and only the first of them, the delegate, goes on to the word; the line has no bits in it. Who is in line
+//     has not slept on the word, so no wake is meant for it, and it may leave without passing one on; when the delegate
+//     goes, with the word or an error, the next one looks at the word afresh, and does all that a first comer does. So
+//     the kernel sees one waiter for each process, which is the model with fewer waiters; a goroutine of the same
+//     process may take the word, or free it, beside the line, as any other process may. (TestModel/in_line and its
+//     neighbours; locks.TestManyInLine.)
+//   - A late release by who does not hold the word, or not any more: it is a compare-and-swap from a word that names the
+//     releaser's process, held. It changes no bit of any other. (TestForeignRelease; locks.TestForeignRelease,
+//     locks.TestRLockForeignRelease.)
+//   - A stop between the release and its wake: the word is free, with WAITERS. Who comes takes it and wakes at its own
+//     release; if nobody comes, the sleepers look at their cap. (TestReleaserStopped, locks.TestCrashRelease.)
+//   - A stop between the wake and the clear: the clear compares with the word that this very release left, which comes
+//     again after 2^28 others. (TestModelFindsFaults with clearUnasked, clearsAnyones, uncounted; TestReleasesDiffer.)
+//   - A stop, or death, between being woken and taking: WAITERS is still there, so the next release wakes another.
+//     (TestWokenAndStopped, locks.TestWaiterStopped, locks.TestCrashAsleep.)
+//   - A slot that is used again: the word has the owner id, with the slot's generation, and so has every compare-and-swap.
+//     A word that names an earlier generation names a dead process, also to the one that has the slot now.
+//     (TestSlotReused, TestForeignRelease; that generations are not soon the same again: package shm.)
+//   - A wake that meets a cancellation or a Close: a wait that ends with an error may have used up a wake. So its goroutine
+//     looks once more, and takes a free word although its context is done; a held word has WAITERS, by which its release
+//     wakes somebody else; whose handle is closed wakes one in its place. (TestCancelledTakesFreeWord,
+//     TestClosedPassesWakeOn, locks.TestCancelAgainstRelease; TestModelFindsFaults with closeKeepsWake.)
+//   - Kernel waiters that serve several goroutines or words: a wake counts one who is in the kernel, and finds nobody while
+//     such a waiter is on its way back to it. Then WAITERS is cleared, and the waiter, which waits with the values that its
+//     goroutines were given, finds the low half changed; if it is {LOCKED W} again by then, somebody else has set WAITERS
+//     for the present holder, and its release wakes.
+//   - TryLock of a dead owner's word: it looks at the owner's slot each time, which those have marked who watch that
+//     process, and now and then asks. (TestTryLockAsks, locks.TestTryAcquireNotices.)
+//   - One processor: who sleeps in the kernel holds no lock of this package and nothing that a waker needs but the
+//     processor, which the runtime takes back; who spins does so a bounded number of times. (TestOneProcessor.)
 //
 // Not fair: a taker may barge in before one who was woken. Progress is blocking.
 package robust

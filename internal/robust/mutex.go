@@ -14,6 +14,7 @@ import (
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/parking"
 	"github.com/shoal-ipc/shoal/internal/race"
+	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
 // The bits of the low half.
@@ -39,7 +40,7 @@ func count() uint64 { return uint64(releases.Add(1) << countShift) }
 var (
 	ErrNotLocked = errors.New("locks: not locked")
 	ErrOwnerDied = errors.New("locks: owner died holding the lock")
-	ErrNotOwner  = errors.New("locks: held by another process")
+	ErrNotOwner  = errors.New("locks: held by another owner")
 )
 
 // Peers says who this process is and which others are dead; a *shm.Segment is one.
@@ -64,8 +65,8 @@ type Mutex struct {
 	peers  Peers
 	handle Handle
 	race   *race.Word
-	asked  *atomic.Bool // some TryLock has asked for the owner
-	mine   uint64       // the word while this process holds it and nobody waits
+	asked  *atomic.Int64 // when a TryLock last asked for the owner
+	mine   uint64        // the word while this process holds it and nobody waits
 }
 
 // Take takes a free word that nobody waits for, with flags 0 or Whole: the fast path of Lock, for callers
@@ -199,9 +200,8 @@ func (m *Mutex) last(ctx context.Context, err error, flags, refuse uint64) error
 	return os.ErrClosed
 }
 
-// TryLock takes the word if it is free. When it is not, TryLock asks for the owner the first time and about every
-// 64th time after that; else an owner counts as dead once that is known. Which times, chance tells: a count would be one
-// more line of memory that those who poll take from each other.
+// TryLock takes the word if it is free. When it is not, TryLock asks for the owner the first time, and about every
+// 64th time after that if the last answer is a quarter of a second old; else an owner counts as dead once that is known.
 func (m *Mutex) TryLock(flags uint64) (bool, error) {
 	for {
 		if m.handle.Closed() {
@@ -224,13 +224,19 @@ func (m *Mutex) TryLock(flags uint64) (bool, error) {
 	}
 }
 
-// asks reports whether a TryLock is to ask for the owner.
+// asks reports whether a TryLock is to ask for the owner. Those that poll mostly read memory, and write none: chance says
+// which of them looks at the clock, for a count would be a line of memory that they take from each other.
 func (m *Mutex) asks() bool {
-	if !m.asked.Load() {
-		m.asked.Store(true)
-		return true
+	last := m.asked.Load()
+	if last != 0 && rand.Uint32()%64 != 0 {
+		return false
 	}
-	return rand.Uint32()%64 == 0
+	now := sys.Monotonic()
+	if last != 0 && now-last < int64(askAgain) {
+		return false
+	}
+	m.asked.Store(now)
+	return true
 }
 
 // Recover takes the word, waiting until it is free or ctx is done. If its owner died it first runs repair
@@ -332,6 +338,25 @@ func (m *Mutex) bury(w uint64) {
 			futex.Wake(m.low, everybody)
 		}
 	}
+}
+
+// expose takes WHOLE from the word if self holds it.
+func expose(word *atomic.Uint64, self uint32) {
+	for {
+		w := word.Load()
+		if w>>32 != uint64(self) || w&(Locked|Whole) != Locked|Whole || word.CompareAndSwap(w, w&^Whole) {
+			return
+		}
+	}
+}
+
+// Owner is who holds the word, 0 if nobody does; died is whether an owner's death is to be recovered from.
+func (m *Mutex) Owner() (id uint32, died bool) {
+	w := m.word.Load()
+	if w&Locked != 0 {
+		id = uint32(w >> 32)
+	}
+	return id, w&Died != 0
 }
 
 // Locked reports whether anybody holds the word.

@@ -304,3 +304,130 @@ func TestKilledWaiterIsForgotten(t *testing.T) {
 		t.Error("the fast paths do not work any more")
 	}
 }
+
+// Two releases by one process that find WAITERS leave different words, through whatever handles, so that the clear of
+// the first, however late, is none of the second's.
+func TestReleasesDiffer(t *testing.T) {
+	w := newWord(t)
+	first, second := w.of(peer{id: 1}), w.of(peer{id: 1})
+	var armed atomic.Bool
+	goOn := make(chan struct{})
+	stops := func() bool {
+		if armed.Load() {
+			<-goOn
+		}
+		return false
+	}
+	proctest.Must(t, first.Lock(t.Context(), 0))
+	done := []chan error{w.queue(w.of(peer{id: 2, closed: stops})), w.queue(w.of(peer{id: 3, closed: stops}))}
+	armed.Store(true)
+	proctest.Must(t, first.Unlock())
+	one := w.get()
+	proctest.Must(t, second.Lock(t.Context(), 0))
+	proctest.Must(t, second.Unlock())
+	two := w.get()
+	// Either word is 0 if the wake came before its waiter slept: a busy machine then tests less.
+	if one == two && one != 0 {
+		t.Errorf("both releases leave %#x", one)
+	}
+	if !robust.Valid(one) || !robust.Valid(two) {
+		t.Errorf("the releases leave %#x and %#x", one, two)
+	}
+	close(goOn)
+	for _, d := range done {
+		proctest.Must(t, <-d)
+	}
+	w.isFree(t, first)
+}
+
+// mortal is a peer among others that may be dead, which only asking tells.
+type mortal struct {
+	peer
+	dead  func(id uint32) bool
+	asked *atomic.Int32
+}
+
+func (m mortal) Dead(id uint32) bool {
+	m.asked.Add(1)
+	return m.dead(id)
+}
+
+// A process whose slot was its owner's before does not take the word for its own, and finds the owner dead.
+func TestSlotReused(t *testing.T) {
+	w := newWord(t)
+	const before, now = 1<<12 | 7, 2<<12 | 7 // slot 7, two generations
+	p := mortal{peer{id: now}, func(id uint32) bool { return id == before }, new(atomic.Int32)}
+	m := robust.At(w.Bytes(), p, p)
+	w.set(before*owner | robust.Locked)
+	if err := m.Unlock(); err != robust.ErrNotOwner {
+		t.Errorf("Unlock: %v", err)
+	}
+	if err := m.Lock(t.Context(), 0); err != robust.ErrOwnerDied {
+		t.Errorf("Lock: %v", err)
+	}
+	proctest.Must(t, m.Recover(t.Context(), nil))
+	if v := w.get(); v != now*owner|robust.Locked {
+		t.Errorf("the word is %#x", v)
+	}
+	proctest.Must(t, m.Unlock())
+}
+
+// Who only ever tries asks for the owner by itself: at once, and then again and again, but mostly not.
+func TestTryLockAsks(t *testing.T) {
+	w := newWord(t)
+	var dead atomic.Bool
+	p := mortal{peer{id: 1}, func(uint32) bool { return dead.Load() }, new(atomic.Int32)}
+	m := robust.At(w.Bytes(), p, p)
+	w.set(2*owner | robust.Locked)
+	try := func() error {
+		ok, err := m.TryLock(0)
+		if ok {
+			t.Fatal("TryLock took a word that is held")
+		}
+		return err
+	}
+	proctest.Must(t, try())
+	if n := p.asked.Load(); n != 1 {
+		t.Errorf("asked %d times at first", n)
+	}
+	tries := int32(0)
+	for ; p.asked.Load() < 2; tries++ {
+		proctest.Must(t, try())
+	}
+	if tries < 2 {
+		t.Errorf("asked at each of %d tries", tries)
+	}
+	dead.Store(true)
+	for {
+		if err := try(); err == robust.ErrOwnerDied {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// With one processor those who sleep do not keep those from running who are to wake them.
+func TestOneProcessor(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	w := newWord(t)
+	n := 500
+	if testing.Short() {
+		n = 100
+	}
+	var wg sync.WaitGroup
+	for id := range uint32(4) {
+		m := w.of(peer{id: id%2 + 1}) // two of each process
+		wg.Go(func() {
+			for range n {
+				err := m.Lock(context.Background(), 0)
+				runtime.Gosched() // so that the others find it held
+				if err = errors.Join(err, m.Unlock()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	w.isFree(t, w.of(peer{id: 1}))
+}

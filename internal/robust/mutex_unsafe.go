@@ -1,9 +1,11 @@
 package robust
 
 import (
+	"math/rand/v2"
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/shoal-ipc/shoal/internal/atomics"
 	"github.com/shoal-ipc/shoal/internal/race"
 )
 
@@ -21,7 +23,7 @@ func At(mem []byte, peers Peers, handle Handle) Mutex {
 		peers:  peers,
 		handle: handle,
 		race:   race.At(p),
-		asked:  new(atomic.Bool),
+		asked:  new(atomic.Int64),
 		mine:   uint64(peers.Self())<<32 | Locked,
 	}
 }
@@ -29,13 +31,15 @@ func At(mem []byte, peers Peers, handle Handle) Mutex {
 // Expose takes WHOLE from the owner word at the beginning of mem if self holds it, so that self's death is
 // not passed over.
 func Expose(mem []byte, self uint32) {
-	word := (*atomic.Uint64)(unsafe.Pointer(unsafe.SliceData(mem[:Size])))
-	for {
-		w := word.Load()
-		if w>>32 != uint64(self) || w&(Locked|Whole) != Locked|Whole || word.CompareAndSwap(w, w&^Whole) {
-			return
-		}
-	}
+	expose((*atomic.Uint64)(unsafe.Pointer(unsafe.SliceData(mem[:Size]))), self)
+}
+
+// HolderSize is how many bytes an owner word and its tag take.
+const HolderSize = 16
+
+// HolderAt returns a new Holder of the recursive lock at the beginning of mem.
+func HolderAt(mem []byte) Holder {
+	return Holder{tag: (*atomics.Pos)(unsafe.Pointer(unsafe.SliceData(mem[Size:HolderSize]))), number: rand.Uint64() | 1}
 }
 
 // Fast returns what an inlined fast path needs: the word and its value while this process holds it and nobody
