@@ -5,6 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/shm"
 )
 
 // Comparison is one row in one mode.
@@ -77,6 +80,64 @@ func (s *sample) Check(mode Mode, cpus []int, processes int) error {
 	return s.check(mode, cpus, processes)
 }
 func (s *sample) CheckShares(n int) error { return s.checkShares(n) }
+
+// Part and Meter are what a side has.
+type (
+	Part  = part
+	Meter = meter
+)
+
+// TwoSides runs f as both sides of a row of n operations, in this process, and returns what they found and what they said.
+func TwoSides(n int, f func(p *Part, m *Meter) error) (s Sample, err error) {
+	seg, err := shm.Anonymous(0)
+	if err != nil {
+		return s, err
+	}
+	defer seg.Close()
+	o, err := newObjects(seg)
+	if err != nil {
+		return s, err
+	}
+	var ms [2]*meter
+	err = goroutines(func(side int) error {
+		ms[side] = &meter{n: n}
+		return f(&part{Job: job{N: n}, Side: side, Sides: 2, Shared: o}, ms[side])
+	})
+	for _, m := range ms {
+		s.join(m.s)
+	}
+	return s, err
+}
+
+// Contended, HandOver, Numbered and WaitFor are what rows have in common, for other locks than Shoal's.
+func (p *part) Contended(m *meter, add func(x *uint64, n uint64) (mine int, err error)) error {
+	return p.contended(m, add)
+}
+func (p *part) HandOver(ctx context.Context, m *meter, l locks.Acquirer) error {
+	return p.handOver(ctx, m, l)
+}
+func (p *part) Numbered(m *meter, there, back, await, answer func() error) error {
+	return p.numbered(m, there, back, await, answer)
+}
+func (p *part) WaitFor(ctx context.Context) error { return p.waitFor(ctx, p.Shared.Lock) }
+
+// Judge is what becomes of a row that counts, and whose sides found this; quick is as in Options.
+func Judge(found Sample, asked map[string]float64, quick bool) (*Result, error) {
+	c := &comparison{row: row{name: "row"}, mode: OneCPU, quick: quick}
+	for name, n := range asked {
+		c.row.counts = append(c.row.counts, most{name, n})
+	}
+	for _, impl := range []string{shoal, shoalP1} {
+		s := newSide(impl)
+		if err := c.add(s, found); err != nil {
+			return nil, err
+		}
+		found.NS *= 20
+		c.sides = append(c.sides, s)
+	}
+	c.sum()
+	return c.result(), nil
+}
 
 // CompareFake is a row, beside a peer in C whose program is a script for sh.
 func CompareFake(rowName, script string) (c *Comparison, done func() error, err error) {

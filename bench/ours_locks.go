@@ -89,11 +89,16 @@ func (m *meter) share(took time.Duration, mine int) {
 // hold is how long who is handed a lock holds it.
 const hold = 10 * time.Microsecond
 
-// lockHandoff takes the lock until it has been taken n times. Each time it holds it for so long that who wants it is asleep
+// lockHandoff hands the lock over.
+func lockHandoff(ctx context.Context, p *part, m *meter) error {
+	return p.handOver(ctx, m, p.Shared.Lock)
+}
+
+// handOver takes l until it has been taken n times. Each time it holds it for so long that who wants it is asleep
 // when it is free, and when it has given it back it does not come again before another side has had it: it looks at the
 // number of turns, and gives its CPU up meanwhile, which the peers do by the same system call.
-func lockHandoff(ctx context.Context, p *part, m *meter) error {
-	l, turns := p.Shared.Lock, p.Shared.word(ping)
+func (p *part) handOver(ctx context.Context, m *meter, l locks.Acquirer) error {
+	turns := p.Shared.word(ping)
 	return p.Shared.Plain.View(func(plain []uint64) error {
 		x, n := &plain[0], uint32(p.Job.N)
 		p.meet()

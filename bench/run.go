@@ -241,6 +241,11 @@ func (c *comparison) measure(ctx context.Context, s *side) error {
 	if err != nil {
 		return err
 	}
+	return c.add(s, found)
+}
+
+// add adds what a turn found.
+func (c *comparison) add(s *side, found sample) error {
 	s.turns = append(s.turns, found.NS)
 	if n := len(found.Shares); n > 0 {
 		s.least = append(s.least, slices.Min(found.Shares)*float64(n))
