@@ -183,31 +183,42 @@ func (s *Segment) obtain(payload uint64) (off uint64, fresh bool, err error) {
 	return s.take(payload)
 }
 
-// collectGarbage runs the garbage collector if handles that nobody uses may keep freed objects open.
+// collectGarbage runs the garbage collector if handles that nobody uses may keep freed objects open, and reports whether
+// that was so.
 func (s *Segment) collectGarbage() bool {
-	s.res.mu.Lock()
-	freed := false
-	for off := range s.res.pins {
-		freed = freed || s.object(off).State.Load()&stateMask == stateLimbo
+	before := s.limbo()
+	if before == 0 {
+		return false
 	}
-	s.res.mu.Unlock()
-	if freed {
-		runCleanups()
+	runCleanups()
+	// Cleanups run in several goroutines: those of the handles may be under way still.
+	for pause := 100 * time.Microsecond; s.limbo() == before && pause < 100*time.Millisecond; pause *= 2 {
+		time.Sleep(pause)
 	}
-	return freed
+	return true
 }
 
-// runCleanups runs the garbage collector, and waits for the cleanups of what it finds.
+// limbo is how many freed objects this process has open.
+func (s *Segment) limbo() (n int) {
+	s.res.mu.Lock()
+	defer s.res.mu.Unlock()
+	for off := range s.res.pins {
+		if s.object(off).State.Load()&stateMask == stateLimbo {
+			n++
+		}
+	}
+	return n
+}
+
+// runCleanups runs the garbage collector, and waits for a cleanup behind those of what it finds.
 func runCleanups() {
-	// They run in goroutines of their own, this one behind those of the handles that were found with it.
 	done := make(chan struct{})
 	runtime.AddCleanup(new([16]byte), func(done chan struct{}) { close(done) }, done)
 	runtime.GC()
 	select {
 	case <-done:
-	case <-time.After(100 * time.Millisecond): // a cleanup that is not ours holds them up
+	case <-time.After(time.Second): // a cleanup that is not ours holds them up
 	}
-	time.Sleep(100 * time.Microsecond) // others run at the same time
 }
 
 // Repair sweeps up after all who died, also where nobody has noticed, and gives back what this process keeps for later. It
