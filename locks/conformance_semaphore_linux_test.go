@@ -2,6 +2,7 @@ package locks_test
 
 import (
 	"context"
+	"runtime"
 	"testing"
 	"time"
 
@@ -81,7 +82,7 @@ func TestConformanceSemaphore(t *testing.T) {
 	})
 	t.Run("SEED-20", func(t *testing.T) {
 		n := 1000
-		if testing.Short() {
+		if testing.Short() || runtime.GOMAXPROCS(0) == 1 { // there a goroutine that goes to sleep holds up the others for milliseconds
 			n = 100
 		}
 		setAndClear(t, n)
