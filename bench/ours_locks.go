@@ -37,6 +37,32 @@ func lockPairs(ctx context.Context, p *part, m *meter) error {
 	})
 }
 
+// rlockPairs takes a recursive lock twice, and gives it back as often.
+func rlockPairs(ctx context.Context, p *part, m *meter) error {
+	o := p.Shared.RLock.Owner()
+	err := m.loop(func(n int) error {
+		for range n {
+			if err := o.Acquire(ctx); err != nil {
+				return err
+			}
+			if err := o.Acquire(ctx); err != nil {
+				return err
+			}
+			if err := o.Release(); err != nil {
+				return err
+			}
+			if err := o.Release(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil && (o.Depth() != 0 || o.Locked()) {
+		err = fmt.Errorf("a lock that was released as often as acquired is held %d times", o.Depth())
+	}
+	return err
+}
+
 func mutexPairs(ctx context.Context, p *part, m *meter) error {
 	var mu sync.Mutex
 	return m.loop(func(n int) error {
