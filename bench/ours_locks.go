@@ -188,8 +188,12 @@ func lockTry(ctx context.Context, p *part, m *meter) error {
 		await(there, round)
 		start := time.Now()
 		for i, at := 0, 0; i < triedLocks; i, at = i+1, (at+tryStep)%triedLocks {
-			if ok, err := ls[at].TryAcquire(); ok || err != nil {
-				return fmt.Errorf("trying a lock that another process holds: %v, %w", ok, err)
+			ok, err := ls[at].TryAcquire()
+			if err != nil {
+				return err
+			}
+			if ok {
+				return errors.New("a lock that another process holds was acquired")
 			}
 			tried.Add(1)
 		}
