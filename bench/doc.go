@@ -1,7 +1,7 @@
 // Package bench measures Shoal beside what else does the same: programs in C, C++ and Python, what Go has
 // itself, and what the machine can do at best.
 //
-//	go run ./cmd/shoal bench --peers               # all rows, ten minutes or more
+//	go run ./cmd/shoal bench --peers               # all rows, half an hour
 //	go run ./cmd/shoal bench --only 'spsc.*' --json spsc.json
 //	go test -run '^$' -bench . -benchtime 5x ./bench  # the same code under package testing
 //
@@ -16,6 +16,9 @@
 // and at the end; a side that did not run where it was bound to is an error. Times of single operations, where
 // there are any, come from a pass of their own within each turn, in which one reading of the clock is part of each;
 // where that is nothing beside an operation, from the pass that counts.
+//
+// Where something else than time matters it is counted beside that, and the most of all turns is what is reported. A
+// row of locks can fail its own check: the operations of its processes must make the number that the lock guards.
 //
 // The peers are programs of ours against what Debian packages (glibc, Boost, Python); they lie in the directory
 // peers, are part of the executable, and are compiled when they are asked for. A peer that this machine cannot

@@ -21,6 +21,7 @@ func (open) Release() error                { return nil }
 // take turns.
 func TestNoExclusion(t *testing.T) {
 	proctest.Watch(t)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2)) // a side that waits keeps its processor, as processes are to
 	const n = 200
 	for found := false; !found; {
 		s, err := bench.TwoSides(n, func(p *bench.Part, m *bench.Meter) error {

@@ -41,6 +41,7 @@ type part struct {
 type objects struct {
 	Words  *shm.Block // one word to a line: see word
 	Lock   *locks.Lock
+	RLock  *locks.RLock
 	Plain  *array.Array[uint64] // one number that nothing protects
 	Number *value.Atomic[int64]
 	Six    *value.Value[six]
@@ -66,12 +67,13 @@ const (
 )
 
 func newObjects(seg *shm.Segment) (o objects, err error) {
-	var errs [12]error
+	var errs [13]error
 	o.Words, errs[0] = shm.NewBlock(seg, "", wordCount*line)
 	o.Lock, errs[1] = locks.NewLock(seg, "")
 	o.Plain, errs[2] = array.New[uint64](seg, "", 1, array.Options{Unlocked: true})
 	o.Number, errs[3] = value.NewAtomic[int64](seg, "", 0)
 	o.Six, errs[4] = value.New(seg, "", six{})
+	o.RLock, errs[12] = locks.NewRLock(seg, "")
 	o.Permit, errs[5] = locks.NewSemaphore(seg, "", 1)
 	for i := range 2 {
 		o.Rings[i], errs[6+i] = newRing(seg)
@@ -108,6 +110,7 @@ var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
 	"lock.handoff.8/shoal":       lockHandoff,
 	"lock.try/shoal":             lockTry,
 	"lock.recover/shoal":         lockRecover,
+	"rlock.pair/shoal":           rlockPairs,
 	"sem.uncontended/shoal":      semPairs,
 	"sem.contended/shoal":        semContended,
 	"sem.pingpong/shoal":         semTurns,

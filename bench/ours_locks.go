@@ -37,6 +37,32 @@ func lockPairs(ctx context.Context, p *part, m *meter) error {
 	})
 }
 
+// rlockPairs takes a recursive lock twice, and gives it back as often.
+func rlockPairs(ctx context.Context, p *part, m *meter) error {
+	o := p.Shared.RLock.Owner()
+	err := m.loop(func(n int) error {
+		for range n {
+			if err := o.Acquire(ctx); err != nil {
+				return err
+			}
+			if err := o.Acquire(ctx); err != nil {
+				return err
+			}
+			if err := o.Release(); err != nil {
+				return err
+			}
+			if err := o.Release(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil && (o.Depth() != 0 || o.Locked()) {
+		err = fmt.Errorf("a lock that was released as often as acquired is held %d times", o.Depth())
+	}
+	return err
+}
+
 func mutexPairs(ctx context.Context, p *part, m *meter) error {
 	var mu sync.Mutex
 	return m.loop(func(n int) error {
@@ -162,8 +188,12 @@ func lockTry(ctx context.Context, p *part, m *meter) error {
 		await(there, round)
 		start := time.Now()
 		for i, at := 0, 0; i < triedLocks; i, at = i+1, (at+tryStep)%triedLocks {
-			if ok, err := ls[at].TryAcquire(); ok || err != nil {
-				return fmt.Errorf("trying a lock that another process holds: %v, %w", ok, err)
+			ok, err := ls[at].TryAcquire()
+			if err != nil {
+				return err
+			}
+			if ok {
+				return errors.New("a lock that another process holds was acquired")
 			}
 			tried.Add(1)
 		}

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -71,6 +73,9 @@ func table(records []bench.Record) string {
 		if r.Least != nil {
 			who := fmt.Sprintf("least served %.0f%%", 100**r.Least)
 			ratio = strings.TrimPrefix(ratio+"; "+who, "; ")
+		}
+		for _, name := range slices.Sorted(maps.Keys(r.Counts)) {
+			ratio = strings.TrimPrefix(fmt.Sprintf("%s; %s %.0f", ratio, name, r.Counts[name]), "; ")
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s to %s | %s | %s |\n", row, mode, r.Impl, bench.Nanoseconds(r.Median),
 			bench.Nanoseconds(r.Min), bench.Nanoseconds(r.Max), single, ratio)

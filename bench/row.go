@@ -131,6 +131,9 @@ var rows = []row{
 		name: "lock.recover", does: "acquire a lock whose owner was killed, repair nothing, release", procs: 2,
 		modes: []Mode{OneCPU}, sides: []string{shoal, cRobust, shoalP1}, most: 2 * heldLocks,
 	}, {
+		name: "rlock.pair", does: "acquire a recursive lock, acquire it again, release and release", procs: 1,
+		modes: []Mode{OneCPU}, sides: []string{shoal, cRobust, shoalP1}, goals: []goal{{cRobust, OneCPU, 1.0}},
+	}, {
 		name: "sem.uncontended", does: "take the permit of a semaphore and give it back; a second process has it open", procs: 1,
 		modes: []Mode{OneCPU}, sides: []string{shoal, c, shoalP1}, goals: []goal{{c, OneCPU, 1.25}},
 	}, {

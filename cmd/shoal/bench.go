@@ -16,7 +16,7 @@ const benchHelp = `Measure what operations of Shoal cost, beside what Go has its
 beside programs in C, C++ (Boost) and Python, and beside what the machine can do at
 best (limit). All of a row is measured in turn, A B C A B C, in processes bound to
 CPUs: only ratios mean something, and only those of one run on a machine that does
-nothing else. With --peers all rows take about ten minutes.
+nothing else. With --peers all rows take half an hour.
 
   median [least to greatest] of the repeats, per operation; what Shoal costs in terms
   of the others; p50, p99, p99.9 of single operations where those are timed; noisy
@@ -24,7 +24,7 @@ nothing else. With --peers all rows take about ten minutes.
 
 Modes: one-cpu, one process; same-cpu, two that take turns on one CPU; two-cpus, each
 has one; any-cpu, processes on either of two; go-chan and go-mutex are two goroutines
-of one process, on either of two. The CPUs are the first that the command may use, see
+of one process, on either of two; shoal-p1 is shoal with GOMAXPROCS=1. The CPUs are the first that the command may use, see
 taskset(1); they may be two threads of one core. Peers are compiled with gcc and g++; one
 that cannot be compiled here, or without python3, is reported as missing.
 
@@ -43,6 +43,8 @@ an array with an object for each side of a row:
                      left out of shoal's own
   least              what the process that was served least got of an equal share, from 0
                      to 1; left out where nobody counts
+  counts             what was counted beside the time, by name: the most of all turns; left
+                     out where nothing is
   noisy              true, for all sides of a row, if the repeats differ too much;
                      left out otherwise
 What was not measured (a missing or failed peer, a row that needs more CPUs) has no
