@@ -257,7 +257,8 @@ func TestGivenOwner(t *testing.T) {
 	}
 	func() {
 		defer func() { recover() }()
-		locks.With(ctx, o, func() error { return a.Update(ctx, func([]int) error { panic("in f") }) })
+		proctest.Must(t, o.Acquire(ctx))
+		a.Update(ctx, func([]int) error { panic("in f") })
 	}()
 	if _, err := a.Get(ctx, 0); o.Depth() != 0 || !errors.Is(err, locks.ErrOwnerDied) {
 		t.Errorf("after a panic: depth %d, %v", o.Depth(), err)
