@@ -236,3 +236,33 @@ func TestConformance(t *testing.T) {
 	t.Run("ARR-01", func(t *testing.T) { prefixSumsByChild(t) })
 	t.Run("ARR-03", func(t *testing.T) { prefixSumsByChild(t, array.Options{Unlocked: true}) })
 }
+
+// A panic in Update leaves a recursive lock at whatever depth, as a death would.
+func TestGivenOwner(t *testing.T) {
+	ctx := t.Context()
+	seg := proctest.Segment(t, 0)
+	r, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	o := r.Owner()
+	a, err := array.New[int](seg, "", 3, array.Options{Lock: o})
+	proctest.Must(t, err)
+	proctest.Must(t, locks.With(ctx, o, func() error {
+		return a.Update(ctx, func(xs []int) error {
+			xs[0] = 1
+			return a.Set(ctx, 1, xs[0]+1)
+		})
+	}))
+	if o.Depth() != 0 || o.Locked() || a.Load(0) != 1 || a.Load(1) != 2 {
+		t.Errorf("depth %d, elements %d and %d", o.Depth(), a.Load(0), a.Load(1))
+	}
+	func() {
+		defer func() { recover() }()
+		proctest.Must(t, o.Acquire(ctx))
+		a.Update(ctx, func([]int) error { panic("in f") })
+	}()
+	if _, err := a.Get(ctx, 0); o.Depth() != 0 || !errors.Is(err, locks.ErrOwnerDied) {
+		t.Errorf("after a panic: depth %d, %v", o.Depth(), err)
+	}
+	proctest.Must(t, a.Mutex().Recover(ctx, nil))
+	proctest.Must(t, a.Mutex().Release())
+}

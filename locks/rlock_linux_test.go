@@ -148,7 +148,10 @@ func TestRLockOwnerDied(t *testing.T) {
 			}()
 			depth(t, o, 0)
 			want(t, "a repair that gives up deeper down, and goes on", o.Recover(ctx, func() error {
-				defer func() { recover() }()
+				defer func() {
+					recover()
+					want(t, "another owner's Release of what the repair still has", other.Release(), locks.ErrNotOwner)
+				}()
 				return locks.With(ctx, o, func() error { panic("in what the repair calls") })
 			}), locks.ErrOwnerDied)
 			want(t, "Acquire after all that", other.Acquire(ctx), locks.ErrOwnerDied)

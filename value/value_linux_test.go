@@ -173,21 +173,25 @@ func TestCloseLetsGo(t *testing.T) {
 	seg := proctest.Segment(t, 0)
 	l, err := locks.NewLock(seg, "")
 	proctest.Must(t, err)
-	_, err = value.New(seg, "given", 1, value.Options{Lock: l})
+	r, err := locks.NewRLock(seg, "")
 	proctest.Must(t, err)
-	proctest.Must(t, l.Acquire(t.Context()))
-	for range 200 {
-		v, err := value.Open[int](seg, "given")
+	for name, m := range map[string]locks.Mutex{"given": l, "recursive": r.Owner()} {
+		_, err = value.New(seg, name, 1, value.Options{Lock: m})
 		proctest.Must(t, err)
-		blocked := make(chan error)
-		go func() { blocked <- v.Set(context.Background(), 1) }()
-		time.Sleep(time.Millisecond) // so that it sleeps; nothing depends on it
-		proctest.Must(t, v.Close())
-		if err := <-blocked; !errors.Is(err, os.ErrClosed) {
-			t.Fatalf("Set of a value that is closed: %v", err)
+		proctest.Must(t, m.Acquire(t.Context()))
+		for range 200 {
+			v, err := value.Open[int](seg, name)
+			proctest.Must(t, err)
+			blocked := make(chan error)
+			go func() { blocked <- v.Set(context.Background(), 1) }()
+			time.Sleep(time.Millisecond) // so that it sleeps; nothing depends on it
+			proctest.Must(t, v.Close())
+			if err := <-blocked; !errors.Is(err, os.ErrClosed) {
+				t.Fatalf("Set of a value that is closed: %v", err)
+			}
 		}
+		proctest.Must(t, m.Release())
 	}
-	proctest.Must(t, l.Release())
 }
 
 // Of two that make one value with different locks, the one that comes second has the first one's lock.
@@ -588,6 +592,20 @@ func TestGivenOwner(t *testing.T) {
 	if same.Mutex() != o {
 		t.Error("a handle that is opened with the value's own lock does not act for the owner that was given")
 	}
+	elsewhere, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	q := elsewhere.Owner()
+	another, err := value.OpenOrNew(seg, "v", 5, value.Options{Lock: q})
+	proctest.Must(t, err)
+	if another.Mutex() == q {
+		t.Error("of a value that is found the lock stands")
+	}
+	proctest.Must(t, locks.With(ctx, o, func() error {
+		if err := another.Set(over, 7); !errors.Is(err, context.Canceled) {
+			t.Errorf("Set for another owner: %v", err)
+		}
+		return nil
+	}))
 	depth := func(want int) {
 		t.Helper()
 		if o.Depth() != want {

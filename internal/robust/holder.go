@@ -84,7 +84,7 @@ func (h *Holder) Took(flags uint64) {
 // Leaves reports whether the next Unlock frees the word, and if so takes h's number away. If that Unlock is Mutex.Fast's
 // Left must follow it.
 func (h *Holder) Leaves() bool {
-	if h.depth != 1 || h.repairing {
+	if h.depth != 1 {
 		return false
 	}
 	h.tag.Publish(0)
