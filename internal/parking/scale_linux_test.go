@@ -76,6 +76,7 @@ func TestCrowd(t *testing.T) {
 	}
 	eachWay(t, func(t *testing.T) {
 		proctest.Watch(t)
+		defer parking.ForceNoCap()()
 		for _, n := range sizes {
 			for _, words := range []int{1, n} {
 				for _, end := range []string{"wake", "cancel", "kick"} {
@@ -283,6 +284,29 @@ func TestValuesDiffer(t *testing.T) {
 		blind := strings.HasSuffix(t.Name(), "/wait") // each of its sleeps ends by itself
 		if s := parking.Stats(); !blind && s.Spurious != before.Spurious {
 			t.Errorf("%d went on without reason", s.Spurious-before.Spurious)
+		}
+		runtime.KeepAlive(b)
+	})
+}
+
+// Who comes while others sleep is noticed as they are, though no sleep ends by itself.
+func TestOneByOne(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		proctest.Watch(t)
+		defer parking.ForceNoCap()()
+		b := sharedBlock(t)
+		var done [10]chan error
+		for i := range done {
+			done[i] = make(chan error)
+			go func() { done[i] <- waitFor(t.Context(), b.Uint32(4*i)) }()
+			asleep(i + 1)
+			time.Sleep(time.Millisecond) // so that the kernel has it, as a rule
+		}
+		for i := range done {
+			w := b.Uint32(4 * (len(done) - 1 - i))
+			w.Store(1)
+			futex.Wake(w, 1)
+			proctest.Must(t, <-done[len(done)-1-i])
 		}
 		runtime.KeepAlive(b)
 	})

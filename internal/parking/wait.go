@@ -32,8 +32,12 @@ const (
 	mostSettled = 16
 )
 
-// direct counts the goroutines that sleep in the kernel themselves.
-var direct struct{ now, settled atomic.Int32 }
+// direct counts the goroutines that sleep in the kernel themselves. single is whether they would take the only processor
+// with them, as it was at one of the last 64 waits: to ask costs more than all else that a wait does before it sleeps.
+var direct struct {
+	now, settled atomic.Int32
+	single       atomic.Bool
+}
 
 // waiter is one goroutine in Wait. The mutex of its word's shard guards what is not its own or atomic.
 type waiter struct {
@@ -80,7 +84,9 @@ func Wait(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) e
 		return err
 	}
 
-	total.waits.Add(1)
+	if total.waits.Add(1)%64 == 1 {
+		direct.single.Store(runtime.GOMAXPROCS(0) == 1)
+	}
 	if err := wait(ctx, w, old, over); err != nil {
 		return err
 	}
@@ -93,7 +99,7 @@ func Wait(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) e
 }
 
 func wait(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) error {
-	if runtime.GOMAXPROCS(0) == 1 {
+	if direct.single.Load() {
 		// In the kernel this goroutine would keep the only processor until the runtime takes it away: let those run
 		// first who may be about to change the word.
 		if runtime.Gosched(); w.Load() != old {
