@@ -190,7 +190,7 @@ func wakeGoesOn(t *testing.T) {
 }
 
 // Goroutines hand a word round, each changing it and waking one, while others are cancelled all the time. No wake is lost,
-// for no sleep ends by itself here. SHOAL_STRESS=2m makes about a million cancellations.
+// for no sleep ends by itself here. SHOAL_STRESS=30s makes about a million cancellations of each kind.
 func TestCancelsAgainstWakes(t *testing.T) {
 	eachWay(t, func(t *testing.T) {
 		proctest.Watch(t)
