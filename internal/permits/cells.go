@@ -96,7 +96,10 @@ func (c *Cells) queue() uint32 {
 	}
 }
 
-func (c *Cells) over() bool {
+func (c *Cells) holders() bool { return true }
+
+// Over is part of robust.Sleeper.
+func (c *Cells) Over() bool {
 	return c.handle.Closed() || c.Value() != 0
 }
 

@@ -59,7 +59,10 @@ func (c *Count) queue() uint32 {
 	}
 }
 
-func (c *Count) over() bool { return c.handle.Closed() }
+func (c *Count) holders() bool { return false }
+
+// Over is part of robust.Sleeper.
+func (c *Count) Over() bool { return c.handle.Closed() }
 
 // Release is part of Permits.
 func (c *Count) Release() error {

@@ -66,49 +66,57 @@ func (f *Flag) Clear() {
 	}
 }
 
+// flagWait is a wait for a flag that was noted.
+type flagWait struct {
+	f     *Flag
+	noted uint32
+}
+
+// freed reports whether the flag is set, or has been since it was noted.
+func (w *flagWait) freed() bool {
+	now := w.f.word.Load() // PAIRS WITH Set
+	return now&flagSet != 0 || now&^flagSleeps != w.noted
+}
+
+// Over is part of robust.Sleeper.
+func (w *flagWait) Over() bool { return w.f.handle.Closed() || w.freed() }
+
 // Wait waits until the flag is set, or has been since the call, or ctx is done. The errors are ctx's, and os.ErrClosed.
 func (f *Flag) Wait(ctx context.Context) error {
 	noted := f.word.Load() &^ flagSleeps // PAIRS WITH Set
-	if noted&flagSet != 0 {
+	if noted&flagSet != 0 && !f.handle.Closed() {
 		f.race.Acquire()
 		return nil
 	}
-	freed := func() bool {
-		w := f.word.Load() // PAIRS WITH Set
-		return w&flagSet != 0 || w&^flagSleeps != noted
-	}
-	over := func() bool { return f.handle.Closed() || freed() }
-	var (
-		place *parking.Place
-		wait  *robust.Waiting
-	)
-	for {
+	w := &flagWait{f, noted}
+	wait := robust.NewWaiting(f.peers, f.word, 0, w)
+	defer wait.End()
+	var place *parking.Place
+	for slept := false; ; slept = true {
 		if f.handle.Closed() {
 			return os.ErrClosed
 		}
-		if freed() {
+		if w.freed() {
 			f.race.Acquire()
 			return nil
 		}
-		if wait == nil {
-			wait = robust.NewWaiting(f.peers, f.word, 0, over)
-			defer wait.End()
-		}
 		if place == nil {
 			var err error
-			if place, err = parking.Enter(ctx, f.word, f.peers.Self(), over); err != nil && !over() {
+			if place, err = parking.Enter(ctx, f.word, f.peers.Self(), wait.Over); err != nil && !w.Over() {
 				return err
 			}
-			if place != nil {
-				defer place.Leave()
+			if place == nil {
+				continue
 			}
-			continue
+			defer place.Leave()
 		}
 		if f.word.CompareAndSwap(noted, noted|flagSleeps) { // else the bit is there, or the sleep ends at once
 			crashpoint.Hit("permits/flag/sleeps")
 		}
-		wait.Note()
-		if err := parking.Wait(ctx, f.word, noted|flagSleeps, wait.Over); err != nil && !over() {
+		if slept {
+			wait.Note()
+		}
+		if err := parking.Wait(ctx, f.word, noted|flagSleeps, wait.Over); err != nil && !w.Over() {
 			return err
 		}
 		crashpoint.Hit("permits/flag/freed")

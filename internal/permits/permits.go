@@ -38,8 +38,9 @@ type source interface {
 	take(ask bool) bool
 	// queue says that somebody is about to sleep, unless take finds a permit after that, while the futex word is low.
 	queue() (low uint32)
-	// over reports whether who sleeps has something else to do.
-	over() bool
+	robust.Sleeper
+	// holders reports whether permits name their holders, who may be dead.
+	holders() bool
 }
 
 // acquire takes a permit of s, whose futex word is w; object is the first word of the payload.
@@ -61,12 +62,12 @@ func acquire(ctx context.Context, s source, w, object *atomic.Uint32, peers robu
 			return nil
 		}
 		if wait == nil {
-			wait = robust.NewWaiting(peers, object, 0, s.over)
+			wait = robust.NewWaiting(peers, object, 0, s)
 			defer wait.End()
 		}
 		if place == nil {
 			var err error
-			if place, err = parking.Enter(ctx, w, peers.Self(), s.over); err != nil {
+			if place, err = parking.Enter(ctx, w, peers.Self(), wait.Over); err != nil {
 				return err
 			}
 			if place != nil {
@@ -76,15 +77,17 @@ func acquire(ctx context.Context, s source, w, object *atomic.Uint32, peers robu
 		}
 		low := s.queue()
 		crashpoint.Hit("permits/acquire/queued")
-		ask := time.Since(asked) > askAgain
+		ask := s.holders() && time.Since(asked) > askAgain
 		if s.take(ask) {
 			return nil
 		}
 		if ask {
 			asked = time.Now()
 		}
+		if slept {
+			wait.Note()
+		}
 		slept = true
-		wait.Note()
 		if err := parking.Wait(ctx, w, low, wait.Over); err != nil && !handle.Closed() {
 			// The wait may have swallowed a wake. Look once more; if others were faster, WAITERS makes them wake
 			// somebody else.

@@ -139,12 +139,12 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 			continue
 		}
 		if wait == nil {
-			wait = NewWaiting(m.peers, m.low, 0, m.over)
+			wait = NewWaiting(m.peers, m.low, 0, m)
 			defer wait.End()
 		}
 		if place == nil {
 			var err error
-			if place, err = parking.Enter(ctx, m.low, uint32(m.mine>>32), m.handle.Closed); err != nil {
+			if place, err = parking.Enter(ctx, m.low, uint32(m.mine>>32), wait.Over); err != nil {
 				return err
 			}
 			if place != nil {
@@ -166,8 +166,10 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 			w |= Waiters
 			crashpoint.Hit("robust/lock/queued")
 		}
+		if queued != 0 {
+			wait.Note()
+		}
 		queued = Waiters
-		wait.Note()
 		if err := parking.Wait(ctx, m.low, uint32(w), wait.Over); err != nil {
 			// The wait may have swallowed a wake. Look once more; if others still hold the word, its WAITERS
 			// bit makes them wake somebody else.
@@ -177,8 +179,8 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 	}
 }
 
-// over reports whether who sleeps on a held word has something else to do.
-func (m *Mutex) over() bool {
+// Over reports whether who sleeps on a held word has something else to do.
+func (m *Mutex) Over() bool {
 	w := m.word.Load()
 	return m.handle.Closed() || w&Locked != 0 && m.peers.KnownDead(uint32(w>>32))
 }

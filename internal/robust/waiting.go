@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
 // Recorder is a Peers that shows others who waits, for people to see; a *shm.Segment is one.
@@ -20,37 +21,57 @@ type Recorder interface {
 // parking), so that waits that are over in it cost nothing more.
 const noteAfter = 5 * time.Millisecond
 
+// Sleeper is what may sleep in a Waiting.
+type Sleeper interface {
+	// Over tells whether there is something else to do (package parking).
+	Over() bool
+}
+
 // Waiting is one goroutine's wait: it is recorded when it has lasted for some milliseconds, if the peers are
-// a Recorder. A wait in line behind others of this process is not, until it comes first: those before it have
+// a Recorder. A wait in line behind others of this process may not be, until it comes first: those before it have
 // been.
 type Waiting struct {
-	peers Peers
-	word  *atomic.Uint32
-	tag   uint64
-	over  func() bool
-	since time.Time
+	peers   Peers
+	word    *atomic.Uint32
+	tag     uint64
+	sleeper Sleeper
+	since   int64 // sys.Monotonic
+
+	// Over is what package parking is to ask.
+	Over func() bool
 
 	mu    sync.Mutex // Over may be asked by several goroutines
 	noted bool
 	done  func()
 }
 
+var waitings = sync.Pool{New: func() any {
+	w := new(Waiting)
+	w.Over = w.over
+	return w
+}}
+
 // NewWaiting begins a wait, which End ends, for the object whose payload begins with word; tag is as for
-// Recorder, and over tells whether there is something else to do (package parking).
-func NewWaiting(peers Peers, word *atomic.Uint32, tag uint64, over func() bool) *Waiting {
-	return &Waiting{peers: peers, word: word, tag: tag, over: over, since: time.Now()}
+// Recorder.
+func NewWaiting(peers Peers, word *atomic.Uint32, tag uint64, s Sleeper) *Waiting {
+	w := waitings.Get().(*Waiting)
+	w.peers, w.word, w.tag, w.sleeper, w.since = peers, word, tag, s, sys.Monotonic()
+	return w
 }
 
-// Over is what parking.Wait is to ask.
-func (w *Waiting) Over() bool {
+func (w *Waiting) over() bool {
 	w.Note()
-	return w.over()
+	return w.sleeper.Over()
 }
 
-// Note records the wait if it has lasted long enough. It is called before each sleep, too, because of waits
-// that are many short sleeps.
+// Note records the wait if it has lasted long enough. It is called before each sleep but the first, too, because of
+// waits that are many short sleeps.
 func (w *Waiting) Note() {
-	if crashpoint.Enabled || time.Since(w.since) < noteAfter { // steps are counted, and how long a wait lasts is chance
+	if crashpoint.Enabled { // steps are counted, and how long a wait lasts is chance
+		return
+	}
+	lasted := time.Duration(sys.Monotonic() - w.since)
+	if lasted < noteAfter {
 		return
 	}
 	w.mu.Lock()
@@ -60,16 +81,15 @@ func (w *Waiting) Note() {
 	}
 	w.noted = true
 	if r, ok := w.peers.(Recorder); ok {
-		w.done = r.Waiting(w.word, w.since, w.tag)
+		w.done = r.Waiting(w.word, time.Now().Add(-lasted), w.tag)
 	}
 }
 
-// End takes the record away.
+// End takes the record away. Nobody asks Over any more.
 func (w *Waiting) End() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.noted = true
 	if w.done != nil {
 		w.done()
 	}
+	w.peers, w.word, w.sleeper, w.noted, w.done = nil, nil, nil, false, nil
+	waitings.Put(w)
 }

@@ -2,10 +2,12 @@ package robust_test
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
@@ -24,12 +26,16 @@ func (r recorder) Waiting(word *atomic.Uint32, since time.Time, tag uint64) (don
 	return func() { *r.done++ }
 }
 
+type sleeper func() bool
+
+func (f sleeper) Over() bool { return f() }
+
 // A wait is recorded once, when it has lasted, and until it ends; not when it was short, or there is nobody who records.
 func TestWaiting(t *testing.T) {
 	var over bool
 	word := new(atomic.Uint32)
 	begin := func(peers robust.Peers) *robust.Waiting {
-		return robust.NewWaiting(peers, word, 9, func() bool { return over })
+		return robust.NewWaiting(peers, word, 9, sleeper(func() bool { return over }))
 	}
 	lasting := func(w *robust.Waiting) {
 		time.Sleep(6 * time.Millisecond)
@@ -75,9 +81,18 @@ func TestWaitingBySteps(t *testing.T) {
 		return false
 	}}, &begun, &done, false}
 	m := robust.At(w.Bytes(), r, r)
-	over, cancel := context.WithCancel(t.Context())
-	cancel() // so that it does not sleep
-	if err := m.Lock(over, 0); err != context.Canceled || begun != 1 || done != 1 {
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	var woken sync.WaitGroup
+	woken.Go(func() {
+		for soon.Err() == nil {
+			futex.Wake(w.low(), 1)
+			time.Sleep(time.Millisecond / 2)
+		}
+	})
+	err := m.Lock(soon, 0)
+	woken.Wait()
+	if err != context.DeadlineExceeded || begun != 1 || done != 1 {
 		t.Errorf("recorded %d times, forgotten %d times: %v", begun, done, err)
 	}
 }
