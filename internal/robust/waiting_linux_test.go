@@ -81,7 +81,7 @@ func TestWaitingBySteps(t *testing.T) {
 		return false
 	}}, &begun, &done, false}
 	m := robust.At(w.Bytes(), r, r)
-	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	soon, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond) // it spins first, slowly
 	defer cancel()
 	var woken sync.WaitGroup
 	woken.Go(func() {
