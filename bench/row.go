@@ -121,8 +121,8 @@ var rows = []row{
 		goals: []goal{{cRobust, TwoCPUs, 1.0}}, fair: 0.75,
 	}, {
 		name: "lock.handoff.8", does: "the same with eight processes, of which six or seven sleep", procs: 8, bound: 8,
-		modes: []Mode{AnyCPU}, sides: []string{shoal, cRobust, c, shoalP1},
-		goals: []goal{{cRobust, AnyCPU, 1.0}}, fair: 0.75,
+		modes: []Mode{AnyCPU}, sides: []string{shoal, cRobust, c, shoalP1}, times: 8, turns: 3,
+		goals: []goal{{cRobust, AnyCPU, 1.0}}, fair: 0.75, note: "turns are eight times as long, so that who has no CPU gets one",
 	}, {
 		name: "lock.try", does: "try to acquire a lock that another process holds and has just written", procs: 2,
 		modes: []Mode{TwoCPUs}, sides: []string{shoal, limit, shoalP1},
