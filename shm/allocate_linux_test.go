@@ -224,3 +224,32 @@ func TestAllocateAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// There is memory for everybody while somebody cuts the only free block.
+func TestAllocateWhileSplit(t *testing.T) {
+	for range 100 {
+		seg := proctest.Segment(t, 4<<20)
+		large, _, err := seg.Allocate(3 << 20)
+		proctest.Must(t, err)
+		for size := 1 << 20; size > 0; size /= 2 {
+			for err = nil; err == nil; {
+				_, _, err = seg.Allocate(size)
+			}
+		}
+		proctest.Must(t, seg.Deallocate(large))
+		shm.Spill(seg)
+		var all sync.WaitGroup
+		for range 2 {
+			all.Go(func() {
+				for range 20 { // 200 kB of 3 MB
+					if _, _, err := seg.Allocate(5000); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+		proctest.Must(t, seg.Close())
+	}
+}
