@@ -170,17 +170,48 @@ func (s *Segment) tidySoon() {
 
 // obtain is take, and looks for memory that is yet to be swept up before it says that there is none.
 func (s *Segment) obtain(payload uint64) (off uint64, fresh bool, err error) {
-	off, fresh, err = s.take(payload)
-	if !errors.Is(err, ErrNoSpace) {
+	take := func() bool {
+		off, fresh, err = s.take(payload)
+		return !errors.Is(err, ErrNoSpace)
+	}
+	if take() {
 		return off, fresh, err
 	}
 	s.expire(s.file)
 	s.tidy(true)
-	off, fresh, err = s.take(payload)
-	if !errors.Is(err, ErrNoSpace) || !s.collectGarbage() {
-		return off, fresh, err
+	// Somebody may be cutting the block from which this one could be cut, or be about to give one. That takes
+	// microseconds, and if it takes longer nobody knows whether it will end.
+	soon := func(there func() bool) bool {
+		for pause := time.Microsecond; pause < 10*time.Millisecond; pause *= 2 {
+			if take() {
+				return true
+			}
+			if !there() {
+				return false
+			}
+			time.Sleep(pause)
+		}
+		return false
 	}
-	return s.take(payload)
+	if !soon(func() bool { return s.cutting(payload) }) {
+		collected := s.collectGarbage()
+		soon(func() bool { return collected })
+	}
+	return off, fresh, err
+}
+
+// cutting reports whether somebody has a block with room for a payload in his hands that is larger than those he keeps.
+func (h heap) cutting(payload uint64) (cutting bool) {
+	need, err := h.blockUnits(payload)
+	if err != nil {
+		return false
+	}
+	h.blocks(func(off uint64, o *object, room uint64) bool {
+		n := (objectHead + room) / unit
+		cutting = n >= need && classOf(n) >= keepClasses && o.State.Load()&stateMask == stateNew
+		return !cutting
+	})
+	return cutting
 }
 
 // collectGarbage runs the garbage collector if handles that nobody uses may keep freed objects open, and reports whether
