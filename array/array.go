@@ -68,7 +68,9 @@ func Open[T any](seg *shm.Segment, name string) (*Array[T], error) {
 	return a.use(mem, o, err)
 }
 
-// OpenOrNew finds an array (whose length and lock stand) or makes one of n zeros.
+// OpenOrNew finds an array (whose length and lock stand) or makes one of n zeros. An Options.Lock that is a handle,
+// or an Owner, of the lock of one that is found is used by this handle, so that one Owner can serve several arrays in
+// every process; anything else in opts is passed over.
 func OpenOrNew[T any](seg *shm.Segment, name string, n int, opts ...Options) (*Array[T], error) {
 	a, k, o, err := prepare[T](opts)
 	if err != nil {

@@ -89,7 +89,8 @@ func (r *RLock) String() string {
 // with any variable, that what the first did with it comes before. When the lock has been acquired n times it takes n
 // Releases to free it.
 //
-// An Owner does not cross to other processes: give them the RLock, of which they make Owners of their own.
+// An Owner does not cross to other processes: give them the RLock, of which they make Owners of their own, and with
+// these find values and arrays that it guards (OpenOrNew). Those that arrive in arguments have an Owner each.
 //
 // All Owners of a handle act through it: when it is closed their calls return os.ErrClosed. Progress, fairness, and what
 // holds for a context that is done are as for Lock.

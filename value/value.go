@@ -61,7 +61,9 @@ func Open[T any](seg *shm.Segment, name string) (*Value[T], error) {
 	return v.use(mem, o, err)
 }
 
-// OpenOrNew finds or makes a value; of one that is found, the value and the lock stand.
+// OpenOrNew finds or makes a value; of one that is found, the value and the lock stand. An Options.Lock that is a
+// handle, or an Owner, of that same lock is then used by this handle, so that one Owner can serve several values in
+// every process; anything else in opts is passed over.
 func OpenOrNew[T any](seg *shm.Segment, name string, init T, opts ...Options) (*Value[T], error) {
 	v, k, o, err := prepare[T](opts)
 	if err != nil {
