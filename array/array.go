@@ -21,6 +21,7 @@ import (
 type Options struct {
 	// Lock is the lock to use, which must be in the same segment. For an Owner of an RLock this handle acts: its calls nest
 	// while that Owner holds the lock. Other handles, those that arrive in arguments too, have an Owner of their own.
+	// A Lock's OnOwnerDied is run by its own Acquire, that of Mutex() too, and not by Get, Set and Update.
 	Lock     locks.Mutex
 	Unlocked bool // no lock: Get, Set and Update are as unsynchronised as View
 }
@@ -46,8 +47,8 @@ const (
 	elementsAt = 128
 )
 
-// New makes an array of n zeros. The errors are those of shm.Kind.New, and shm.ErrType if T has pointers or
-// no size.
+// New makes an array of n zeros. The errors are those of shm.Kind.New, shm.ErrType if T has pointers or no
+// size, and os.ErrInvalid if n is negative, or opts contradict themselves or name a lock of another segment.
 func New[T any](seg *shm.Segment, name string, n int, opts ...Options) (*Array[T], error) {
 	return create[T](seg, name, n, nil, opts)
 }
@@ -67,7 +68,9 @@ func Open[T any](seg *shm.Segment, name string) (*Array[T], error) {
 	return a.use(mem, o, err)
 }
 
-// OpenOrNew finds an array (whose length and lock stand) or makes one of n zeros.
+// OpenOrNew finds an array (whose length and lock stand) or makes one of n zeros. An Options.Lock that is a handle,
+// or an Owner, of the lock of one that is found is used by this handle, so that one Owner can serve several arrays in
+// every process; anything else in opts is passed over.
 func OpenOrNew[T any](seg *shm.Segment, name string, n int, opts ...Options) (*Array[T], error) {
 	a, k, o, err := prepare[T](opts)
 	if err != nil {
@@ -305,6 +308,8 @@ func (a *Array[T]) Close() error {
 
 // Mutex is the array's lock, nil when Unlocked: the handle that was given, or one of its own, which Close of
 // the array does not close. It panics with os.ErrClosed when it is first asked for after the segment's Close.
+// It is Python's get_lock. While holding it use Load, Store and View: Get, Set and Update would wait until
+// their context ends, unless the lock is an Owner.
 func (a *Array[T]) Mutex() locks.Mutex { return a.g.Mutex() }
 
 func (a *Array[T]) mustBeOpen() {

@@ -84,7 +84,7 @@ func (e *Event) Clear() error {
 	return nil
 }
 
-// IsSet reads the flag; the answer may be old when it arrives.
+// IsSet reads the flag; the answer may be old when it arrives. It goes on answering after Close.
 func (e *Event) IsSet() bool {
 	defer runtime.KeepAlive(e)
 	return e.f.IsSet()

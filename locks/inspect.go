@@ -7,7 +7,8 @@ import (
 	"github.com/shoal-ipc/shoal/shm"
 )
 
-// Info is what an object records about itself. Participants that died are not in it.
+// Info is what an object records about itself. Participants that died are not in it. The Since of a participant is not
+// since when it holds the object or waits, but since when it has the segment.
 type Info struct {
 	Owners  []shm.Participant // who hold it, each once; of a semaphore only with Recover
 	Waiters []shm.Participant // who wait for it, each once, however many of its goroutines do
@@ -15,9 +16,11 @@ type Info struct {
 }
 
 // Inspect reads the record of any object of this package, and of a value or array that has a lock of its own;
-// of one that was given a lock, inspect that. Nobody who takes or frees a lock pays for it: a wait is
-// recorded when it has lasted for 5 milliseconds, and of a process that has many waits at a time some may not
-// be. The answer may be old when it arrives. The errors are shm.ErrStale, shm.ErrCorrupt and os.ErrClosed.
+// of one that was given a lock, inspect that. Of itself, and of an object of another package, it tells nothing, and
+// that is no error. Nobody who takes or frees a lock pays for it: a wait is recorded when it has lasted for 5
+// milliseconds, and of a process that waits for more than 64 objects at a time some waits are not. So that
+// nobody is in Waiters does not mean that nobody waits. The answer may be old when it arrives. The errors are
+// shm.ErrStale, shm.ErrCorrupt and os.ErrClosed.
 func Inspect(o shm.Object) (Info, error) {
 	owners, waiters, since, err := shm.Inspect(o)
 	if err != nil {

@@ -21,8 +21,9 @@ import (
 // also when ctx is done. The lock is not fair, but nobody who waits is forgotten. Its progress is blocking: a
 // holder that is stopped holds up those who want the lock, and nobody else does.
 //
-// When a process dies holding the lock, however it dies, every Acquire returns ErrOwnerDied: at once if the
-// call comes after the death, else within about a second. That lasts until a Recover has succeeded.
+// When a process dies holding the lock, however it dies (also when its function returned), every Acquire returns
+// ErrOwnerDied: at once if the call comes after the death, else within about a second. That lasts until a Recover has
+// succeeded.
 // TryAcquire does so too once the death was noticed, as a rule within milliseconds, by others; it looks itself when it
 // first finds the lock held, and then about every 64th time, but four times a second at most.
 //
@@ -45,7 +46,10 @@ type Lock struct {
 
 // LockOptions are the rarer wishes of a lock handle.
 type LockOptions struct {
-	// OnOwnerDied, if set, is run by this handle's Acquire when it finds the owner dead, as Recover would.
+	// OnOwnerDied, if set, is run by this handle's Acquire when it finds the owner dead, as Recover would. It is
+	// not run by TryAcquire, nor by Get, Set and Update of a value or array that was given the lock: these return
+	// ErrOwnerDied. A handle that arrives in an argument has none; OpenLock makes one that has, if the lock has a
+	// name. An RLock has nothing of the kind: its Owners repair in Recover.
 	OnOwnerDied func() error
 }
 
@@ -173,7 +177,8 @@ func (l *Lock) Recover(ctx context.Context, repair func() error) error {
 	return l.named(l.m.Recover(ctx, repair))
 }
 
-// Locked reports whether anybody holds l; the answer may be old when it arrives.
+// Locked reports whether anybody holds l, where one who died counts until the death was noticed; the answer may
+// be old when it arrives. It goes on answering after Close.
 func (l *Lock) Locked() bool {
 	defer runtime.KeepAlive(l)
 	return l.m.Locked()

@@ -17,7 +17,8 @@ type Mutex interface {
 	// it had, Recover first runs repair (nil: nothing to repair). If repair fails the lock is not held and
 	// still says ErrOwnerDied.
 	Recover(ctx context.Context, repair func() error) error
-	// Locked reports whether anybody holds it; the answer may be old when it arrives.
+	// Locked reports whether anybody holds it, where one who died counts until the death was noticed; the answer
+	// may be old when it arrives.
 	Locked() bool
 	sealed()
 }

@@ -89,6 +89,9 @@ func (r *RLock) String() string {
 // with any variable, that what the first did with it comes before. When the lock has been acquired n times it takes n
 // Releases to free it.
 //
+// An Owner does not cross to other processes: give them the RLock, of which they make Owners of their own, and with
+// these find values and arrays that it guards (OpenOrNew). Those that arrive in arguments have an Owner each.
+//
 // All Owners of a handle act through it: when it is closed their calls return os.ErrClosed. Progress, fairness, and what
 // holds for a context that is done are as for Lock.
 //
@@ -158,7 +161,8 @@ func (o *Owner) Recover(ctx context.Context, repair func() error) error {
 	return o.named(o.h.Recover(ctx, &o.r.m, repair))
 }
 
-// Locked reports whether anybody holds the lock; the answer may be old when it arrives.
+// Locked reports whether anybody holds the lock, where one who died counts until the death was noticed; the answer may
+// be old when it arrives. It goes on answering after Close.
 func (o *Owner) Locked() bool {
 	defer runtime.KeepAlive(o)
 	return o.r.m.Locked()

@@ -16,7 +16,9 @@ import (
 // SemaphoreOptions are the rarer wishes of a semaphore. They are the maker's: handles that find it have the same.
 type SemaphoreOptions struct {
 	// Recover returns the permits of a process that died. Then only a process that acquired may release: ErrNotOwner
-	// is what the others get. There can be 2^20 permits at most, since who wants one may look at them all.
+	// is what the others get, so the number of permits is always that of the beginning, as of a pool; what is to
+	// be raised from 0, as a signal, is made without it. There can be 2^20 permits at most, since who wants one may
+	// look at them all; each takes 4 bytes of the segment.
 	Recover bool
 }
 
@@ -46,7 +48,8 @@ type Semaphore struct {
 	shut *uint32
 }
 
-// BoundedSemaphore is a Semaphore that refuses, with ErrOverReleased, to rise above its first number of permits.
+// BoundedSemaphore is a Semaphore that refuses, with ErrOverReleased, to rise above its first number of permits. With
+// Recover every semaphore refuses that, with ErrNotOwner.
 type BoundedSemaphore struct{ Semaphore }
 
 // The kinds, which differ so that neither is taken for the other.
@@ -229,7 +232,8 @@ func (s *Semaphore) releaseSlow() error {
 	return err
 }
 
-// Value is the number of free permits; the answer may be old when it arrives.
+// Value is the number of free permits; the answer may be old when it arrives. It goes on answering after Close. With
+// Recover the permits of a dead process count once its death was noticed.
 func (s *Semaphore) Value() int {
 	defer runtime.KeepAlive(s)
 	return s.p.Value()

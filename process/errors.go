@@ -43,8 +43,9 @@ func (e *ExitError) Error() string {
 func (e *ExitError) Unwrap() error { return e.Err }
 
 // RemoteError is an error of a function that ran in another process. errors.Is and errors.As see through it
-// to the standard library's sentinels and syscall.Errno, to those of package shm, and to what RegisterError
-// named. Type, Text and Stack longer than 64 KiB are cut.
+// to the standard library's sentinels and syscall.Errno, to those of packages locks, ring and shm (but
+// locks.ErrOverReleased and shm.ErrSize, which need RegisterError), and to what RegisterError named. Type, Text and
+// Stack longer than 64 KiB are cut.
 type RemoteError struct {
 	Type  string // of the error, or of the panic value
 	Text  string

@@ -8,8 +8,8 @@
 //
 // All of it is lock-free: a process that is killed or stopped at any instruction holds nobody up here and
 // harms nothing (one that is stopped while it takes a name away can hold up others at that name, see
-// named.go). Who notices a death sweeps up after it: what the dead process was making, had allocated, or had open
-// among what was freed, becomes free memory. A stopped process keeps that.
+// docs/OPERATIONS.md). Who notices a death sweeps up after it: what the dead process was making, had
+// allocated, or had open among what was freed, becomes free memory. A stopped process keeps that.
 //
 // An object lives until it is freed ([Free], [Segment.Remove]), like a file; its memory is used again when nobody
 // who lives has it open. Handles give it up when the garbage collector finds them, also those that were closed, so

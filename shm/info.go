@@ -20,8 +20,8 @@ type Info struct {
 
 // Participant is a process that has, or had, a segment mapped.
 type Participant struct {
-	Pid   int // as it sees itself; 0 (and no Since) for one that has not begun to run
-	Since time.Time
+	Pid   int       // as it sees itself; 0 (and no Since) for one that has not begun to run
+	Since time.Time // since when it has the segment; of a Creator, when it made the segment or object
 	Alive bool
 }
 

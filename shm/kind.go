@@ -53,7 +53,8 @@ const maxTypeName = 500
 
 // New makes an object of size bytes under a name of at most 200 bytes of UTF-8 ("" is none), attaches r to it
 // and returns its memory. init fills the memory, which is zeroed, before anybody else can see it. The errors
-// are fs.ErrExist if the name is taken, ErrNoSpace, ErrCorrupt, os.ErrClosed and init's.
+// are fs.ErrExist if the name is taken, fs.ErrInvalid if it is too long or no UTF-8, ErrNoSpace,
+// ErrCorrupt, os.ErrClosed and init's.
 func (k Kind) New(r *Ref, seg *Segment, name string, size int, init func(mem []byte) error) ([]byte, error) {
 	err := r.unused()
 	if err == nil {

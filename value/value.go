@@ -18,6 +18,7 @@ import (
 type Options struct {
 	// Lock is the lock to use, which must be in the same segment. For an Owner of an RLock this handle acts: its calls nest
 	// while that Owner holds the lock. Other handles, those that arrive in arguments too, have an Owner of their own.
+	// A Lock's OnOwnerDied is run by its own Acquire, that of Mutex() too, and not by Get, Set and Update.
 	Lock     locks.Mutex
 	Unlocked bool // no lock: Get, Set and Update are as unsynchronised as Load and Store
 }
@@ -39,7 +40,8 @@ type Value[T any] struct {
 	copy *T
 }
 
-// New makes a value. The errors are those of shm.Kind.New, and shm.ErrType if T has pointers or no size.
+// New makes a value. The errors are those of shm.Kind.New, shm.ErrType if T has pointers or no size, and
+// os.ErrInvalid if opts contradict themselves or name a lock of another segment.
 func New[T any](seg *shm.Segment, name string, init T, opts ...Options) (*Value[T], error) {
 	v, k, o, err := prepare[T](opts)
 	if err != nil {
@@ -59,7 +61,9 @@ func Open[T any](seg *shm.Segment, name string) (*Value[T], error) {
 	return v.use(mem, o, err)
 }
 
-// OpenOrNew finds or makes a value; of one that is found, the value and the lock stand.
+// OpenOrNew finds or makes a value; of one that is found, the value and the lock stand. An Options.Lock that is a
+// handle, or an Owner, of that same lock is then used by this handle, so that one Owner can serve several values in
+// every process; anything else in opts is passed over.
 func OpenOrNew[T any](seg *shm.Segment, name string, init T, opts ...Options) (*Value[T], error) {
 	v, k, o, err := prepare[T](opts)
 	if err != nil {
@@ -203,7 +207,8 @@ func (v *Value[T]) Close() error {
 
 // Mutex is the value's lock, nil when Unlocked: the handle that was given, or one of its own, which Close of
 // the value does not close. It panics with os.ErrClosed when it is first asked for after the segment's Close.
-// While holding it use Load and Store; Get and Set would wait for ever.
+// It is Python's get_lock. While holding it use Load and Store: Get, Set and Update would wait until their
+// context ends, unless the lock is an Owner.
 func (v *Value[T]) Mutex() locks.Mutex { return v.g.Mutex() }
 
 func (v *Value[T]) mustBeOpen() {
