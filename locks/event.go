@@ -108,3 +108,16 @@ func (e *Event) named(err error) error {
 	}
 	return err
 }
+
+// String describes the event for people.
+func (e *Event) String() string {
+	switch {
+	case e.Segment() == nil:
+		return "event" // a zero handle
+	case e.Closed():
+		return fmt.Sprintf("event %q, closed", e.Name())
+	case e.IsSet():
+		return fmt.Sprintf("event %q, set", e.Name())
+	}
+	return fmt.Sprintf("event %q, not set", e.Name())
+}

@@ -238,3 +238,15 @@ func (s *Semaphore) Value() int {
 	defer runtime.KeepAlive(s)
 	return s.p.Value()
 }
+
+// String describes the semaphore for people.
+func (s *Semaphore) String() string {
+	defer runtime.KeepAlive(s)
+	switch {
+	case s.Segment() == nil:
+		return "semaphore" // a zero handle
+	case s.Closed():
+		return fmt.Sprintf("semaphore %q, closed", s.Name())
+	}
+	return fmt.Sprintf("semaphore %q, %d free", s.Name(), s.p.Value())
+}

@@ -629,3 +629,22 @@ func TestSemaphoreHammer(t *testing.T) {
 		}
 	})
 }
+
+// Semaphores and events say what they are.
+func TestStrings(t *testing.T) {
+	s := newSemaphore(t, 2, locks.SemaphoreOptions{})
+	proctest.Must(t, s.Acquire(t.Context()))
+	e, err := locks.NewEvent(s.Segment(), "event")
+	proctest.Must(t, err)
+	says(t, s, `semaphore "sem", 1 free`)
+	says(t, e, `event "event", not set`)
+	proctest.Must(t, e.Set())
+	says(t, e, `event "event", set`)
+	proctest.Must(t, s.Close())
+	proctest.Must(t, e.Close())
+	says(t, s, `semaphore "sem", closed`)
+	says(t, e, `event "event", closed`)
+	says(t, new(locks.Semaphore), "semaphore")
+	says(t, new(locks.BoundedSemaphore), "semaphore")
+	says(t, new(locks.Event), "event")
+}

@@ -43,9 +43,8 @@ func (e *ExitError) Error() string {
 func (e *ExitError) Unwrap() error { return e.Err }
 
 // RemoteError is an error of a function that ran in another process. errors.Is and errors.As see through it
-// to the standard library's sentinels and syscall.Errno, to those of packages locks, ring and shm (but
-// locks.ErrOverReleased and shm.ErrSize, which need RegisterError), and to what RegisterError named. Type, Text and
-// Stack longer than 64 KiB are cut.
+// to the standard library's sentinels and syscall.Errno, to those of packages locks, ring and shm, and to
+// what RegisterError named. Type, Text and Stack longer than 64 KiB are cut.
 type RemoteError struct {
 	Type  string // of the error, or of the panic value
 	Text  string
@@ -104,6 +103,7 @@ var known = map[string]error{
 	"io.ErrUnexpectedEOF":      io.ErrUnexpectedEOF,
 	"locks.ErrNotLocked":       locks.ErrNotLocked,
 	"locks.ErrNotOwner":        locks.ErrNotOwner,
+	"locks.ErrOverReleased":    locks.ErrOverReleased,
 	"locks.ErrOwnerDied":       locks.ErrOwnerDied,
 	"os.ErrDeadlineExceeded":   os.ErrDeadlineExceeded,
 	"os.ErrProcessDone":        os.ErrProcessDone,
@@ -115,6 +115,7 @@ var known = map[string]error{
 	"shm.ErrForked":            shm.ErrForked,
 	"shm.ErrKind":              shm.ErrKind,
 	"shm.ErrNoSpace":           shm.ErrNoSpace,
+	"shm.ErrSize":              shm.ErrSize,
 	"shm.ErrStale":             shm.ErrStale,
 	"shm.ErrType":              shm.ErrType,
 	"shm.ErrUnreachable":       shm.ErrUnreachable,

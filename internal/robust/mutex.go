@@ -40,7 +40,7 @@ func count() uint64 { return uint64(releases.Add(1) << countShift) }
 var (
 	ErrNotLocked = errors.New("locks: not locked")
 	ErrOwnerDied = errors.New("locks: owner died holding the lock")
-	ErrNotOwner  = errors.New("locks: held by another owner")
+	ErrNotOwner  = errors.New("locks: not the owner")
 )
 
 // Peers says who this process is and which others are dead; a *shm.Segment is one.

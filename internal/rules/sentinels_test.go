@@ -1,0 +1,43 @@
+package rules_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// An error of a package below process, wherever it was returned, is found by errors.Is where the process is joined.
+func TestSentinelsTravel(t *testing.T) {
+	table, err := os.ReadFile("../../process/errors.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sentinel := regexp.MustCompile(`(?m)^(?:var|\t)\s*(Err[A-Z]\w*)\s*=`)
+	found := 0
+	for _, pkg := range []string{"locks", "ring", "shm", "value", "array", "futex"} {
+		files, err := filepath.Glob("../../" + pkg + "/*.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range sentinel.FindAllSubmatch(text, -1) {
+				found++
+				if name := pkg + "." + string(m[1]); !strings.Contains(string(table), `"`+name+`":`) {
+					t.Errorf("%s does not travel: process/errors.go does not have it", name)
+				}
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("%d errors found", found)
+	}
+}
