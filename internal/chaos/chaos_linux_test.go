@@ -29,18 +29,25 @@ type world struct {
 	Accounts *array.Array[int64] // guarded by Lock; their sum never changes while nobody holds it
 	Intent   *value.Value[intent]
 	Pair     *value.Value[pair]
-	Ring     *shm.Block // an SPSC ring in which position p has the number p
+	Nest     *locks.RLock     // guards two words of Plain
+	Permits  *locks.Semaphore // as many as there are words in Plain for those who hold one; they come back from the dead
+	Gate     *locks.Event     // is set for a moment now and then
+	Ring     *shm.Block       // an SPSC ring in which position p has the number p
 	Done     *value.Atomic[int]
 	// Grandchildren that were about to be started, that ran, and that were joined.
 	Starting, Ran, Joined *value.Atomic[int]
 }
 
-// Where the words of world.Plain are: two that are equal while nobody holds the lock, and which number the
-// consumer of the ring expects, which is its owner's.
+// Where the words of world.Plain are: two that are equal while nobody holds the lock, which number the
+// consumer of the ring expects, which is its owner's, two that are equal while nobody holds the recursive lock, and those
+// of the permits.
 const (
 	plainX = 0
 	plainY = 128
 	seen   = 256
+	nestX  = 384
+	nestY  = 512
+	inside = 640 // two words, of the owner ids of those who hold a permit
 )
 
 // Where the positions of a ring are (package ring, Layout), the low half of each.
@@ -123,6 +130,69 @@ func raise(p *pair) error {
 	p.B++
 	return nil
 }
+
+// nest takes the recursive lock twice, and changes something each time.
+func (w world) nest(ctx context.Context, r *rand.Rand) error {
+	o := w.Nest.Owner()
+	x, y := w.Plain.Uint32(nestX), w.Plain.Uint32(nestY)
+	err := o.Acquire(ctx)
+	if errors.Is(err, locks.ErrOwnerDied) {
+		err = o.Recover(ctx, func() error {
+			y.Store(x.Load())
+			return nil
+		})
+	}
+	if err != nil {
+		return err
+	}
+	n := x.Load()
+	x.Store(n + 1)
+	linger(r)
+	if err := o.Acquire(ctx); err != nil {
+		return err
+	}
+	if m := y.Load(); m != n {
+		return fmt.Errorf("two hold the recursive lock, or a death was forgotten: %d and %d", n, m)
+	}
+	y.Store(n + 1)
+	return errors.Join(o.Release(), o.Release())
+}
+
+// permit takes a permit and one of the places, of which there is one for each permit.
+func (w world) permit(ctx context.Context, r *rand.Rand) error {
+	if err := w.Permits.Acquire(ctx); err != nil {
+		return err
+	}
+	seg := w.Permits.Segment()
+	for at := 0; ; at++ {
+		if at == permits {
+			return fmt.Errorf("%d hold a permit already", permits)
+		}
+		place := w.Plain.Uint32(inside + 4*at)
+		if id := place.Load(); id != 0 && !seg.Dead(id) || !place.CompareAndSwap(id, seg.Self()) {
+			continue
+		}
+		linger(r)
+		place.Store(0)
+		return w.Permits.Release()
+	}
+}
+
+// gate opens the gate for those who wait at this moment, or waits a while.
+func (w world) gate(ctx context.Context, r *rand.Rand) error {
+	if r.IntN(2) == 0 {
+		return errors.Join(w.Gate.Set(), w.Gate.Clear())
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	if err := w.Gate.Wait(ctx); err != nil && err != context.DeadlineExceeded {
+		return err
+	}
+	return nil
+}
+
+// permits is how many there are.
+const permits = 2
 
 // name finds or makes the value with a name that others may be about to make or remove too, and raises it; and
 // sometimes removes it.
@@ -292,7 +362,7 @@ var busy = proctest.NewRole("chaos", func(ctx context.Context, c *proctest.Child
 	r := rand.New(rand.NewPCG(w.Seed, 0))
 	c.Say("ready")
 	for {
-		err := errors.Join(w.transfer(ctx, r), w.Pair.Update(ctx, raise), w.ring(r))
+		err := errors.Join(w.transfer(ctx, r), w.Pair.Update(ctx, raise), w.ring(r), w.nest(ctx, r), w.permit(ctx, r))
 		switch n := r.IntN(400); {
 		case n == 0:
 			err = errors.Join(err, w.start(ctx))
@@ -304,6 +374,8 @@ var busy = proctest.NewRole("chaos", func(ctx context.Context, c *proctest.Child
 			err = errors.Join(err, w.lend(r))
 		case n < 200:
 			err = errors.Join(err, w.name(ctx, r))
+		case n < 300:
+			err = errors.Join(err, w.gate(ctx, r))
 		}
 		if err != nil {
 			return err
@@ -318,9 +390,9 @@ func newWorld(t testing.TB) (w world) {
 	for i := range accounts {
 		accounts[i] = 1000
 	}
-	var errs [10]error
+	var errs [13]error
 	w.Lock, errs[0] = locks.NewLock(seg, "lock")
-	w.Plain, errs[1] = shm.NewBlock(seg, "", 512)
+	w.Plain, errs[1] = shm.NewBlock(seg, "", 768)
 	w.Accounts, errs[2] = array.From(seg, "accounts", accounts, array.Options{Unlocked: true})
 	w.Intent, errs[3] = value.New(seg, "", intent{}, value.Options{Unlocked: true})
 	w.Pair, errs[4] = value.New(seg, "", pair{})
@@ -329,6 +401,9 @@ func newWorld(t testing.TB) (w world) {
 	w.Starting, errs[7] = value.NewAtomic(seg, "", 0)
 	w.Ran, errs[8] = value.NewAtomic(seg, "", 0)
 	w.Joined, errs[9] = value.NewAtomic(seg, "", 0)
+	w.Nest, errs[10] = locks.NewRLock(seg, "")
+	w.Permits, errs[11] = locks.NewSemaphore(seg, "", permits, locks.SemaphoreOptions{Recover: true})
+	w.Gate, errs[12] = locks.NewEvent(seg, "")
 	proctest.Must(t, errors.Join(errs[:]...))
 	_, err := ring.NewSPSC[uint64](w.Ring.Bytes(), 64, seg)
 	proctest.Must(t, err)
@@ -428,6 +503,11 @@ func (w world) verify(t *testing.T) {
 		t.Errorf("%d and %d transfers for %d rounds", x, y, w.Done.Load())
 	}
 	proctest.Must(t, w.Lock.Release())
+
+	proctest.Must(t, w.Nest.Owner().Recover(ctx, nil))
+	if n := w.Permits.Value(); n != permits {
+		t.Errorf("%d permits are left of %d", n, permits)
+	}
 
 	q, err := ring.OpenSPSC[uint64](w.Ring.Bytes(), seg)
 	proctest.Must(t, err)
