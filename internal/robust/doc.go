@@ -91,7 +91,7 @@
 //   - Kernel waiters that serve several goroutines or words: a wake counts one who is in the kernel, and finds nobody while
 //     such a waiter is on its way back to it. Then WAITERS is cleared, and the waiter, which waits with the values that its
 //     goroutines were given, finds the low half changed; if it is {LOCKED W} again by then, somebody else has set WAITERS
-//     for the present holder, and its release wakes.
+//     for the present holder, and its release wakes. (parking.TestWakeGoesOn, parking.TestValuesDiffer.)
 //   - TryLock of a dead owner's word: it looks at the owner's slot each time, which those have marked who watch that
 //     process, and now and then asks. (TestTryLockAsks, locks.TestTryAcquireNotices.)
 //   - One processor: who sleeps in the kernel holds no lock of this package and nothing that a waker needs but the
