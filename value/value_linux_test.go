@@ -723,3 +723,36 @@ func TestGivenOwnerDies(t *testing.T) {
 		}
 	}
 }
+
+// A process that opened a segment's name twice closes one Segment: what it opened through the other goes on, the given lock
+// of a value too.
+func TestGivenLockOfOtherSegment(t *testing.T) {
+	name := proctest.Name(t)
+	first, err := shm.Create(name, 0)
+	proctest.Must(t, err)
+	second, err := shm.Open(name)
+	proctest.Must(t, err)
+	defer second.Close()
+	l, err := locks.NewLock(first, "")
+	proctest.Must(t, err)
+	r, err := locks.NewRLock(first, "")
+	proctest.Must(t, err)
+	_, err = value.New(first, "lock", 1, value.Options{Lock: l})
+	proctest.Must(t, err)
+	_, err = value.New(first, "owner", 1, value.Options{Lock: r.Owner()})
+	proctest.Must(t, err)
+	a, err := value.Open[int](second, "lock")
+	proctest.Must(t, err)
+	b, err := value.Open[int](second, "owner")
+	proctest.Must(t, err)
+	proctest.Must(t, first.Close())
+	for _, v := range []*value.Value[int]{a, b} {
+		proctest.Must(t, locks.With(t.Context(), v.Mutex(), func() error {
+			v.Store(2)
+			return nil
+		}))
+		if got := get(t, v); got != 2 {
+			t.Errorf("%s: read %d", v.Name(), got)
+		}
+	}
+}

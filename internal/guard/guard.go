@@ -101,7 +101,7 @@ func (g *Guard) Use(owner *shm.Ref, mem []byte, o Options) error {
 		g.m = robust.At(mem, seg, owner)
 	case modeGiven:
 		guarded := shm.Kind{Name: "lock", Min: robust.Size, AnyGuarded: true, Except: "rlock"}
-		m, err := guarded.OpenHandle(&g.given, g.givenHandle(mem))
+		m, err := guarded.OpenIn(&g.given, seg, givenHandle(mem))
 		if err != nil {
 			return err
 		}
@@ -111,7 +111,7 @@ func (g *Guard) Use(owner *shm.Ref, mem []byte, o Options) error {
 		}
 		g.m = robust.At(m, seg, owner)
 	case modeRecursive:
-		m, err := shm.Kind{Name: "rlock", Min: robust.HolderSize}.OpenHandle(&g.given, g.givenHandle(mem))
+		m, err := shm.Kind{Name: "rlock", Min: robust.HolderSize}.OpenIn(&g.given, seg, givenHandle(mem))
 		if err != nil {
 			return err
 		}
@@ -142,9 +142,9 @@ func (g *Guard) act(o Options) error {
 	return nil
 }
 
-func (g *Guard) givenHandle(mem []byte) shm.Handle {
+// givenHandle is where in the object's segment the lock is that it was given.
+func givenHandle(mem []byte) shm.Handle {
 	return shm.Handle{
-		Segment:    g.owner.Handle().Segment,
 		Offset:     binary.LittleEndian.Uint64(mem[8:]),
 		Generation: binary.LittleEndian.Uint32(mem[16:]),
 	}
