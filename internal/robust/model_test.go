@@ -3,8 +3,8 @@ package robust_test
 import (
 	"fmt"
 	"runtime"
-	"strconv"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
