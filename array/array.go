@@ -1,6 +1,7 @@
 package array
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -225,7 +226,7 @@ func (a *Array[T]) Update(ctx context.Context, f func(xs []T) error) (err error)
 			err = e
 		}
 	}()
-	err = a.apply(f)
+	err = a.apply(f, a.g.Held)
 	returned = true
 	return err
 }
@@ -238,18 +239,22 @@ func (a *Array[T]) View(f func(xs []T) error) error {
 	if a.Closed() {
 		return os.ErrClosed
 	}
-	return a.apply(f)
+	return a.apply(f, func() error { return nil })
 }
 
 // apply runs f on the elements, or on a copy that is fit for Go: a bool byte that is neither 0 nor 1, which
 // another process may write at any time, would break the compiler's assumptions.
-func (a *Array[T]) apply(f func(xs []T) error) error {
+// The copy is written back unless held returns an error: others may have changed what f did not.
+func (a *Array[T]) apply(f func(xs []T) error, held func() error) error {
 	if a.bools == nil {
 		return f(a.elems[:len(a.elems):len(a.elems)])
 	}
 	xs := make([]T, len(a.elems))
 	a.copyOut(xs, a.elems)
 	err := f(xs)
+	if e := held(); e != nil {
+		return cmp.Or(err, e)
+	}
 	copy(a.elems, xs)
 	return err
 }

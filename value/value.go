@@ -147,7 +147,9 @@ func (v *Value[T]) Set(ctx context.Context, x T) error {
 }
 
 // Update lets f change a copy of the value under its lock, and stores it unless f returns an error, panics or
-// ends its goroutine. The copy is f's until f returns; what f stores otherwise (see Value), that replaces. The errors are f's and those of locks.Lock.Acquire.
+// ends its goroutine. The copy is f's until f returns; what f stores otherwise (see Value), that replaces. If the lock
+// is lost in f, because the segment is closed or the Owner abandons it, nothing is stored. The errors are f's, those of
+// locks.Lock.Acquire, and then those of its Release.
 func (v *Value[T]) Update(ctx context.Context, f func(x *T) error) (err error) {
 	defer runtime.KeepAlive(v)
 	if err := v.g.Lock(ctx, robust.Whole); err != nil {
@@ -165,6 +167,9 @@ func (v *Value[T]) Update(ctx context.Context, f func(x *T) error) (err error) {
 	*x = v.load()
 	if err := f(x); err != nil {
 		return err
+	}
+	if err := v.g.Held(); err != nil {
+		return err // others may have stored since
 	}
 	v.cells.store(*x)
 	return nil

@@ -562,8 +562,20 @@ func TestForgottenExposes(t *testing.T) {
 		if _, err := again.Get(t.Context()); !errors.Is(err, locks.ErrOwnerDied) {
 			t.Errorf("who left while it wrote: %v, want ErrOwnerDied", err)
 		}
+		proctest.Must(t, again.Mutex().Recover(t.Context(), nil))
+		again.Store(2)
+		proctest.Must(t, again.Mutex().Release())
+		*x = 3
 		return nil
 	})
+	last, e := shm.Open(name)
+	proctest.Must(t, e)
+	defer last.Close()
+	again, e := value.Open[int](last, "v")
+	proctest.Must(t, e)
+	if got := again.Load(); got != 2 {
+		t.Errorf("Update of who left meanwhile stored %d", got)
+	}
 	if !errors.Is(err, locks.ErrNotLocked) {
 		t.Errorf("Update of who left meanwhile: %v", err)
 	}
@@ -755,4 +767,37 @@ func TestGivenLockOfOtherSegment(t *testing.T) {
 			t.Errorf("%s: read %d", v.Name(), got)
 		}
 	}
+}
+
+// Update stores nothing once the lock is not its own any more: others may have it, and have stored since.
+func TestUpdateLosesLock(t *testing.T) {
+	ctx := t.Context()
+	name := proctest.Name(t)
+	seg, err := shm.Create(name, 0)
+	proctest.Must(t, err)
+	defer seg.Close()
+	r, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	o := r.Owner()
+	v, err := value.New(seg, "v", 1, value.Options{Lock: o})
+	proctest.Must(t, err)
+	w, err := value.Open[int](seg, "v")
+	proctest.Must(t, err)
+	err = v.Update(ctx, func(x *int) error {
+		func() {
+			defer func() { recover() }()
+			locks.With(ctx, o, func() error { panic("deeper down") })
+		}()
+		proctest.Must(t, w.Mutex().Recover(ctx, nil))
+		w.Store(2)
+		*x = 3
+		return nil
+	})
+	if !errors.Is(err, locks.ErrNotOwner) {
+		t.Errorf("Update whose lock another owner has: %v", err)
+	}
+	if got := w.Load(); got != 2 {
+		t.Errorf("Update without its lock stored %d", got)
+	}
+	proctest.Must(t, w.Mutex().Release())
 }

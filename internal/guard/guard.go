@@ -204,6 +204,18 @@ func (g *Guard) Unlock(flags uint64) error {
 	return g.m.Unlock()
 }
 
+// Held is nil as long as what Lock took is held. It is not any more if this process left the segment, or the Owner left the
+// lock (Abandon) further down.
+func (g *Guard) Held() error {
+	switch {
+	case g.holder != nil:
+		return g.holder.Held(&g.m)
+	case g.mode == modeNone:
+		return nil
+	}
+	return g.m.Held()
+}
+
 // Nested reports whether the lock, which is held, was held before: others of this goroutine's calls may be under way.
 func (g *Guard) Nested() bool { return g.holder != nil && g.holder.Depth() > 1 }
 

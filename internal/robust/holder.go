@@ -108,7 +108,16 @@ func (h *Holder) Unlock(m *Mutex) error {
 	case h.depth > 1:
 		h.depth--
 		return nil
-	case h.depth == 0 && m.Locked() && !h.repairing:
+	}
+	return h.Held(m)
+}
+
+// Held is m's Held; if another Holder of this process has the word, ErrNotOwner.
+func (h *Holder) Held(m *Mutex) error {
+	switch {
+	case h.depth > 0:
+		return m.Held()
+	case m.Locked() && !h.repairing:
 		return ErrNotOwner
 	}
 	return ErrNotLocked

@@ -321,6 +321,9 @@ func (m *Mutex) unlock(mark uint64) error {
 	}
 }
 
+// Held is the error that Unlock would return, but for that of a repair.
+func (m *Mutex) Held() error { return m.held(m.word.Load()) }
+
 // held is nil if w says that this process holds the word.
 func (m *Mutex) held(w uint64) error {
 	switch {
