@@ -48,6 +48,10 @@ func (s *Segment) Waiting(word *atomic.Uint32, since time.Time, tag uint64) (don
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.table == nil && !w.none {
+		if s.begin() != nil {
+			return nil // another Segment of this name, which shares the table, may go on
+		}
+		defer s.end()
 		w.table = s.newTable()
 		w.none = w.table == nil
 	}
@@ -75,10 +79,6 @@ func (s *Segment) Waiting(word *atomic.Uint32, since time.Time, tag uint64) (don
 
 // newTable gives this process its table, nil if there is no memory for it.
 func (s *Segment) newTable() *waitTable {
-	if s.begin() != nil {
-		return nil
-	}
-	defer s.end()
 	off, _, err := s.take(waitBytes) // nobody is to look for memory, and be swept up after, for this
 	if err != nil {
 		return nil
