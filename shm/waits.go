@@ -39,8 +39,8 @@ type waits struct {
 }
 
 // Waiting records that a goroutine of this process waits for an object, for Inspect, until done is called.
-// word is the first of the object's payload, tag what tells apart owners within this process, or 0. It is for
-// types that are built with Kind, and for waits that last: some milliseconds, so that others do not pay for
+// word is the first of the object's payload, tag what tells apart owners within this process (of an rlock the number
+// that its tag will have), or 0. It is for types that are built with Kind, and for waits that last: some milliseconds, so that others do not pay for
 // it. Without room for a record done is nil.
 func (s *Segment) Waiting(word *atomic.Uint32, since time.Time, tag uint64) (done func()) {
 	defer runtime.KeepAlive(s)

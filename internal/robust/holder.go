@@ -15,7 +15,8 @@ import (
 //	n    the Holder of that number, as long as the word is held
 //
 // A tag is written by who holds the word, after it took it and before it frees it. Numbers are drawn by lot from 2^63,
-// so that one that a death left in the tag is that of no other Holder, in whatever process.
+// so that one that a death left in the tag is that of no other Holder, in whatever process. A Holder's wait is recorded
+// with its number.
 //
 // How deep the nesting is only its Holder knows: it is used by one goroutine at a time, and needs no atomic access.
 type Holder struct {
@@ -42,7 +43,7 @@ func (h *Holder) Lock(ctx context.Context, m *Mutex, flags uint64) error {
 	if h.depth > 0 {
 		return h.nest(m, flags)
 	}
-	if err := m.Lock(ctx, flags); err != nil {
+	if err := m.lock(ctx, flags, Died, h.number); err != nil {
 		return err
 	}
 	h.Took(flags)
@@ -142,7 +143,7 @@ func (h *Holder) Recover(ctx context.Context, m *Mutex, repair func() error) err
 	if h.depth > 0 {
 		return h.nest(m, 0)
 	}
-	err := m.Recover(ctx, func() error { return h.repair(repair) })
+	err := m.recover(ctx, h.number, func() error { return h.repair(repair) })
 	if err == nil && h.depth == 0 {
 		h.Took(0)
 	}

@@ -11,8 +11,8 @@ import (
 // Recorder is a Peers that shows others who waits, for people to see; a *shm.Segment is one.
 type Recorder interface {
 	// Waiting records that a goroutine of this process waits for the object whose payload begins with word,
-	// until done is called; done is nil if there is no room for a record. tag tells owners within this
-	// process apart, 0: there are none.
+	// until done is called; done is nil if there is no room for a record. tag is the number
+	// of the Holder that waits, 0: the lock is not recursive.
 	Waiting(word *atomic.Uint32, since time.Time, tag uint64) (done func())
 }
 

@@ -2,11 +2,14 @@ package robust_test
 
 import (
 	"context"
+	"encoding/binary"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/robust"
+	"github.com/shoal-ipc/shoal/shm"
 )
 
 // recorder counts records.
@@ -79,5 +82,53 @@ func TestWaitingBySteps(t *testing.T) {
 	cancel() // so that it does not sleep
 	if err := m.Lock(over, 0); err != context.Canceled || begun != 1 || done != 1 {
 		t.Errorf("recorded %d times, forgotten %d times: %v", begun, done, err)
+	}
+}
+
+// tags notes the tags of records.
+type tags struct {
+	peer
+	got *[]uint64
+}
+
+func (r tags) Waiting(_ *atomic.Uint32, _ time.Time, tag uint64) (done func()) {
+	*r.got = append(*r.got, tag)
+	return nil
+}
+
+// A Holder's wait is recorded with the number that is in the tag while it holds the lock, a wait for a Mutex with none.
+func TestWaitingTags(t *testing.T) {
+	proctest.Watch(t)
+	b, err := shm.NewBlock(proctest.Segment(t, 1), "", robust.HolderSize)
+	proctest.Must(t, err)
+	other := sharedWord{b}.of(peer{id: 1})
+	var got []uint64
+	r := tags{peer{id: 2, closed: func() bool {
+		time.Sleep(6 * time.Millisecond)
+		return false
+	}}, &got}
+	m, h := robust.At(b.Bytes(), r, r), robust.HolderAt(b.Bytes())
+	proctest.Must(t, h.Lock(t.Context(), &m, 0))
+	number := binary.LittleEndian.Uint64(b.Bytes()[8:])
+	proctest.Must(t, h.Unlock(&m))
+	proctest.Must(t, other.Lock(t.Context(), 0))
+	over, cancel := context.WithCancel(t.Context())
+	cancel() // so that it does not sleep
+	for i, wait := range []func() error{
+		func() error { return h.Lock(over, &m, 0) },
+		func() error { return h.Recover(over, &m, nil) },
+		func() error { return m.Lock(over, 0) },
+		func() error { return m.Recover(over, nil) },
+	} {
+		want := number
+		if i >= 2 {
+			want = 0
+		}
+		if err := wait(); err != context.Canceled || len(got) != i+1 || got[i] != want {
+			t.Errorf("wait %d is recorded with tags %x, want %x last: %v", i, got, want, err)
+		}
+	}
+	if number == 0 {
+		t.Error("a Holder has no number")
 	}
 }
