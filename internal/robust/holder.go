@@ -82,10 +82,10 @@ func (h *Holder) Took(flags uint64) {
 	crashpoint.Hit("robust/holder/tagged")
 }
 
-// Leaves reports whether the next Unlock frees the word, and if so takes h's number away. If that Unlock is Mutex.Fast's
-// Left must follow it.
+// Leaves reports whether the next Unlock frees the word, which h's process has, and if so takes h's number away. If that
+// Unlock is Mutex.Fast's Left must follow it.
 func (h *Holder) Leaves() bool {
-	if h.depth != 1 {
+	if h.depth != 1 || h.repairing {
 		return false
 	}
 	h.tag.Publish(0)
@@ -99,18 +99,20 @@ func (h *Holder) Left() { h.depth = 0 }
 // Unlock frees the word if h holds it once, else it is held once less. The errors are m's; of a word that another Holder
 // of this process has, ErrNotOwner too.
 func (h *Holder) Unlock(m *Mutex) error {
-	switch {
-	case h.Leaves():
-		if err := m.Unlock(); err != nil {
-			return err
-		}
-		h.Left()
-		return nil
+	switch err := h.Held(m); {
 	case h.depth > 1:
 		h.depth--
 		return nil
+	case err != nil:
+		return err // the tag is another's
+	case !h.Leaves():
+		return ErrNotLocked
 	}
-	return h.Held(m)
+	if err := m.Unlock(); err != nil {
+		return err
+	}
+	h.Left()
+	return nil
 }
 
 // Held is m's Held; if another Holder of this process has the word, ErrNotOwner.
@@ -129,9 +131,13 @@ func (h *Holder) Abandon(m *Mutex) error {
 	if h.depth == 0 {
 		return ErrNotLocked
 	}
+	err := h.Held(m)
 	h.depth = 0
 	if h.repairing {
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	h.tag.Publish(0)
 	crashpoint.Hit("robust/holder/abandons")
@@ -142,6 +148,9 @@ func (h *Holder) Abandon(m *Mutex) error {
 func (h *Holder) Recover(ctx context.Context, m *Mutex, repair func() error) error {
 	if h.depth > 0 {
 		return h.nest(m, 0)
+	}
+	if h.repairing {
+		return ErrOwnerDied // what repair called has abandoned the word, which is not free before repair returns
 	}
 	err := m.recover(ctx, h.number, func() error { return h.repair(repair) })
 	if err == nil && h.depth == 0 {

@@ -132,3 +132,29 @@ func TestWaitingTags(t *testing.T) {
 		t.Error("a Holder has no number")
 	}
 }
+
+// Who has lost the word, because its process left, changes nothing of the tag of who has it now.
+func TestTagOfOthers(t *testing.T) {
+	proctest.Watch(t)
+	b, err := shm.NewBlock(proctest.Segment(t, 1), "", robust.HolderSize)
+	proctest.Must(t, err)
+	w := sharedWord{b}
+	m, o := w.of(peer{id: 1}), w.of(peer{id: 2})
+	for what, leave := range map[string]func(h *robust.Holder) error{
+		"Unlock":  func(h *robust.Holder) error { return h.Unlock(m) },
+		"Abandon": func(h *robust.Holder) error { return h.Abandon(m) },
+	} {
+		h, other := robust.HolderAt(b.Bytes()), robust.HolderAt(b.Bytes())
+		proctest.Must(t, h.Lock(t.Context(), m, 0))
+		w.set(0) // as if it had been buried and recovered
+		proctest.Must(t, other.Lock(t.Context(), o, 0))
+		tag := binary.LittleEndian.Uint64(b.Bytes()[8:])
+		if err := leave(&h); err != robust.ErrNotOwner {
+			t.Errorf("%s: %v", what, err)
+		}
+		if got := binary.LittleEndian.Uint64(b.Bytes()[8:]); got != tag {
+			t.Errorf("after %s of another the tag is %x, want %x", what, got, tag)
+		}
+		proctest.Must(t, other.Unlock(o))
+	}
+}
