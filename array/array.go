@@ -20,8 +20,9 @@ import (
 
 // Options are the rarer wishes of an array: by default it has a Lock of its own.
 type Options struct {
-	// Lock is the lock to use, which must be in the same segment. For an Owner of an RLock this handle acts: its calls nest
-	// while that Owner holds the lock. Other handles, those that arrive in arguments too, have an Owner of their own.
+	// Lock is the lock to use, which must be in the same segment, and not freed (shm.ErrStale). For an Owner of an RLock
+	// this handle acts: its calls nest while that Owner holds the lock. Other handles, those that arrive in arguments too,
+	// have an Owner of their own.
 	Lock     locks.Mutex
 	Unlocked bool // no lock: Get, Set and Update are as unsynchronised as View
 }

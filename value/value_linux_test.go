@@ -801,3 +801,22 @@ func TestUpdateLosesLock(t *testing.T) {
 	}
 	proctest.Must(t, w.Mutex().Release())
 }
+
+// A lock that was freed guards nothing new: there would be an object that nobody can open.
+func TestFreedLockGiven(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	l, err := locks.NewLock(seg, "")
+	proctest.Must(t, err)
+	r, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	proctest.Must(t, shm.Free(l))
+	proctest.Must(t, shm.Free(r))
+	for _, m := range []locks.Mutex{l, r.Owner()} {
+		if _, err := value.New(seg, "v", 1, value.Options{Lock: m}); !errors.Is(err, shm.ErrStale) {
+			t.Errorf("New with a lock that was freed: %v", err)
+		}
+		if _, err := value.Open[int](seg, "v"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("New left an object: %v", err)
+		}
+	}
+}
