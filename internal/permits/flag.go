@@ -96,7 +96,7 @@ func (f *Flag) Wait(ctx context.Context) error {
 		}
 		if place == nil {
 			var err error
-			if place, err = parking.Enter(ctx, f.word, f.peers.Self(), over); err != nil && !over() {
+			if place, err = parking.Enter(ctx, f.word, uint64(f.peers.Self()), over); err != nil && !over() {
 				return err
 			}
 			if place != nil {

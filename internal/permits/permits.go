@@ -66,7 +66,7 @@ func acquire(ctx context.Context, s source, w, object *atomic.Uint32, peers robu
 		}
 		if place == nil {
 			var err error
-			if place, err = parking.Enter(ctx, w, peers.Self(), s.over); err != nil {
+			if place, err = parking.Enter(ctx, w, uint64(peers.Self()), s.over); err != nil {
 				return err
 			}
 			if place != nil {

@@ -143,8 +143,9 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse, tag uint64) error {
 			defer wait.End()
 		}
 		if place == nil {
+			// Who would recover waits while others repair: those who are to be told then do not stand behind him.
 			var err error
-			if place, err = parking.Enter(ctx, m.low, uint32(m.mine>>32), m.handle.Closed); err != nil {
+			if place, err = parking.Enter(ctx, m.low, m.mine|refuse, m.handle.Closed); err != nil {
 				return err
 			}
 			if place != nil {
