@@ -1,6 +1,7 @@
 package array
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -19,9 +20,10 @@ import (
 
 // Options are the rarer wishes of an array: by default it has a Lock of its own.
 type Options struct {
-	// Lock is the lock to use, which must be in the same segment. For an Owner of an RLock this handle acts: its calls nest
-	// while that Owner holds the lock. Other handles, those that arrive in arguments too, have an Owner of their own.
-	// A Lock's OnOwnerDied is run by its own Acquire, that of Mutex() too, and not by Get, Set and Update.
+	// Lock is the lock to use, which must be in the same segment, and not freed (shm.ErrStale). For an Owner of an RLock
+	// this handle acts: its calls nest while that Owner holds the lock. Other handles, those that arrive in arguments too,
+	// have an Owner of their own. A Lock's OnOwnerDied is run by its own Acquire, that of Mutex() too, and not by Get, Set
+	// and Update.
 	Lock     locks.Mutex
 	Unlocked bool // no lock: Get, Set and Update are as unsynchronised as View
 }
@@ -228,7 +230,7 @@ func (a *Array[T]) Update(ctx context.Context, f func(xs []T) error) (err error)
 			err = e
 		}
 	}()
-	err = a.apply(f)
+	err = a.apply(f, a.g.Held)
 	returned = true
 	return err
 }
@@ -241,18 +243,22 @@ func (a *Array[T]) View(f func(xs []T) error) error {
 	if a.Closed() {
 		return os.ErrClosed
 	}
-	return a.apply(f)
+	return a.apply(f, func() error { return nil })
 }
 
 // apply runs f on the elements, or on a copy that is fit for Go: a bool byte that is neither 0 nor 1, which
 // another process may write at any time, would break the compiler's assumptions.
-func (a *Array[T]) apply(f func(xs []T) error) error {
+// The copy is written back unless held returns an error: others may have changed what f did not.
+func (a *Array[T]) apply(f func(xs []T) error, held func() error) error {
 	if a.bools == nil {
 		return f(a.elems[:len(a.elems):len(a.elems)])
 	}
 	xs := make([]T, len(a.elems))
 	a.copyOut(xs, a.elems)
 	err := f(xs)
+	if e := held(); e != nil {
+		return cmp.Or(err, e)
+	}
 	copy(a.elems, xs)
 	return err
 }

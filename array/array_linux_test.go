@@ -266,3 +266,29 @@ func TestGivenOwner(t *testing.T) {
 	proctest.Must(t, a.Mutex().Recover(ctx, nil))
 	proctest.Must(t, a.Mutex().Release())
 }
+
+// An Update that works on a copy writes nothing back once the lock is not its own any more.
+func TestUpdateLosesLock(t *testing.T) {
+	ctx := t.Context()
+	seg := proctest.Segment(t, 0)
+	r, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	o := r.Owner()
+	a, err := array.New[bool](seg, "", 2, array.Options{Lock: o})
+	proctest.Must(t, err)
+	err = a.Update(ctx, func(xs []bool) error {
+		func() {
+			defer func() { recover() }()
+			locks.With(ctx, o, func() error { panic("deeper down") })
+		}()
+		a.Store(0, true)
+		xs[1] = true
+		return nil
+	})
+	if !errors.Is(err, locks.ErrNotLocked) {
+		t.Errorf("Update that has lost its lock: %v", err)
+	}
+	if !a.Load(0) || a.Load(1) {
+		t.Errorf("Update without its lock wrote %v and %v", a.Load(0), a.Load(1))
+	}
+}

@@ -137,7 +137,7 @@ func (o *Owner) TryAcquire() (bool, error) {
 // Release undoes one Acquire; the last one frees the lock and wakes a waiter. The errors are ErrNotOwner if another holds
 // the lock, of this process or not, ErrNotLocked if nobody does, and os.ErrClosed.
 func (o *Owner) Release() error {
-	if !race.Enabled && !crashpoint.Enabled && o.h.Leaves() &&
+	if !race.Enabled && !crashpoint.Enabled && !o.r.Closed() && o.h.Leaves() &&
 		atomic.CompareAndSwapUint64(o.word, o.mine|uint64(atomic.LoadUint32(o.shut)), 0) {
 		o.h.Left()
 		runtime.KeepAlive(o)

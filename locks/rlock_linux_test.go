@@ -2,6 +2,7 @@ package locks_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -151,6 +152,7 @@ func TestRLockOwnerDied(t *testing.T) {
 				defer func() {
 					recover()
 					want(t, "another owner's Release of what the repair still has", other.Release(), locks.ErrNotOwner)
+					want(t, "Recover in the repair that failed", o.Recover(over(), nil), locks.ErrOwnerDied)
 				}()
 				return locks.With(ctx, o, func() error { panic("in what the repair calls") })
 			}), locks.ErrOwnerDied)
@@ -170,6 +172,39 @@ func TestRLockOwnerDied(t *testing.T) {
 			proctest.Must(t, other.Acquire(over()))
 			proctest.Must(t, other.Release())
 		})
+	}
+}
+
+// The tag says who holds the lock for as long as it is held: also during and after a repair that tries to release it, and when
+// the handle is closed.
+func TestRLockTag(t *testing.T) {
+	ctx := t.Context()
+	r := newRLock(t)
+	o := r.Owner()
+	mem, err := shm.Kind{Name: "rlock"}.OpenHandle(new(shm.Ref), r.Handle())
+	proctest.Must(t, err)
+	tag := func() uint64 { return binary.LittleEndian.Uint64(mem[8:]) }
+	proctest.Must(t, o.Acquire(ctx))
+	number := tag()
+	proctest.Must(t, o.Release())
+	if number == 0 || tag() != 0 {
+		t.Errorf("the tag is %x while held, then %x", number, tag())
+	}
+	func() {
+		defer func() { recover() }()
+		locks.With(ctx, o, func() error { panic("in f") })
+	}()
+	proctest.Must(t, o.Recover(ctx, func() error {
+		want(t, "Release during the repair", o.Release(), locks.ErrNotLocked)
+		if tag() != number {
+			t.Errorf("during the repair the tag is %x, want %x", tag(), number)
+		}
+		return nil
+	}))
+	proctest.Must(t, r.Close())
+	want(t, "Release of a closed handle", o.Release(), os.ErrClosed)
+	if tag() != number {
+		t.Errorf("after Close of the handle the tag is %x, want %x", tag(), number)
 	}
 }
 

@@ -1,16 +1,20 @@
 package shm_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/race"
+	"github.com/shoal-ipc/shoal/internal/robust"
+	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/shm"
 )
 
@@ -252,4 +256,27 @@ func TestAllocateWhileSplit(t *testing.T) {
 		all.Wait()
 		proctest.Must(t, seg.Close())
 	}
+}
+
+// Who leaves changes nothing in plain memory, even where a lock was before.
+func TestCloseLeavesMemory(t *testing.T) {
+	seg := proctest.Segment(t, 1)
+	l, err := locks.NewLock(seg, "")
+	proctest.Must(t, err)
+	was := l.Handle().Offset
+	proctest.Must(t, shm.Free(l))
+	l = nil
+	settled(t, seg, 0)
+	off, mem, err := seg.Allocate(8)
+	proctest.Must(t, err)
+	if off != was+128 {
+		t.Fatalf("memory at %d, want that of the lock at %d", off, was)
+	}
+	const like = robust.Locked | robust.Whole
+	binary.LittleEndian.PutUint64(mem, uint64(seg.Self())<<32|like)
+	proctest.Must(t, seg.Close())
+	if got := binary.LittleEndian.Uint32(mem); got != like {
+		t.Errorf("the memory is %#x after Close, was %#x", got, like)
+	}
+	runtime.KeepAlive(seg)
 }

@@ -109,6 +109,15 @@ func (k Kind) Unmarshal(r *Ref, data []byte) ([]byte, error) {
 // OpenHandle is Unmarshal of a Handle, which has no name of the segment.
 func (k Kind) OpenHandle(r *Ref, h Handle) ([]byte, error) { return k.openHandle(r, h, "") }
 
+// OpenIn is OpenHandle of an object in seg, of which h names no more than the place: a process may have a segment more
+// than once, and one of them can be closed alone.
+func (k Kind) OpenIn(r *Ref, seg *Segment, h Handle) ([]byte, error) {
+	if err := k.attach(r, seg, h.Offset, h.Generation); err != nil {
+		return nil, fmt.Errorf("shm: %s from a handle: %w", k.Name, err)
+	}
+	return r.mem, nil
+}
+
 func (k Kind) openHandle(r *Ref, h Handle, segment string) ([]byte, error) {
 	s, err := table.resolve(h.Segment, segment)
 	if err == nil {

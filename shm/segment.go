@@ -137,7 +137,9 @@ func (r *resources) part() error {
 func (r *resources) expose() error {
 	h := heap{memory: memory(r.mem), file: r.memory, self: r.id}
 	h.blocks(func(off uint64, o *object, room uint64) bool {
-		if o.Owners == robustWord && room >= robust.Size {
+		// An object, freed or not: plain memory keeps the rest of the header of what was there before.
+		st := o.State.Load() & stateMask
+		if (st == stateLive || st == stateLimbo) && o.Owners == robustWord && room >= robust.Size {
 			robust.Expose(h.memory[off+objectHead:], h.self)
 		}
 		return true

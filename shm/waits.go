@@ -39,8 +39,8 @@ type waits struct {
 }
 
 // Waiting records that a goroutine of this process waits for an object, for Inspect, until done is called.
-// word is the first of the object's payload, tag what tells apart owners within this process, or 0. It is for
-// types that are built with Kind, and for waits that last: some milliseconds, so that others do not pay for
+// word is the first of the object's payload, tag what tells apart owners within this process (of an rlock the number
+// that its tag will have), or 0. It is for types that are built with Kind, and for waits that last: some milliseconds, so that others do not pay for
 // it. Without room for a record done is nil.
 func (s *Segment) Waiting(word *atomic.Uint32, since time.Time, tag uint64) (done func()) {
 	defer runtime.KeepAlive(s)
@@ -48,6 +48,10 @@ func (s *Segment) Waiting(word *atomic.Uint32, since time.Time, tag uint64) (don
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.table == nil && !w.none {
+		if s.begin() != nil {
+			return nil // another Segment of this name, which shares the table, may go on
+		}
+		defer s.end()
 		w.table = s.newTable()
 		w.none = w.table == nil
 	}
@@ -75,10 +79,6 @@ func (s *Segment) Waiting(word *atomic.Uint32, since time.Time, tag uint64) (don
 
 // newTable gives this process its table, nil if there is no memory for it.
 func (s *Segment) newTable() *waitTable {
-	if s.begin() != nil {
-		return nil
-	}
-	defer s.end()
 	off, _, err := s.take(waitBytes) // nobody is to look for memory, and be swept up after, for this
 	if err != nil {
 		return nil

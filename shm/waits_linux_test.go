@@ -96,6 +96,33 @@ func TestShortWaits(t *testing.T) {
 	}
 }
 
+// A wait in a Segment that is closed is not recorded; those in another of the same name are.
+func TestWaitingAfterClose(t *testing.T) {
+	name := proctest.Name(t)
+	first, err := shm.Create(name, 0)
+	proctest.Must(t, err)
+	second, err := shm.Open(name)
+	proctest.Must(t, err)
+	defer second.Close()
+	b, err := shm.NewBlock(first, "b", 8)
+	proctest.Must(t, err)
+	again, err := shm.OpenBlock(second, "b")
+	proctest.Must(t, err)
+	word := b.Uint32(0)
+	proctest.Must(t, first.Close())
+	if done := first.Waiting(word, time.Now(), 0); done != nil {
+		t.Error("recorded in a Segment that is closed")
+	}
+	done := second.Waiting(again.Uint32(0), time.Now(), 0)
+	if done == nil {
+		t.Fatal("not recorded")
+	}
+	defer done()
+	if waits(t, again) != 1 {
+		t.Error("nobody waits")
+	}
+}
+
 // A table counts for the participant that wrote it, and for nobody who has its slot later.
 func TestTableOfOthers(t *testing.T) {
 	seg, b, table := waiting(t)

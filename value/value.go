@@ -16,9 +16,10 @@ import (
 
 // Options are the rarer wishes of a value: by default it has a Lock of its own.
 type Options struct {
-	// Lock is the lock to use, which must be in the same segment. For an Owner of an RLock this handle acts: its calls nest
-	// while that Owner holds the lock. Other handles, those that arrive in arguments too, have an Owner of their own.
-	// A Lock's OnOwnerDied is run by its own Acquire, that of Mutex() too, and not by Get, Set and Update.
+	// Lock is the lock to use, which must be in the same segment, and not freed (shm.ErrStale). For an Owner of an RLock
+	// this handle acts: its calls nest while that Owner holds the lock. Other handles, those that arrive in arguments too,
+	// have an Owner of their own. A Lock's OnOwnerDied is run by its own Acquire, that of Mutex() too, and not by Get, Set
+	// and Update.
 	Lock     locks.Mutex
 	Unlocked bool // no lock: Get, Set and Update are as unsynchronised as Load and Store
 }
@@ -151,7 +152,9 @@ func (v *Value[T]) Set(ctx context.Context, x T) error {
 }
 
 // Update lets f change a copy of the value under its lock, and stores it unless f returns an error, panics or
-// ends its goroutine. The copy is f's until f returns; what f stores otherwise (see Value), that replaces. The errors are f's and those of locks.Lock.Acquire.
+// ends its goroutine. The copy is f's until f returns; what f stores otherwise (see Value), that replaces. If the lock
+// is lost in f, because the segment is closed or the Owner abandons it, nothing is stored. The errors are f's, those of
+// locks.Lock.Acquire, and then those of its Release.
 func (v *Value[T]) Update(ctx context.Context, f func(x *T) error) (err error) {
 	defer runtime.KeepAlive(v)
 	if err := v.g.Lock(ctx, robust.Whole); err != nil {
@@ -169,6 +172,9 @@ func (v *Value[T]) Update(ctx context.Context, f func(x *T) error) (err error) {
 	*x = v.load()
 	if err := f(x); err != nil {
 		return err
+	}
+	if err := v.g.Held(); err != nil {
+		return err // others may have stored since
 	}
 	v.cells.store(*x)
 	return nil

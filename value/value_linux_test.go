@@ -562,8 +562,20 @@ func TestForgottenExposes(t *testing.T) {
 		if _, err := again.Get(t.Context()); !errors.Is(err, locks.ErrOwnerDied) {
 			t.Errorf("who left while it wrote: %v, want ErrOwnerDied", err)
 		}
+		proctest.Must(t, again.Mutex().Recover(t.Context(), nil))
+		again.Store(2)
+		proctest.Must(t, again.Mutex().Release())
+		*x = 3
 		return nil
 	})
+	last, e := shm.Open(name)
+	proctest.Must(t, e)
+	defer last.Close()
+	again, e := value.Open[int](last, "v")
+	proctest.Must(t, e)
+	if got := again.Load(); got != 2 {
+		t.Errorf("Update of who left meanwhile stored %d", got)
+	}
 	if !errors.Is(err, locks.ErrNotLocked) {
 		t.Errorf("Update of who left meanwhile: %v", err)
 	}
@@ -720,6 +732,91 @@ func TestGivenOwnerDies(t *testing.T) {
 		proctest.Must(t, v.Mutex().Release())
 		if got := get(t, v); got != 1 {
 			t.Errorf("read %d", got)
+		}
+	}
+}
+
+// A process that opened a segment's name twice closes one Segment: what it opened through the other goes on, the given lock
+// of a value too.
+func TestGivenLockOfOtherSegment(t *testing.T) {
+	name := proctest.Name(t)
+	first, err := shm.Create(name, 0)
+	proctest.Must(t, err)
+	second, err := shm.Open(name)
+	proctest.Must(t, err)
+	defer second.Close()
+	l, err := locks.NewLock(first, "")
+	proctest.Must(t, err)
+	r, err := locks.NewRLock(first, "")
+	proctest.Must(t, err)
+	_, err = value.New(first, "lock", 1, value.Options{Lock: l})
+	proctest.Must(t, err)
+	_, err = value.New(first, "owner", 1, value.Options{Lock: r.Owner()})
+	proctest.Must(t, err)
+	a, err := value.Open[int](second, "lock")
+	proctest.Must(t, err)
+	b, err := value.Open[int](second, "owner")
+	proctest.Must(t, err)
+	proctest.Must(t, first.Close())
+	for _, v := range []*value.Value[int]{a, b} {
+		proctest.Must(t, locks.With(t.Context(), v.Mutex(), func() error {
+			v.Store(2)
+			return nil
+		}))
+		if got := get(t, v); got != 2 {
+			t.Errorf("%s: read %d", v.Name(), got)
+		}
+	}
+}
+
+// Update stores nothing once the lock is not its own any more: others may have it, and have stored since.
+func TestUpdateLosesLock(t *testing.T) {
+	ctx := t.Context()
+	name := proctest.Name(t)
+	seg, err := shm.Create(name, 0)
+	proctest.Must(t, err)
+	defer seg.Close()
+	r, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	o := r.Owner()
+	v, err := value.New(seg, "v", 1, value.Options{Lock: o})
+	proctest.Must(t, err)
+	w, err := value.Open[int](seg, "v")
+	proctest.Must(t, err)
+	err = v.Update(ctx, func(x *int) error {
+		func() {
+			defer func() { recover() }()
+			locks.With(ctx, o, func() error { panic("deeper down") })
+		}()
+		proctest.Must(t, w.Mutex().Recover(ctx, nil))
+		w.Store(2)
+		*x = 3
+		return nil
+	})
+	if !errors.Is(err, locks.ErrNotOwner) {
+		t.Errorf("Update whose lock another owner has: %v", err)
+	}
+	if got := w.Load(); got != 2 {
+		t.Errorf("Update without its lock stored %d", got)
+	}
+	proctest.Must(t, w.Mutex().Release())
+}
+
+// A lock that was freed guards nothing new: there would be an object that nobody can open.
+func TestFreedLockGiven(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	l, err := locks.NewLock(seg, "")
+	proctest.Must(t, err)
+	r, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	proctest.Must(t, shm.Free(l))
+	proctest.Must(t, shm.Free(r))
+	for _, m := range []locks.Mutex{l, r.Owner()} {
+		if _, err := value.New(seg, "v", 1, value.Options{Lock: m}); !errors.Is(err, shm.ErrStale) {
+			t.Errorf("New with a lock that was freed: %v", err)
+		}
+		if _, err := value.Open[int](seg, "v"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("New left an object: %v", err)
 		}
 	}
 }

@@ -84,6 +84,9 @@ func (o Options) Init(seg *shm.Segment, mem []byte) error {
 		return fmt.Errorf("%w: the lock must be in the same segment", os.ErrInvalid)
 	}
 	h := given.Handle()
+	if _, err := kindOf(mode).OpenIn(new(shm.Ref), seg, h); err != nil {
+		return err // it was freed: now, before there is an object that nobody can open
+	}
 	binary.LittleEndian.PutUint64(mem[8:], h.Offset)
 	binary.LittleEndian.PutUint32(mem[16:], h.Generation)
 	binary.LittleEndian.PutUint32(mem[20:], mode)
@@ -100,8 +103,7 @@ func (g *Guard) Use(owner *shm.Ref, mem []byte, o Options) error {
 	case modeOwn:
 		g.m = robust.At(mem, seg, owner)
 	case modeGiven:
-		guarded := shm.Kind{Name: "lock", Min: robust.Size, AnyGuarded: true, Except: "rlock"}
-		m, err := guarded.OpenHandle(&g.given, g.givenHandle(mem))
+		m, err := kindOf(g.mode).OpenIn(&g.given, seg, givenHandle(mem))
 		if err != nil {
 			return err
 		}
@@ -111,7 +113,7 @@ func (g *Guard) Use(owner *shm.Ref, mem []byte, o Options) error {
 		}
 		g.m = robust.At(m, seg, owner)
 	case modeRecursive:
-		m, err := shm.Kind{Name: "rlock", Min: robust.HolderSize}.OpenHandle(&g.given, g.givenHandle(mem))
+		m, err := kindOf(g.mode).OpenIn(&g.given, seg, givenHandle(mem))
 		if err != nil {
 			return err
 		}
@@ -142,9 +144,17 @@ func (g *Guard) act(o Options) error {
 	return nil
 }
 
-func (g *Guard) givenHandle(mem []byte) shm.Handle {
+// kindOf is what a given lock is.
+func kindOf(mode uint32) shm.Kind {
+	if mode == modeRecursive {
+		return shm.Kind{Name: "rlock", Min: robust.HolderSize}
+	}
+	return shm.Kind{Name: "lock", Min: robust.Size, AnyGuarded: true, Except: "rlock"}
+}
+
+// givenHandle is where in the object's segment the lock is that it was given.
+func givenHandle(mem []byte) shm.Handle {
 	return shm.Handle{
-		Segment:    g.owner.Handle().Segment,
 		Offset:     binary.LittleEndian.Uint64(mem[8:]),
 		Generation: binary.LittleEndian.Uint32(mem[16:]),
 	}
@@ -202,6 +212,18 @@ func (g *Guard) Unlock(flags uint64) error {
 		return nil
 	}
 	return g.m.Unlock()
+}
+
+// Held is nil as long as what Lock took is held. It is not any more if this process left the segment, or the Owner left the
+// lock (Abandon) further down.
+func (g *Guard) Held() error {
+	switch {
+	case g.holder != nil:
+		return g.holder.Held(&g.m)
+	case g.mode == modeNone:
+		return nil
+	}
+	return g.m.Held()
 }
 
 // Nested reports whether the lock, which is held, was held before: others of this goroutine's calls may be under way.

@@ -16,10 +16,10 @@ type Place struct {
 	next, prev *Place // behind the first
 }
 
-// lineKey is the word, and who waits: a test has several participants in one process.
+// lineKey is the word, and the line for it.
 type lineKey struct {
 	word *atomic.Uint32
-	self uint32
+	line uint64
 }
 
 // lineup is a line: those behind the first.
@@ -27,12 +27,13 @@ type lineup struct{ second, last *Place }
 
 var places = sync.Pool{New: func() any { return &Place{turn: make(chan struct{}, 1)} }}
 
-// Enter waits until nobody else is before this goroutine in the line for w, where self is this process's owner id, and
-// returns its place, which it must leave. With an error, ctx's, it has none; nor has it if the place is nil: then over is
+// Enter waits until nobody else is before this goroutine in a line for w, and returns its place, which it must leave. line
+// tells apart the lines for a word: those of the participants that a test has in one process, and of those who wait for
+// other things. With an error, ctx's, it has none; nor has it if the place is nil: then over is
 // true, which is asked as in Wait.
-func Enter(ctx context.Context, w *atomic.Uint32, self uint32, over func() bool) (*Place, error) {
+func Enter(ctx context.Context, w *atomic.Uint32, line uint64, over func() bool) (*Place, error) {
 	p := places.Get().(*Place)
-	p.key, p.over = lineKey{w, self}, over
+	p.key, p.over = lineKey{w, line}, over
 	s := shardOf(w)
 	if s.first(p) {
 		return p, nil

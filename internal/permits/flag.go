@@ -92,7 +92,7 @@ func (f *Flag) Wait(ctx context.Context) error {
 	wait := robust.NewWaiting(f.peers, f.word, 0, w)
 	defer wait.End()
 	var place *parking.Place
-	for slept := false; ; slept = true {
+	for {
 		if f.handle.Closed() {
 			return os.ErrClosed
 		}
@@ -102,7 +102,7 @@ func (f *Flag) Wait(ctx context.Context) error {
 		}
 		if place == nil {
 			var err error
-			if place, err = parking.Enter(ctx, f.word, f.peers.Self(), wait.Over); err != nil && !w.Over() {
+			if place, err = parking.Enter(ctx, f.word, uint64(f.peers.Self()), wait.Over); err != nil && !w.Over() {
 				return err
 			}
 			if place == nil {
@@ -113,9 +113,7 @@ func (f *Flag) Wait(ctx context.Context) error {
 		if f.word.CompareAndSwap(noted, noted|flagSleeps) { // else the bit is there, or the sleep ends at once
 			crashpoint.Hit("permits/flag/sleeps")
 		}
-		if slept {
-			wait.Note()
-		}
+		wait.Note()
 		if err := parking.Wait(ctx, f.word, noted|flagSleeps, wait.Over); err != nil && !w.Over() {
 			return err
 		}

@@ -67,7 +67,7 @@ func acquire(ctx context.Context, s source, w, object *atomic.Uint32, peers robu
 		}
 		if place == nil {
 			var err error
-			if place, err = parking.Enter(ctx, w, peers.Self(), wait.Over); err != nil {
+			if place, err = parking.Enter(ctx, w, uint64(peers.Self()), wait.Over); err != nil {
 				return err
 			}
 			if place != nil {
@@ -84,10 +84,8 @@ func acquire(ctx context.Context, s source, w, object *atomic.Uint32, peers robu
 		if ask {
 			asked = time.Now()
 		}
-		if slept {
-			wait.Note()
-		}
 		slept = true
+		wait.Note()
 		if err := parking.Wait(ctx, w, low, wait.Over); err != nil && !handle.Closed() {
 			// The wait may have swallowed a wake. Look once more; if others were faster, WAITERS makes them wake
 			// somebody else.

@@ -70,8 +70,9 @@
 //     has not slept on the word, so no wake is meant for it, and it may leave without passing one on; when the delegate
 //     goes, with the word or an error, the next one looks at the word afresh, and does all that a first comer does. So
 //     the kernel sees one waiter for each process, which is the model with fewer waiters; a goroutine of the same
-//     process may take the word, or free it, beside the line, as any other process may. (TestModel/in_line and its
-//     neighbours; locks.TestManyInLine.)
+//     process may take the word, or free it, beside the line, as any other process may. Those who would recover the word
+//     have a line of their own: they wait while another process repairs, when the others are to learn of the death.
+//     (TestModel/in_line and its neighbours; TestInLineBehindRecover; locks.TestManyInLine.)
 //   - A late release by who does not hold the word, or not any more: it is a compare-and-swap from a word that names the
 //     releaser's process, held. It changes no bit of any other. (TestForeignRelease; locks.TestForeignRelease,
 //     locks.TestRLockForeignRelease.)

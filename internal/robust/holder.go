@@ -15,7 +15,8 @@ import (
 //	n    the Holder of that number, as long as the word is held
 //
 // A tag is written by who holds the word, after it took it and before it frees it. Numbers are drawn by lot from 2^63,
-// so that one that a death left in the tag is that of no other Holder, in whatever process.
+// so that one that a death left in the tag is that of no other Holder, in whatever process. A Holder's wait is recorded
+// with its number.
 //
 // How deep the nesting is only its Holder knows: it is used by one goroutine at a time, and needs no atomic access.
 type Holder struct {
@@ -42,7 +43,7 @@ func (h *Holder) Lock(ctx context.Context, m *Mutex, flags uint64) error {
 	if h.depth > 0 {
 		return h.nest(m, flags)
 	}
-	if err := m.Lock(ctx, flags); err != nil {
+	if err := m.lock(ctx, flags, Died, h.number); err != nil {
 		return err
 	}
 	h.Took(flags)
@@ -81,10 +82,10 @@ func (h *Holder) Took(flags uint64) {
 	crashpoint.Hit("robust/holder/tagged")
 }
 
-// Leaves reports whether the next Unlock frees the word, and if so takes h's number away. If that Unlock is Mutex.Fast's
-// Left must follow it.
+// Leaves reports whether the next Unlock frees the word, which h's process has, and if so takes h's number away. If that
+// Unlock is Mutex.Fast's Left must follow it.
 func (h *Holder) Leaves() bool {
-	if h.depth != 1 {
+	if h.depth != 1 || h.repairing {
 		return false
 	}
 	h.tag.Publish(0)
@@ -98,17 +99,28 @@ func (h *Holder) Left() { h.depth = 0 }
 // Unlock frees the word if h holds it once, else it is held once less. The errors are m's; of a word that another Holder
 // of this process has, ErrNotOwner too.
 func (h *Holder) Unlock(m *Mutex) error {
-	switch {
-	case h.Leaves():
-		if err := m.Unlock(); err != nil {
-			return err
-		}
-		h.Left()
-		return nil
+	switch err := h.Held(m); {
 	case h.depth > 1:
 		h.depth--
 		return nil
-	case h.depth == 0 && m.Locked() && !h.repairing:
+	case err != nil:
+		return err // the tag is another's
+	case !h.Leaves():
+		return ErrNotLocked
+	}
+	if err := m.Unlock(); err != nil {
+		return err
+	}
+	h.Left()
+	return nil
+}
+
+// Held is m's Held; if another Holder of this process has the word, ErrNotOwner.
+func (h *Holder) Held(m *Mutex) error {
+	switch {
+	case h.depth > 0:
+		return m.Held()
+	case m.Locked() && !h.repairing:
 		return ErrNotOwner
 	}
 	return ErrNotLocked
@@ -119,9 +131,13 @@ func (h *Holder) Abandon(m *Mutex) error {
 	if h.depth == 0 {
 		return ErrNotLocked
 	}
+	err := h.Held(m)
 	h.depth = 0
 	if h.repairing {
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	h.tag.Publish(0)
 	crashpoint.Hit("robust/holder/abandons")
@@ -133,7 +149,10 @@ func (h *Holder) Recover(ctx context.Context, m *Mutex, repair func() error) err
 	if h.depth > 0 {
 		return h.nest(m, 0)
 	}
-	err := m.Recover(ctx, func() error { return h.repair(repair) })
+	if h.repairing {
+		return ErrOwnerDied // what repair called has abandoned the word, which is not free before repair returns
+	}
+	err := m.recover(ctx, h.number, func() error { return h.repair(repair) })
 	if err == nil && h.depth == 0 {
 		h.Took(0)
 	}

@@ -93,11 +93,11 @@ func (m *Mutex) Free(flags uint64) bool {
 // Lock takes the word, waiting until it is free or ctx is done; flags is 0 or Whole. The errors are
 // ErrOwnerDied, ctx's, and os.ErrClosed; with an error the word is not held.
 func (m *Mutex) Lock(ctx context.Context, flags uint64) error {
-	return m.lock(ctx, flags, Died)
+	return m.lock(ctx, flags, Died, 0)
 }
 
-// lock takes the word; refuse is Died, or 0 for recovery.
-func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
+// lock takes the word; refuse is Died, or 0 for recovery, and tag is what a wait is recorded with.
+func (m *Mutex) lock(ctx context.Context, flags, refuse, tag uint64) error {
 	var (
 		queued uint64 // Waiters once this goroutine may have slept
 		asked  uint32 // the owner that was alive
@@ -139,12 +139,13 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 			continue
 		}
 		if wait == nil {
-			wait = NewWaiting(m.peers, m.low, 0, m)
+			wait = NewWaiting(m.peers, m.low, tag, m)
 			defer wait.End()
 		}
 		if place == nil {
+			// Who would recover waits while others repair: those who are to be told then do not stand behind him.
 			var err error
-			if place, err = parking.Enter(ctx, m.low, uint32(m.mine>>32), wait.Over); err != nil {
+			if place, err = parking.Enter(ctx, m.low, m.mine|refuse, wait.Over); err != nil {
 				return err
 			}
 			if place != nil {
@@ -166,10 +167,8 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse uint64) error {
 			w |= Waiters
 			crashpoint.Hit("robust/lock/queued")
 		}
-		if queued != 0 {
-			wait.Note()
-		}
 		queued = Waiters
+		wait.Note()
 		if err := parking.Wait(ctx, m.low, uint32(w), wait.Over); err != nil {
 			// The wait may have swallowed a wake. Look once more; if others still hold the word, its WAITERS
 			// bit makes them wake somebody else.
@@ -249,8 +248,12 @@ func (m *Mutex) asks() bool {
 
 // Recover takes the word, waiting until it is free or ctx is done. If its owner died it first runs repair
 // (which may be nil); if that fails, panics or ends its goroutine the word is left as before, not held.
-func (m *Mutex) Recover(ctx context.Context, repair func() error) (err error) {
-	if err := m.lock(ctx, 0, 0); err != nil {
+func (m *Mutex) Recover(ctx context.Context, repair func() error) error {
+	return m.recover(ctx, 0, repair)
+}
+
+func (m *Mutex) recover(ctx context.Context, tag uint64, repair func() error) error {
+	if err := m.lock(ctx, 0, 0, tag); err != nil {
 		return err
 	}
 	if m.word.Load()&Died == 0 {
@@ -322,6 +325,9 @@ func (m *Mutex) unlock(mark uint64) error {
 		return nil
 	}
 }
+
+// Held is the error that Unlock would return, but for that of a repair.
+func (m *Mutex) Held() error { return m.held(m.word.Load()) }
 
 // held is nil if w says that this process holds the word.
 func (m *Mutex) held(w uint64) error {

@@ -431,3 +431,28 @@ func TestOneProcessor(t *testing.T) {
 	wg.Wait()
 	w.isFree(t, w.of(peer{id: 1}))
 }
+
+// Who stands in line behind one who waits to recover learns of a death all the same, however long another's repair takes.
+func TestInLineBehindRecover(t *testing.T) {
+	w := newWord(t)
+	m := w.of(peer{id: 1})
+	w.set(2*owner | robust.Locked)
+	ctx, cancel := context.WithCancel(t.Context())
+	recovered, locked := make(chan error), make(chan error)
+	go func() { recovered <- m.Recover(ctx, nil) }()
+	for w.get()&robust.Waiters == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	go func() { locked <- m.Lock(context.Background(), 0) }()
+	time.Sleep(10 * time.Millisecond)                             // so that it is in line; nothing depends on it
+	w.set(3*owner | robust.Locked | robust.Waiters | robust.Died) // buried, and taken by one who repairs
+	futex.Wake(w.low(), 1<<31-1)
+	if err := <-locked; err != robust.ErrOwnerDied {
+		t.Errorf("Lock during a repair: %v", err)
+	}
+	cancel()
+	if err := <-recovered; err != context.Canceled {
+		t.Errorf("Recover during a repair: %v", err)
+	}
+	runtime.KeepAlive(w.Block)
+}

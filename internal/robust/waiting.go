@@ -12,8 +12,8 @@ import (
 // Recorder is a Peers that shows others who waits, for people to see; a *shm.Segment is one.
 type Recorder interface {
 	// Waiting records that a goroutine of this process waits for the object whose payload begins with word,
-	// until done is called; done is nil if there is no room for a record. tag tells owners within this
-	// process apart, 0: there are none.
+	// until done is called; done is nil if there is no room for a record. tag is the number
+	// of the Holder that waits, 0: the lock is not recursive.
 	Waiting(word *atomic.Uint32, since time.Time, tag uint64) (done func())
 }
 
@@ -64,8 +64,8 @@ func (w *Waiting) over() bool {
 	return w.sleeper.Over()
 }
 
-// Note records the wait if it has lasted long enough. It is called before each sleep but the first, too, because of
-// waits that are many short sleeps.
+// Note records the wait if it has lasted long enough. It is called before each sleep, too, because of waits that are
+// many short sleeps.
 func (w *Waiting) Note() {
 	if crashpoint.Enabled { // steps are counted, and how long a wait lasts is chance
 		return

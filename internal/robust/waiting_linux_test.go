@@ -2,13 +2,14 @@ package robust_test
 
 import (
 	"context"
-	"sync"
+	"encoding/binary"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/shoal-ipc/shoal/futex"
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/robust"
+	"github.com/shoal-ipc/shoal/shm"
 )
 
 // recorder counts records.
@@ -81,18 +82,83 @@ func TestWaitingBySteps(t *testing.T) {
 		return false
 	}}, &begun, &done, false}
 	m := robust.At(w.Bytes(), r, r)
-	soon, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond) // it spins first, slowly
-	defer cancel()
-	var woken sync.WaitGroup
-	woken.Go(func() {
-		for soon.Err() == nil {
-			futex.Wake(w.low(), 1)
-			time.Sleep(time.Millisecond / 2)
-		}
-	})
-	err := m.Lock(soon, 0)
-	woken.Wait()
-	if err != context.DeadlineExceeded || begun != 1 || done != 1 {
+	over, cancel := context.WithCancel(t.Context())
+	cancel() // so that it does not sleep
+	if err := m.Lock(over, 0); err != context.Canceled || begun != 1 || done != 1 {
 		t.Errorf("recorded %d times, forgotten %d times: %v", begun, done, err)
+	}
+}
+
+// tags notes the tags of records.
+type tags struct {
+	peer
+	got *[]uint64
+}
+
+func (r tags) Waiting(_ *atomic.Uint32, _ time.Time, tag uint64) (done func()) {
+	*r.got = append(*r.got, tag)
+	return nil
+}
+
+// A Holder's wait is recorded with the number that is in the tag while it holds the lock, a wait for a Mutex with none.
+func TestWaitingTags(t *testing.T) {
+	proctest.Watch(t)
+	b, err := shm.NewBlock(proctest.Segment(t, 1), "", robust.HolderSize)
+	proctest.Must(t, err)
+	other := sharedWord{b}.of(peer{id: 1})
+	var got []uint64
+	r := tags{peer{id: 2, closed: func() bool {
+		time.Sleep(6 * time.Millisecond)
+		return false
+	}}, &got}
+	m, h := robust.At(b.Bytes(), r, r), robust.HolderAt(b.Bytes())
+	proctest.Must(t, h.Lock(t.Context(), &m, 0))
+	number := binary.LittleEndian.Uint64(b.Bytes()[8:])
+	proctest.Must(t, h.Unlock(&m))
+	proctest.Must(t, other.Lock(t.Context(), 0))
+	over, cancel := context.WithCancel(t.Context())
+	cancel() // so that it does not sleep
+	for i, wait := range []func() error{
+		func() error { return h.Lock(over, &m, 0) },
+		func() error { return h.Recover(over, &m, nil) },
+		func() error { return m.Lock(over, 0) },
+		func() error { return m.Recover(over, nil) },
+	} {
+		want := number
+		if i >= 2 {
+			want = 0
+		}
+		if err := wait(); err != context.Canceled || len(got) != i+1 || got[i] != want {
+			t.Errorf("wait %d is recorded with tags %x, want %x last: %v", i, got, want, err)
+		}
+	}
+	if number == 0 {
+		t.Error("a Holder has no number")
+	}
+}
+
+// Who has lost the word, because its process left, changes nothing of the tag of who has it now.
+func TestTagOfOthers(t *testing.T) {
+	proctest.Watch(t)
+	b, err := shm.NewBlock(proctest.Segment(t, 1), "", robust.HolderSize)
+	proctest.Must(t, err)
+	w := sharedWord{b}
+	m, o := w.of(peer{id: 1}), w.of(peer{id: 2})
+	for what, leave := range map[string]func(h *robust.Holder) error{
+		"Unlock":  func(h *robust.Holder) error { return h.Unlock(m) },
+		"Abandon": func(h *robust.Holder) error { return h.Abandon(m) },
+	} {
+		h, other := robust.HolderAt(b.Bytes()), robust.HolderAt(b.Bytes())
+		proctest.Must(t, h.Lock(t.Context(), m, 0))
+		w.set(0) // as if it had been buried and recovered
+		proctest.Must(t, other.Lock(t.Context(), o, 0))
+		tag := binary.LittleEndian.Uint64(b.Bytes()[8:])
+		if err := leave(&h); err != robust.ErrNotOwner {
+			t.Errorf("%s: %v", what, err)
+		}
+		if got := binary.LittleEndian.Uint64(b.Bytes()[8:]); got != tag {
+			t.Errorf("after %s of another the tag is %x, want %x", what, got, tag)
+		}
+		proctest.Must(t, other.Unlock(o))
 	}
 }
