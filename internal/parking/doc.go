@@ -55,9 +55,10 @@
 //
 // Who wakes changes the word first. The kernel compares each word with its entry's value when it goes to
 // sleep and returns when one differs; so a change before the sleep is noticed, and a wake after it ends the
-// sleep. The kernel names the last word that was woken, and no other; so after each sleep the group looks at
-// all of them. A word that is as it was, though it was woken, says what it said when its goroutines decided
-// to sleep; they sleep on.
+// sleep. Who joins an entry that sleeps already looks at the word once more, as the kernel does not. The
+// kernel names the last word that was woken, and no other; so after each sleep the group looks at all of
+// them. A word that is as it was, though it was woken, says what it said when its goroutines decided to
+// sleep; they sleep on.
 //
 // Who joins or ends an entry does so first and then sets own to 1 and wakes it; the group sets own to 0 first
 // and then takes what there is. One of the two sees the other: own is among the words that the kernel

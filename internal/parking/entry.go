@@ -53,7 +53,9 @@ func park(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) e
 		expired = timer.C
 	}
 	var err error
-	if over == nil || !over() { // PAIRS WITH Kick
+	// The kernel compared the word when the first of the entry went to sleep. If it has changed since then, the wake may have
+	// been another process's.
+	if w.Load() == old && (over == nil || !over()) { // PAIRS WITH Kick
 		select {
 		case <-wt.gone:
 			wt.put()
