@@ -69,3 +69,20 @@ func TestFutexRing(t *testing.T) {
 		t.Errorf("%d waits did not complete", len(want))
 	}
 }
+
+// A ring is not made where the netpoller cannot wait for it, as when the user's limit of watches is reached
+// (fs.epoll.max_user_watches): Sleep would not sleep.
+func TestFutexRingNoPoller(t *testing.T) {
+	r, err := sys.NewFutexRing(16) // the netpoller is there from now on
+	if err != nil {
+		t.Skip("no futexes on io_uring: ", err)
+	}
+	r.Close()
+	refusing(t, syscall.SYS_EPOLL_CTL, syscall.ENOSPC, func() {
+		r, err := sys.NewFutexRing(16)
+		if err == nil {
+			r.Close()
+			t.Error("a ring was made that cannot be waited for")
+		}
+	})
+}

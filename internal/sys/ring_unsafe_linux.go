@@ -124,6 +124,9 @@ func (r *FutexRing) open(p *ringParams) error {
 		return err
 	}
 	r.event = os.NewFile(uintptr(event), "eventfd")
+	if err := r.event.SetReadDeadline(time.Time{}); err != nil { // the netpoller has not taken it: Sleep would not sleep
+		return err
+	}
 	fd := int32(event)
 	if err := r.register(ringSetEvent, unsafe.Pointer(&fd), 1); err != nil {
 		return err
