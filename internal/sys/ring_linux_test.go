@@ -86,3 +86,19 @@ func TestFutexRingNoPoller(t *testing.T) {
 		}
 	})
 }
+
+// The counts of a ring wrap around, and so does their sign where an int has 32 bits.
+func TestFutexRingWraps(t *testing.T) {
+	for _, had := range []uint32{1<<31 - 3, 1<<32 - 3} {
+		var last uint64
+		sys.CompletedAfter(had, 6, func(id uint64, err error) {
+			if id != last+1 || err != nil {
+				t.Errorf("after %d: wait %d, %v, want wait %d", had, id, err, last+1)
+			}
+			last = id
+		})
+		if last != 6 {
+			t.Errorf("after %d: %d waits completed, want 6", had, last)
+		}
+	}
+}
