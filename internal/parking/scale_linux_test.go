@@ -160,10 +160,11 @@ func wakeGoesOn(t *testing.T) {
 	w := b.Uint32(0)
 	p := stay.Start(t, role{B: b})
 	left := 0
+	never := func() bool { return false } // nor does the Kick end a wait that follows when a process joins
 	for i := range n {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- futex.Wait(ctx, w, 0) }()
+		go func() { done <- parking.Wait(ctx, w, 0, never) }()
 		asleep(1)
 		p.Tell("again")
 		p.Asleep() // behind this process's
