@@ -55,9 +55,10 @@
 //
 // Who wakes changes the word first. The kernel compares each word with its entry's value when it goes to
 // sleep and returns when one differs; so a change before the sleep is noticed, and a wake after it ends the
-// sleep. The kernel names the last word that was woken, and no other; so after each sleep the group looks at
-// all of them. A word that is as it was, though it was woken, says what it said when its goroutines decided
-// to sleep; they sleep on.
+// sleep. Who joins an entry that sleeps already looks at the word once more, as the kernel does not. The
+// kernel names the last word that was woken, and no other; so after each sleep the group looks at all of
+// them. A word that is as it was, though it was woken, says what it said when its goroutines decided to
+// sleep; they sleep on.
 //
 // Who joins or ends an entry does so first and then sets own to 1 and wakes it; the group sets own to 0 first
 // and then takes what there is. One of the two sees the other: own is among the words that the kernel
@@ -65,14 +66,15 @@
 //
 // An entry that ended while its thread was in the kernel may have used up a wake that was meant for another
 // process, or for the next entry with the same word. Its group passes one wake on for each such entry after
-// the sleep, by address: what it knew of the word's memory may be gone. For the same reason it looks at the
-// words of live entries only, under the mutex of the shard: their goroutines are in Wait, whose callers keep
-// the memory. An entry that ends while the group is not in the kernel has used up nothing.
+// the sleep, by address. Whoever was the last to leave the entry, or was let go by a Kick, waits for that: until
+// then the memory is there, and a wake that comes after it finds nothing of the entry in the kernel. An entry
+// that ends while the group is not in the kernel has used up nothing. The group looks at the words of live
+// entries only, under the mutex of the shard.
 //
 // On the ring the kernel says of each wait how it ended, once: woken, or not begun because the word was
-// another, or cancelled, which it is before who leaves returns; so no wait is on memory that is gone. If an
-// entry ended and its wait says that it was woken, that wake is passed on. A wait ends, too, with the thread
-// that began it (threads of Go seldom end): then its goroutines look again.
+// another, or cancelled, which it is before who leaves, or was let go by a Kick, returns; so no wait is on
+// memory that is gone. If an entry ended and its wait says that it was woken, that wake is passed on. A wait
+// ends, too, with the thread that began it (threads of Go seldom end): then its goroutines look again.
 //
 // Who sleeps directly on two words has its own first. If a wake and an interruption meet, the kernel names
 // the last, which is the word; so the wait says that it was woken.

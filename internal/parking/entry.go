@@ -29,7 +29,8 @@ type entry struct {
 	expected sys.FutexExpected // of word and old, for the kernel; never changes
 	first    *waiter
 	ended    atomic.Bool
-	id       uint64 // of its wait; the ring's mutex guards it
+	out      chan struct{} // closed when its group is done with the word's memory; nil if no group has it
+	id       uint64        // of its wait, until it is cancelled; the ring's mutex guards it
 }
 
 type entryKey struct {
@@ -53,10 +54,12 @@ func park(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) e
 		expired = timer.C
 	}
 	var err error
-	if over == nil || !over() { // PAIRS WITH Kick
+	// The kernel compared the word when the first of the entry went to sleep. If it has changed since then, the wake may have
+	// been another process's.
+	if w.Load() == old && (over == nil || !over()) { // PAIRS WITH Kick
 		select {
 		case <-wt.gone:
-			wt.put()
+			wt.went()
 			return nil
 		case <-ctx.Done():
 			err = ctx.Err()
@@ -64,20 +67,30 @@ func park(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) e
 			err = context.DeadlineExceeded
 		}
 	}
-	if !wt.leave() {
+	if wt.leave() {
+		wt.put()
+	} else {
 		<-wt.gone
+		wt.went()
 		err = nil // what let it go may have been a wake
 	}
-	wt.put()
 	if w.Load() != old {
 		return nil
 	}
 	return err
 }
 
+// went is for who was let go.
+func (wt *waiter) went() {
+	if wt.early {
+		wt.entry.quit()
+	}
+	wt.put()
+}
+
 // put is for who waits no more, and nobody else knows of.
 func (wt *waiter) put() {
-	wt.shared, wt.over, wt.entry = nil, nil, nil
+	wt.shared, wt.over, wt.entry, wt.early = nil, nil, nil, false
 	pool.Put(wt)
 }
 
@@ -112,10 +125,23 @@ func (wt *waiter) leave() bool {
 		e.remove(wt)
 	}
 	e.shard.mu.Unlock()
-	if waited && e.ended.Load() {
-		e.keeper.emptied(e)
+	if waited {
+		e.quit()
 	}
 	return waited
+}
+
+// quit is for who leaves e, or was let go while the kernel may have e's wait. If nobody stays, that wait is over when it
+// returns: on the ring it is cancelled, or was woken for a change that the caller is about to see; a group has passed on
+// the wake that it may have used up. From then on the memory may go, by whose address that is done.
+func (e *entry) quit() {
+	if !e.ended.Load() {
+		return
+	}
+	e.keeper.emptied(e)
+	if e.out != nil {
+		<-e.out
+	}
 }
 
 // remove takes wt, which waits, out.
@@ -151,6 +177,7 @@ func (e *entry) expire(now int64) {
 	for wt := e.first; wt != nil; {
 		next := wt.next
 		if wt.until <= now || wt.over != nil && wt.over() {
+			wt.early = true
 			e.letGo(wt)
 		}
 		wt = next
@@ -194,13 +221,11 @@ func (s *shard) kickEntries(in func(w *atomic.Uint32) bool) (n int) {
 		for wt := e.first; wt != nil; {
 			next := wt.next
 			if wt.over == nil || wt.over() {
+				wt.early = true
 				e.letGo(wt)
 				n++
 			}
 			wt = next
-		}
-		if e.ended.Load() {
-			e.keeper.emptied(e)
 		}
 	}
 	return n

@@ -62,6 +62,9 @@ func (gs *grouping) add(e *entry) {
 	g := gs.room()
 	g.entries = append(g.entries, e)
 	e.keeper = g
+	if !g.polls {
+		e.out = make(chan struct{})
+	}
 }
 
 // done says that the ring is done with n entries.
@@ -117,7 +120,13 @@ func (g *group) emptied(*entry) { g.interrupt() }
 func (gs *grouping) current(g *group) []*entry {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
-	g.entries = slices.DeleteFunc(g.entries, func(e *entry) bool { return e.ended.Load() }) // PAIRS WITH end
+	g.entries = slices.DeleteFunc(g.entries, func(e *entry) bool {
+		ended := e.ended.Load() // PAIRS WITH end
+		if ended && e.out != nil {
+			close(e.out)
+		}
+		return ended
+	})
 	if len(g.entries) == 0 {
 		if g.polls {
 			gs.poll = nil
@@ -190,7 +199,7 @@ func (g *group) sleeper() func(entries []*entry, until int64, quiet int) (woken 
 		case syscall.EAGAIN, syscall.EINTR, syscall.ETIMEDOUT:
 			return none
 		default:
-			return all // EFAULT when an ended entry's memory is gone, ENOMEM: let them find out
+			return all // ENOMEM, or EFAULT when memory went with somebody in Wait: let them find out
 		}
 	}
 }

@@ -195,6 +195,39 @@ func TestDeadlineBeforeContext(t *testing.T) {
 	})
 }
 
+// lastLook changes the word between a wait's first look at it and its sleep.
+type lastLook struct {
+	context.Context
+	change func()
+}
+
+func (l lastLook) Err() error {
+	l.change()
+	return l.Context.Err()
+}
+
+// A change between looking and sleeping is noticed, also by those who join others that wait for the same: the wake may have
+// gone to another process.
+func TestChangeBeforeJoining(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		proctest.Watch(t)
+		defer parking.ForceNoCap()()
+		b := sharedBlock(t)
+		w := b.Uint32(0)
+		first := make(chan error)
+		go func() { first <- futex.Wait(t.Context(), w, 0) }()
+		asleep(1)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := futex.Wait(lastLook{ctx, func() { w.Store(1) }}, w, 0); err != nil || ctx.Err() != nil {
+			t.Errorf("a change before the sleep was not noticed: %v, %v", err, ctx.Err())
+		}
+		futex.Wake(w, 1<<31-1)
+		proctest.Must(t, <-first)
+		runtime.KeepAlive(b)
+	})
+}
+
 // A sleep ends by itself.
 func TestCap(t *testing.T) {
 	eachWay(t, func(t *testing.T) {

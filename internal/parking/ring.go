@@ -68,6 +68,7 @@ func (r *ring) emptied(e *entry) {
 	defer r.mu.Unlock()
 	if r.flying[e.id] == e {
 		r.kernel.Cancel(e.id)
+		e.id = 0 // once, though many may leave at a time
 	}
 }
 

@@ -3,6 +3,7 @@ package parking_test
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -159,10 +160,11 @@ func wakeGoesOn(t *testing.T) {
 	w := b.Uint32(0)
 	p := stay.Start(t, role{B: b})
 	left := 0
+	never := func() bool { return false } // nor does the Kick end a wait that follows when a process joins
 	for i := range n {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- futex.Wait(ctx, w, 0) }()
+		go func() { done <- parking.Wait(ctx, w, 0, never) }()
 		asleep(1)
 		p.Tell("again")
 		p.Asleep() // behind this process's
@@ -360,8 +362,87 @@ func TestMemoryGoes(t *testing.T) {
 	})
 }
 
+// mapWord maps the file.
+func mapWord(name string) (mmap.MMap, error) {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return mmap.Map(f, mmap.RDWR, 0)
+}
+
+// stayMapped is stay on a file's first word, which is other than 0 when it is woken.
+var stayMapped = proctest.NewRole("stayMapped", func(ctx context.Context, c *proctest.Child, a role) error {
+	mem, err := mapWord(a.File)
+	if err != nil {
+		return err
+	}
+	for c.Hear() == "again" {
+		err := syscall.EINTR
+		for err == syscall.EINTR {
+			err, _ = sys.FutexWait(wordOf(mem), 0, sys.Monotonic()+int64(10*time.Second)).(syscall.Errno)
+		}
+		if err == syscall.ETIMEDOUT {
+			return err
+		}
+		c.Say("woken")
+	}
+	return mem.Unmap()
+})
+
+// Who leaves may take the memory away at once, and a wake that comes in between is not lost for another process: what the
+// kernel yet has of the one who left does not use it up, as it could not be passed on any more.
+func TestMemoryGoesBeforeWake(t *testing.T) {
+	n := 20
+	if testing.Short() {
+		n = 4
+	}
+	eachWay(t, func(t *testing.T) {
+		proctest.Watch(t)
+		defer parking.ForceNoCap()()
+		name := filepath.Join(t.TempDir(), "word")
+		proctest.Must(t, os.WriteFile(name, make([]byte, 4096), 0o600))
+		stays, err := mapWord(name)
+		proctest.Must(t, err)
+		w := wordOf(stays)
+		p := stayMapped.Start(t, role{File: name})
+		for i := range n {
+			w.Store(0)
+			goes, err := mapWord(name)
+			proctest.Must(t, err)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			var leaves atomic.Bool
+			go func() {
+				for err := error(nil); err == nil && !leaves.Load(); {
+					err = futex.Wait(ctx, wordOf(goes), 0)
+				}
+				w.Store(1)
+				futex.Wake(w, 1)
+				done <- goes.Unmap()
+			}()
+			asleep(1)
+			p.Tell("again")
+			p.Asleep() // behind this process's
+			if leaves.Store(i%2 == 0); leaves.Load() {
+				futex.Kick(goes)
+			} else {
+				cancel()
+			}
+			proctest.Must(t, <-done)
+			p.WaitLine("woken")
+			cancel()
+		}
+		p.Tell("enough")
+		proctest.Must(t, p.Wait())
+		proctest.Must(t, stays.Unmap())
+	})
+}
+
 type role struct {
 	B      *shm.Block
+	File   string
 	Engine int
 }
 
@@ -394,7 +475,7 @@ func TestStoppedBeforeWake(t *testing.T) {
 			})
 		}
 		asleep(4)
-		p := store.Start(t, role{b, 0})
+		p := store.Start(t, role{B: b})
 		p.WaitLine("stored")
 		p.Stop()
 		wg.Wait()
@@ -430,7 +511,7 @@ func TestKilledWaiter(t *testing.T) {
 			}
 			b := sharedBlock(t)
 			w := b.Uint32(0)
-			p := sleep.Start(t, role{b, i})
+			p := sleep.Start(t, role{B: b, Engine: i})
 			p.WaitLine("sleeps")
 			woken := make(chan error, 1)
 			go func() { woken <- stays(w) }()

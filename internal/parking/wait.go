@@ -53,6 +53,7 @@ type waiter struct {
 	entry *entry        // set by its own goroutine
 	waits bool          // it is in entry; who takes it out sends to gone, unless it is the goroutine itself
 	gone  chan struct{} // has room for one
+	early bool          // it was let go though the kernel may have the entry's wait; see quit
 	until int64         // Monotonic
 }
 

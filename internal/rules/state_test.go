@@ -32,7 +32,7 @@ var stateExceptions = map[string]string{
 	"internal/race.words":       "all handles of an object must find one word; with -race only, by weak pointers",
 	"internal/robust.releases":  "no two releases by this process have the same mark, whatever handles they go through; it only counts",
 	"internal/sys.forkMark":     "tells a forked process from its parent; set once",
-	"internal/sys.origin":       "one moment on two clocks, read once",
+	"internal/sys.origin":       "one moment on two clocks, read when the process starts",
 	"internal/sys.pidNamespace": "that of a process never changes",
 	"process.family":            "this process has one parent and one set of children, until Finish",
 	"process.registry":          "parent and child find a function by its name; filled while packages are initialised",

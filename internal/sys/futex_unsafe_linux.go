@@ -31,19 +31,33 @@ type futexWaiter struct {
 
 // Monotonic is the time in nanoseconds on the clock that FutexWait and FutexWaitTwo take deadlines of. It is the
 // runtime's clock too, which is read without a system call, but of which package time shows differences only.
-func Monotonic() int64 { return origin.monotonic + int64(time.Since(origin.time)) }
+func Monotonic() int64 { return origin.now() }
 
-var origin = readClocks()
-
-type clocks struct {
-	monotonic int64
-	time      time.Time
-}
-
-func readClocks() clocks {
+var origin = readClocks(func() int64 {
 	var ts unix.Timespec
 	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // cannot fail
-	return clocks{ts.Nano(), time.Now()}
+	return ts.Nano()
+})
+
+// clocks are the readings of both at one moment.
+type clocks struct {
+	kernel int64
+	time   time.Time
+}
+
+func (c clocks) now() int64 { return c.kernel + int64(time.Since(c.time)) }
+
+// readClocks reads both several times and keeps the two readings that are closest: a process that is stopped between them
+// would have its deadlines wrong by as long as that, for good.
+func readClocks(kernel func() int64) (c clocks) {
+	for i, closest := 0, time.Duration(0); i < 8; i++ {
+		before := time.Now()
+		at := kernel()
+		if took := time.Since(before); i == 0 || took < closest {
+			c, closest = clocks{at, before}, took
+		}
+	}
+	return c
 }
 
 func deadlineOf(ns int64) *timespec { return &timespec{ns / 1e9, ns % 1e9} }

@@ -69,3 +69,36 @@ func TestFutexRing(t *testing.T) {
 		t.Errorf("%d waits did not complete", len(want))
 	}
 }
+
+// A ring is not made where the netpoller cannot wait for it, as when the user's limit of watches is reached
+// (fs.epoll.max_user_watches): Sleep would not sleep.
+func TestFutexRingNoPoller(t *testing.T) {
+	r, err := sys.NewFutexRing(16) // the netpoller is there from now on
+	if err != nil {
+		t.Skip("no futexes on io_uring: ", err)
+	}
+	r.Close()
+	refusing(t, syscall.SYS_EPOLL_CTL, syscall.ENOSPC, func() {
+		r, err := sys.NewFutexRing(16)
+		if err == nil {
+			r.Close()
+			t.Error("a ring was made that cannot be waited for")
+		}
+	})
+}
+
+// The counts of a ring wrap around, and so does their sign where an int has 32 bits.
+func TestFutexRingWraps(t *testing.T) {
+	for _, had := range []uint32{1<<31 - 3, 1<<32 - 3} {
+		var last uint64
+		sys.CompletedAfter(had, 6, func(id uint64, err error) {
+			if id != last+1 || err != nil {
+				t.Errorf("after %d: wait %d, %v, want wait %d", had, id, err, last+1)
+			}
+			last = id
+		})
+		if last != 6 {
+			t.Errorf("after %d: %d waits completed, want 6", had, last)
+		}
+	}
+}

@@ -124,6 +124,9 @@ func (r *FutexRing) open(p *ringParams) error {
 		return err
 	}
 	r.event = os.NewFile(uintptr(event), "eventfd")
+	if err := r.event.SetReadDeadline(time.Time{}); err != nil { // the netpoller has not taken it: Sleep would not sleep
+		return err
+	}
 	fd := int32(event)
 	if err := r.register(ringSetEvent, unsafe.Pointer(&fd), 1); err != nil {
 		return err
@@ -170,7 +173,7 @@ func (r *FutexRing) Cancel(id uint64) error {
 // submit gives the kernel an entry. It takes all there are or none: there is never more than one.
 func (r *FutexRing) submit(e ringEntry) error {
 	tail := r.sq.tail.Load()
-	r.queue[int(tail)%len(r.queue)] = e
+	r.queue[tail%uint32(len(r.queue))] = e
 	r.sq.tail.Store(tail + 1)
 	if err := r.enter(1, 0); err != nil && r.sq.head.Load() != tail+1 {
 		r.sq.tail.Store(tail)
@@ -200,7 +203,7 @@ func (r *FutexRing) Completed(f func(id uint64, err error)) {
 	for {
 		head, tail := r.cq.head.Load(), r.cq.tail.Load()
 		for ; head != tail; head++ {
-			if c := r.done[int(head)%len(r.done)]; c.id != 0 { // not of a cancellation that came too late
+			if c := r.done[head%uint32(len(r.done))]; c.id != 0 { // not of a cancellation that came too late
 				f(c.id, errnoOrNil(unix.Errno(-min(c.res, 0))))
 			}
 		}
