@@ -123,6 +123,26 @@ func codedSumsByChild(t *testing.T, opts ...array.Options) {
 	}
 }
 
+// A segment that is closed while Of is under way is an error, as one that was closed before.
+func TestOfWhileClosing(t *testing.T) {
+	rounds := 2000
+	if testing.Short() {
+		rounds = 200
+	}
+	for range rounds {
+		seg, err := shm.Anonymous(1 << 20)
+		proctest.Must(t, err)
+		v, err := array.NewCode(seg, "", 'i', 2)
+		proctest.Must(t, err)
+		closed := make(chan error)
+		go func() { closed <- seg.Close() }()
+		if _, err := array.Of[int32](v); err != nil && !errors.Is(err, os.ErrClosed) {
+			t.Errorf("Of while the segment was being closed: %v", err)
+		}
+		proctest.Must(t, <-closed)
+	}
+}
+
 // TestConformanceCoded has the behaviours of Python's shared arrays with Python's type codes.
 func TestConformanceCoded(t *testing.T) {
 	t.Run("ARR-01 codes", func(t *testing.T) { codedSumsByChild(t) })

@@ -150,6 +150,26 @@ func TestCodedRefuses(t *testing.T) {
 	}
 }
 
+// A segment that is closed while Of is under way is an error, as one that was closed before.
+func TestOfWhileClosing(t *testing.T) {
+	rounds := 2000
+	if testing.Short() {
+		rounds = 200
+	}
+	for range rounds {
+		seg, err := shm.Anonymous(1 << 20)
+		proctest.Must(t, err)
+		v, err := value.NewCode(seg, "", 'i', 5)
+		proctest.Must(t, err)
+		closed := make(chan error)
+		go func() { closed <- seg.Close() }()
+		if _, err := value.Of[int32](v); err != nil && !errors.Is(err, os.ErrClosed) {
+			t.Errorf("Of while the segment was being closed: %v", err)
+		}
+		proctest.Must(t, <-closed)
+	}
+}
+
 type codes struct{ I, D, H, Q, C *value.Coded }
 
 func (c codes) all() []*value.Coded { return []*value.Coded{c.I, c.D, c.H, c.Q, c.C} }

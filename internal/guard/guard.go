@@ -223,13 +223,27 @@ func (g *Guard) Abandon() {
 // Mutex is the lock as users see it, nil if there is none. It panics with os.ErrClosed if the segment was
 // closed before anybody asked for it.
 func (g *Guard) Mutex() locks.Mutex {
+	l, err := g.mutex()
+	if err != nil {
+		panic(os.ErrClosed)
+	}
+	return l
+}
+
+// Options are those with which one more handle of the object has g's lock. The error is os.ErrClosed.
+func (g *Guard) Options() (Options, error) {
+	l, err := g.mutex()
+	return Options{Lock: l}, err
+}
+
+func (g *Guard) mutex() (locks.Mutex, error) {
 	if g.mode == modeNone {
-		return nil
+		return nil, nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.lock != nil {
-		return g.lock
+		return g.lock, nil
 	}
 	of := g.owner
 	if g.mode == modeGiven {
@@ -237,8 +251,8 @@ func (g *Guard) Mutex() locks.Mutex {
 	}
 	l, err := locks.LockOf(of)
 	if err != nil {
-		panic(os.ErrClosed)
+		return nil, err
 	}
 	g.lock = l
-	return l
+	return l, nil
 }
