@@ -143,6 +143,35 @@ func TestOfWhileClosing(t *testing.T) {
 	}
 }
 
+// What is open needs nobody's leave: Of has the lock that was given also if that was freed since.
+func TestOfWithFreedLock(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	l, err := locks.NewLock(seg, "")
+	proctest.Must(t, err)
+	r, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	for _, c := range []struct {
+		given locks.Mutex
+		of    shm.Object
+	}{{l, l}, {r.Owner(), r}} {
+		v, err := array.NewCode(seg, "", 'i', 2, array.Options{Lock: c.given})
+		proctest.Must(t, err)
+		proctest.Must(t, shm.Free(c.of))
+		proctest.Must(t, v.Set(t.Context(), 1, 6))
+		n, err := array.Of[int32](v)
+		if err != nil {
+			t.Errorf("Of of what has a %T that was freed: %v", c.given, err)
+			continue
+		}
+		if n.Mutex() != c.given {
+			t.Errorf("Mutex is not the %T that was given", c.given)
+		}
+		if x := n.Load(1); x != 6 {
+			t.Errorf("read %v", x)
+		}
+	}
+}
+
 // TestConformanceCoded has the behaviours of Python's shared arrays with Python's type codes.
 func TestConformanceCoded(t *testing.T) {
 	t.Run("ARR-01 codes", func(t *testing.T) { codedSumsByChild(t) })

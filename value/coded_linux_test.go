@@ -170,6 +170,35 @@ func TestOfWhileClosing(t *testing.T) {
 	}
 }
 
+// What is open needs nobody's leave: Of has the lock that was given also if that was freed since.
+func TestOfWithFreedLock(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	l, err := locks.NewLock(seg, "")
+	proctest.Must(t, err)
+	r, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	for _, c := range []struct {
+		given locks.Mutex
+		of    shm.Object
+	}{{l, l}, {r.Owner(), r}} {
+		v, err := value.NewCode(seg, "", 'i', 5, value.Options{Lock: c.given})
+		proctest.Must(t, err)
+		proctest.Must(t, shm.Free(c.of))
+		proctest.Must(t, v.Set(t.Context(), 6))
+		n, err := value.Of[int32](v)
+		if err != nil {
+			t.Errorf("Of of what has a %T that was freed: %v", c.given, err)
+			continue
+		}
+		if n.Mutex() != c.given {
+			t.Errorf("Mutex is not the %T that was given", c.given)
+		}
+		if x := n.Load(); x != 6 {
+			t.Errorf("read %v", x)
+		}
+	}
+}
+
 type codes struct{ I, D, H, Q, C *value.Coded }
 
 func (c codes) all() []*value.Coded { return []*value.Coded{c.I, c.D, c.H, c.Q, c.C} }

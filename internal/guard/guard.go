@@ -101,22 +101,30 @@ func (g *Guard) Use(owner *shm.Ref, mem []byte, o Options) error {
 		g.m = robust.At(mem, seg, owner)
 	case modeGiven:
 		guarded := shm.Kind{Name: "lock", Min: robust.Size, AnyGuarded: true, Except: "rlock"}
-		m, err := guarded.OpenHandle(&g.given, g.givenHandle(mem))
-		if err != nil {
-			return err
+		var had *shm.Ref
+		if l, ok := o.Lock.(*locks.Lock); ok && l.Handle() == g.givenHandle(mem) {
+			g.lock, had = l, &l.Ref
 		}
-		g.word = m
-		if l, ok := o.Lock.(*locks.Lock); ok && l.Handle() == g.given.Handle() {
-			g.lock = l
-		}
-		g.m = robust.At(m, seg, owner)
-	case modeRecursive:
-		m, err := shm.Kind{Name: "rlock", Min: robust.HolderSize}.OpenHandle(&g.given, g.givenHandle(mem))
+		m, err := g.open(guarded, mem, had)
 		if err != nil {
 			return err
 		}
 		g.word, g.m = m, robust.At(m, seg, owner)
-		return g.act(o)
+	case modeRecursive:
+		var had *shm.Ref
+		if own, ok := o.Lock.(*locks.Owner); ok {
+			if l, h := locks.HolderOf(own); l.Handle() == g.givenHandle(mem) {
+				g.lock, g.holder, had = own, h, &l.Ref
+			}
+		}
+		m, err := g.open(shm.Kind{Name: "rlock", Min: robust.HolderSize}, mem, had)
+		if err != nil {
+			return err
+		}
+		g.word, g.m = m, robust.At(m, seg, owner)
+		if g.holder == nil {
+			return g.act()
+		}
 	case modeNone:
 	default:
 		return fmt.Errorf("%w: guard of mode %d", shm.ErrCorrupt, g.mode)
@@ -124,14 +132,17 @@ func (g *Guard) Use(owner *shm.Ref, mem []byte, o Options) error {
 	return nil
 }
 
-// act makes g act for the Owner that was given, if it is one of the recursive lock at hand, else for a new one.
-func (g *Guard) act(o Options) error {
-	if given, ok := o.Lock.(*locks.Owner); ok {
-		if l, h := locks.HolderOf(given); l.Handle() == g.given.Handle() {
-			g.lock, g.holder = given, h
-			return nil
-		}
+// open makes g.given a handle of the lock that was given, and returns its memory. had is a handle of it, or nil: who has
+// one needs nobody's leave, also if the lock was freed meanwhile.
+func (g *Guard) open(k shm.Kind, mem []byte, had *shm.Ref) ([]byte, error) {
+	if had != nil {
+		return shm.Again(&g.given, had)
 	}
+	return k.OpenHandle(&g.given, g.givenHandle(mem))
+}
+
+// act makes g act for a new Owner of the recursive lock that it was given.
+func (g *Guard) act() error {
 	l, err := locks.RLockOf(&g.given)
 	if err != nil {
 		return err
