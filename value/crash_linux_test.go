@@ -31,7 +31,7 @@ func crashOwned(t testing.TB) crashArgs {
 	proctest.Must(t, err)
 	v, err := value.New(seg, "", pair{1, 1}, value.Options{Lock: r.Owner()})
 	proctest.Must(t, err)
-	return crashArgs{v}
+	return crashArgs{V: v}
 }
 
 var (
