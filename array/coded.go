@@ -141,9 +141,13 @@ func Of[T any](a *Coded) (*Array[T], error) {
 	if a.Closed() {
 		return nil, fmt.Errorf("array %q: %w", a.Name(), os.ErrClosed)
 	}
+	o, err := a.g.Options()
+	if err != nil {
+		return nil, fmt.Errorf("array %q: %w", a.Name(), err)
+	}
 	mem, err := shm.Again(&n.Ref, &a.Ref)
 	if err != nil {
 		return nil, fmt.Errorf("array %q: %w", a.Name(), err)
 	}
-	return n.use(mem, guard.Options{Lock: a.g.Mutex()}, nil)
+	return n.use(mem, o, nil)
 }

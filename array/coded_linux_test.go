@@ -123,6 +123,55 @@ func codedSumsByChild(t *testing.T, opts ...array.Options) {
 	}
 }
 
+// A segment that is closed while Of is under way is an error, as one that was closed before.
+func TestOfWhileClosing(t *testing.T) {
+	rounds := 2000
+	if testing.Short() {
+		rounds = 200
+	}
+	for range rounds {
+		seg, err := shm.Anonymous(1 << 20)
+		proctest.Must(t, err)
+		v, err := array.NewCode(seg, "", 'i', 2)
+		proctest.Must(t, err)
+		closed := make(chan error)
+		go func() { closed <- seg.Close() }()
+		if _, err := array.Of[int32](v); err != nil && !errors.Is(err, os.ErrClosed) {
+			t.Errorf("Of while the segment was being closed: %v", err)
+		}
+		proctest.Must(t, <-closed)
+	}
+}
+
+// What is open needs nobody's leave: Of has the lock that was given also if that was freed since.
+func TestOfWithFreedLock(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	l, err := locks.NewLock(seg, "")
+	proctest.Must(t, err)
+	r, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	for _, c := range []struct {
+		given locks.Mutex
+		of    shm.Object
+	}{{l, l}, {r.Owner(), r}} {
+		v, err := array.NewCode(seg, "", 'i', 2, array.Options{Lock: c.given})
+		proctest.Must(t, err)
+		proctest.Must(t, shm.Free(c.of))
+		proctest.Must(t, v.Set(t.Context(), 1, 6))
+		n, err := array.Of[int32](v)
+		if err != nil {
+			t.Errorf("Of of what has a %T that was freed: %v", c.given, err)
+			continue
+		}
+		if n.Mutex() != c.given {
+			t.Errorf("Mutex is not the %T that was given", c.given)
+		}
+		if x := n.Load(1); x != 6 {
+			t.Errorf("read %v", x)
+		}
+	}
+}
+
 // TestConformanceCoded has the behaviours of Python's shared arrays with Python's type codes.
 func TestConformanceCoded(t *testing.T) {
 	t.Run("ARR-01 codes", func(t *testing.T) { codedSumsByChild(t) })

@@ -347,6 +347,20 @@ func TestSweepRecalls(t *testing.T) {
 	proctest.Must(t, s.Segment().Check())
 }
 
+// With Recover the cells alone say which permits there are, and a segment whose counting word says otherwise, or whose
+// cells nobody can open, is found out.
+func TestCellsAlone(t *testing.T) {
+	for at, w := range map[int]uint32{0: 1, 8: 2, 12: 2} {
+		s := newSemaphore(t, 1, locks.SemaphoreOptions{Recover: true})
+		mem := memoryOf(t, s, "sem")
+		proctest.Must(t, s.Acquire(over()))
+		binary.LittleEndian.PutUint32(mem[at:], w)
+		want(t, "Acquire of none", s.Acquire(over()), context.Canceled)
+		want(t, "Check", s.Segment().Check(), shm.ErrCorrupt)
+		proctest.Must(t, s.Release())
+	}
+}
+
 // A process that has none cannot release with Recover, whoever has them.
 func TestForeignPermit(t *testing.T) {
 	s := newSemaphore(t, 2, locks.SemaphoreOptions{Recover: true})

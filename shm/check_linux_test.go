@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/shm"
 )
@@ -60,7 +61,7 @@ func newChecked(t testing.TB) checked {
 	c.c = int(r.Handle().Offset)
 	c.d = at(block(t, c.seg, "", 0))
 	var p shm.Ref
-	_, err = permitsKind.New(&p, c.seg, "", 128+3*4, nil)
+	_, err = permitsKind.New(&p, c.seg, "", permits.SizeCells(3), func(mem []byte) error { permits.InitCells(mem, 3); return nil })
 	proctest.Must(t, err)
 	c.e = int(p.Handle().Offset)
 	c.mem = shm.Memory(c.seg)

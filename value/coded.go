@@ -125,9 +125,13 @@ func Of[T any](v *Coded) (*Value[T], error) {
 	if v.Closed() {
 		return nil, fmt.Errorf("value %q: %w", v.Name(), os.ErrClosed)
 	}
+	o, err := v.g.Options()
+	if err != nil {
+		return nil, fmt.Errorf("value %q: %w", v.Name(), err)
+	}
 	mem, err := shm.Again(&n.Ref, &v.Ref)
 	if err != nil {
 		return nil, fmt.Errorf("value %q: %w", v.Name(), err)
 	}
-	return n.use(mem, guard.Options{Lock: v.g.Mutex()}, nil)
+	return n.use(mem, o, nil)
 }

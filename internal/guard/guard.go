@@ -103,22 +103,30 @@ func (g *Guard) Use(owner *shm.Ref, mem []byte, o Options) error {
 	case modeOwn:
 		g.m = robust.At(mem, seg, owner)
 	case modeGiven:
-		m, err := kindOf(g.mode).OpenIn(&g.given, seg, givenHandle(mem))
-		if err != nil {
-			return err
+		var had *shm.Ref
+		if l, ok := o.Lock.(*locks.Lock); ok && g.gave(&l.Ref, mem) {
+			g.lock, had = l, &l.Ref
 		}
-		g.word = m
-		if l, ok := o.Lock.(*locks.Lock); ok && l.Handle() == g.given.Handle() {
-			g.lock = l
-		}
-		g.m = robust.At(m, seg, owner)
-	case modeRecursive:
-		m, err := kindOf(g.mode).OpenIn(&g.given, seg, givenHandle(mem))
+		m, err := g.open(mem, had)
 		if err != nil {
 			return err
 		}
 		g.word, g.m = m, robust.At(m, seg, owner)
-		return g.act(o)
+	case modeRecursive:
+		var had *shm.Ref
+		if own, ok := o.Lock.(*locks.Owner); ok {
+			if l, h := locks.HolderOf(own); g.gave(&l.Ref, mem) {
+				g.lock, g.holder, had = own, h, &l.Ref
+			}
+		}
+		m, err := g.open(mem, had)
+		if err != nil {
+			return err
+		}
+		g.word, g.m = m, robust.At(m, seg, owner)
+		if g.holder == nil {
+			return g.act()
+		}
 	case modeNone:
 	default:
 		return fmt.Errorf("%w: guard of mode %d", shm.ErrCorrupt, g.mode)
@@ -126,14 +134,24 @@ func (g *Guard) Use(owner *shm.Ref, mem []byte, o Options) error {
 	return nil
 }
 
-// act makes g act for the Owner that was given, if it is one of the recursive lock at hand, else for a new one.
-func (g *Guard) act(o Options) error {
-	if given, ok := o.Lock.(*locks.Owner); ok {
-		if l, h := locks.HolderOf(given); l.Handle() == g.given.Handle() {
-			g.lock, g.holder = given, h
-			return nil
-		}
+// gave reports whether l is a handle of the lock that the object was given.
+func (g *Guard) gave(l *shm.Ref, mem []byte) bool {
+	h := givenHandle(mem)
+	h.Segment = g.owner.Handle().Segment
+	return l.Handle() == h
+}
+
+// open makes g.given a handle of the lock that was given, in the object's own Segment, and returns its memory. had is a
+// handle of it, or nil: who has one there needs nobody's leave, also if the lock was freed meanwhile.
+func (g *Guard) open(mem []byte, had *shm.Ref) ([]byte, error) {
+	if had != nil && had.Segment() == g.owner.Segment() {
+		return shm.Again(&g.given, had)
 	}
+	return kindOf(g.mode).OpenIn(&g.given, g.owner.Segment(), givenHandle(mem))
+}
+
+// act makes g act for a new Owner of the recursive lock that it was given.
+func (g *Guard) act() error {
 	l, err := locks.RLockOf(&g.given)
 	if err != nil {
 		return err
@@ -245,13 +263,27 @@ func (g *Guard) Abandon() {
 // Mutex is the lock as users see it, nil if there is none. It panics with os.ErrClosed if the segment was
 // closed before anybody asked for it.
 func (g *Guard) Mutex() locks.Mutex {
+	l, err := g.mutex()
+	if err != nil {
+		panic(os.ErrClosed)
+	}
+	return l
+}
+
+// Options are those with which one more handle of the object has g's lock. The error is os.ErrClosed.
+func (g *Guard) Options() (Options, error) {
+	l, err := g.mutex()
+	return Options{Lock: l}, err
+}
+
+func (g *Guard) mutex() (locks.Mutex, error) {
 	if g.mode == modeNone {
-		return nil
+		return nil, nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.lock != nil {
-		return g.lock
+		return g.lock, nil
 	}
 	of := g.owner
 	if g.mode == modeGiven {
@@ -259,8 +291,8 @@ func (g *Guard) Mutex() locks.Mutex {
 	}
 	l, err := locks.LockOf(of)
 	if err != nil {
-		panic(os.ErrClosed)
+		return nil, err
 	}
 	g.lock = l
-	return l
+	return l, nil
 }

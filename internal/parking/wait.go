@@ -124,6 +124,9 @@ func directly(ctx context.Context, w *atomic.Uint32, old uint32, over func() boo
 	now := sys.Monotonic()
 	if d, ok := ctx.Deadline(); (!ok || time.Until(d) > briefly) && !forced.noBrief.Load() {
 		err := sys.FutexWait(w, old, now+int64(briefly))
+		for errors.Is(err, syscall.EINTR) && ctx.Err() == nil { // what over does after that long it would do a second later
+			err = sys.FutexWait(w, old, now+int64(briefly))
+		}
 		if err == nil || w.Load() != old {
 			return true, nil
 		}

@@ -21,7 +21,6 @@ const (
 // Cells is this process's use of permits that name their holders.
 type Cells struct {
 	cells  []atomic.Uint32
-	unused *atomic.Uint64 // the counting word
 	word   *atomic.Uint32
 	object *atomic.Uint32 // the first word of the payload
 	peers  robust.Peers
@@ -194,16 +193,24 @@ func Recall(mem []byte, dead func(id uint32) bool) {
 	}
 }
 
-// Check returns the offset of the first word in the cells of the semaphore whose whole payload is mem to which no step
-// leads, what it is, and whether there is one; given tells which owner ids there can be.
-func Check(mem []byte, given func(id uint32) bool) (at int, w uint32, wrong bool) {
+// Check returns the offset of the first word in the semaphore of cells whose whole payload is mem to which no step leads,
+// what it is, and whether there is one; given tells which owner ids there can be.
+func Check(mem []byte, given func(id uint32) bool) (at int, w uint64, wrong bool) {
 	cells, word := cellsIn(mem)
+	switch p := payloadOf(mem); {
+	case p.word.Load() != 0: // who counts would take permits that there are not
+		return 0, p.word.Load(), true
+	case p.most != uint32(len(cells)):
+		return mostAt, uint64(p.most), true
+	case p.mode != modeCells:
+		return modeAt, uint64(p.mode), true
+	}
 	if w := word.Load(); w&(sleepWaiters|sleepFreed) == sleepFreed {
-		return sleepAt, w, true
+		return sleepAt, uint64(w), true
 	}
 	for i := range cells {
 		if id := cells[i].Load(); id != 0 && !given(id) {
-			return CellsAt + 4*i, id, true
+			return CellsAt + 4*i, uint64(id), true
 		}
 	}
 	return 0, 0, false

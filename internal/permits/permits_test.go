@@ -159,4 +159,15 @@ func TestDead(t *testing.T) {
 	if at, w, wrong := permits.Check(mem, given); !wrong || at != 16 || w != 2 {
 		t.Errorf("FREED without WAITERS: %#x at %d, %t", w, at, wrong)
 	}
+	for _, c := range []struct {
+		at int
+		w  uint32
+	}{{0, 1}, {8, 3}, {12, 0}} { // a count of permits, fewer cells than there are, counted permits
+		mem := payload(permits.SizeCells(4))
+		permits.InitCells(mem, 4)
+		binary.LittleEndian.PutUint32(mem[c.at:], c.w)
+		if at, w, wrong := permits.Check(mem, given); !wrong || at != c.at || w != uint64(c.w) {
+			t.Errorf("%d at %d: %#x at %d, %t", c.w, c.at, w, at, wrong)
+		}
+	}
 }

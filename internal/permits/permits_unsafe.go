@@ -13,6 +13,8 @@ import (
 const (
 	// Size is how many bytes the payload of a semaphore has at least.
 	Size    = 24
+	mostAt  = 8
+	modeAt  = 12
 	sleepAt = 16
 	// CellsAt is where the cells begin.
 	CellsAt = 128
@@ -39,8 +41,8 @@ type payload struct {
 
 var (
 	_ [Size]struct{}    = [unsafe.Sizeof(payload{})]struct{}{}
-	_ [8]struct{}       = [unsafe.Offsetof(payload{}.most)]struct{}{}
-	_ [12]struct{}      = [unsafe.Offsetof(payload{}.mode)]struct{}{}
+	_ [mostAt]struct{}  = [unsafe.Offsetof(payload{}.most)]struct{}{}
+	_ [modeAt]struct{}  = [unsafe.Offsetof(payload{}.mode)]struct{}{}
 	_ [sleepAt]struct{} = [unsafe.Offsetof(payload{}.sleep)]struct{}{}
 )
 
@@ -94,7 +96,6 @@ func At(mem []byte, peers robust.Peers, handle robust.Handle) (Permits, error) {
 	case mode == modeCells && most <= MostCells && len(mem) >= SizeCells(int(most)):
 		c := &Cells{
 			cells:  cellsOf(mem, int(most)),
-			unused: &p.word,
 			word:   &p.sleep,
 			object: (*atomic.Uint32)(at),
 			peers:  peers,
@@ -113,8 +114,9 @@ func At(mem []byte, peers robust.Peers, handle robust.Handle) (Permits, error) {
 // Fast is part of Permits.
 func (c *Count) Fast() (word *uint64, most uint32) { return (*uint64)(unsafe.Pointer(c.word)), c.most }
 
-// Fast is part of Permits: a word of which there is nothing to take, and to which nothing can be given.
-func (c *Cells) Fast() (word *uint64, most uint32) { return (*uint64)(unsafe.Pointer(c.unused)), 0 }
+// Fast is part of Permits: a word of which there is nothing to take, and to which nothing can be given. It is not the
+// counting word, in which another process may write permits that no cell has.
+func (c *Cells) Fast() (word *uint64, most uint32) { return new(uint64), 0 }
 
 // cellsIn is the cells and the sleep word of a semaphore's whole payload, of any content.
 func cellsIn(mem []byte) ([]atomic.Uint32, *atomic.Uint32) {
