@@ -164,14 +164,35 @@ func (s *Segment) holders(h Handle) (ids []uint32, err error) {
 	if st := o.State.Load(); generationOf(st) != h.Generation || st&stateMask != stateLive && st&stateMask != stateLimbo {
 		return nil, ErrStale
 	}
+	return s.holding(h.Offset, o, room), nil
+}
+
+// holding are the participants that the owner words of the object at off name.
+func (h heap) holding(off uint64, o *object, room uint64) (ids []uint32) {
 	if o.Owners == robustWord && room >= robust.Size {
-		if id := robust.Owner(s.memory[h.Offset+objectHead:]); id != 0 {
+		if id := robust.Owner(h.memory[off+objectHead:]); id != 0 {
 			ids = append(ids, id)
 		}
-	} else if size, _, _, err := s.texts(h.Offset, o, room); err == nil && hasPermits(o.Owners, size) {
-		ids = permits.Holders(s.memory[h.Offset+objectHead:][:size])
+	} else if size, _, _, err := h.texts(off, o, room); err == nil && hasPermits(o.Owners, size) {
+		ids = permits.Holders(h.memory[off+objectHead:][:size])
 	}
-	return ids, nil
+	return ids
+}
+
+// awaited are the other participants that hold what this process waits for, as far as its table says. An object may have
+// become another one meanwhile: then they are some who hold that.
+func (h heap) awaited() (ids []uint32) {
+	t, _ := h.waitTableOf(h.self & slotMask)
+	for i := 0; t != nil && i < waitCount; i++ {
+		off := t[i].Object.Load()
+		if off == 0 {
+			continue
+		}
+		if o, room, err := h.block(off); err == nil {
+			ids = append(ids, h.holding(off, o, room)...)
+		}
+	}
+	return slices.DeleteFunc(ids, func(id uint32) bool { return id == h.self })
 }
 
 // participants describes those of ids that are not gone yet.

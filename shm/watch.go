@@ -42,9 +42,10 @@ import (
 // doorbell of its own slot, and the guards of those whom it watches by pidfd. When the epoch has changed it lets the waits of this process in that segment look again, and
 // finds out anew whom to watch. A joiner rings the doorbells of the two before it.
 //
-// At each tick, a second apart, it also asks for those whom it watches and for one more, another one each time. So a death
-// whose watchers are stopped is noticed, too; a slot whose death nobody swept is swept then. Where there is no futex_waitv
-// the words are looked at every 50 ms.
+// At each tick, a second apart, it also asks for those whom it watches, for those who hold what this process waits for (as far
+// as its table of waits says), and for one more, another one each time. So a death whose watchers are stopped is noticed, too,
+// and at once where it matters; a slot whose death nobody swept is swept then. Where there is no futex_waitv the words are
+// looked at every 50 ms.
 //
 // A process that is alone in a segment watches nothing there: it needs no thread and no descriptor. Its watch begins when
 // it prepares a child, joins, or asks for somebody who lives (before a wait for it, say), and ends with its company; in
@@ -325,6 +326,11 @@ func (m *member) choose(ticks bool) (sweep bool) {
 	}
 	m.keep(next)
 	if ticks {
+		h := heap{memory: mem, file: m.r.memory, self: m.r.id}
+		for _, id := range h.awaited() {
+			_, noticed := mem.dead(id, m.r.memory)
+			sweep = sweep || noticed
+		}
 		sweep = sweep || dead != 0 && dead == m.unswept
 		m.unswept = dead
 		m.further++
