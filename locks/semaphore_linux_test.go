@@ -8,7 +8,6 @@ import (
 	"math"
 	"os"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -257,45 +256,6 @@ func TestHolderKilled(t *testing.T) {
 		}
 		proctest.Must(t, s.Segment().Check())
 	})
-}
-
-// Who waits notices a holder's death within about a second also if all others are stopped, and with them those who watch
-// the holder: that many are not asked for one by one in the time of one sleep.
-func TestHolderKilledUnwatched(t *testing.T) {
-	s := newSemaphore(t, 1, locks.SemaphoreOptions{Recover: true})
-	proctest.Must(t, s.Acquire(t.Context()))
-	var ps []*proctest.Proc
-	for range 25 {
-		p := permit.Start(t, semaphoreArgs{S: s})
-		p.Asleep()
-		ps = append(ps, p)
-	}
-	holder, stopped := ps[24], ps[:24] // the last has the last slot, and is asked for last
-	for _, p := range stopped {
-		p.Stop()
-	}
-	proctest.Must(t, s.Release())
-	holder.WaitLine("held")
-	waiting := make(chan error, 1)
-	go func() { waiting <- s.Acquire(context.Background()) }()
-	own := func(p shm.Participant) bool { return p.Pid == os.Getpid() }
-	for !slices.ContainsFunc(inspect(t, s).Waiters, own) {
-		time.Sleep(time.Millisecond)
-	}
-	holder.Kill()
-	holder.Wait()
-	killed := time.Now()
-	proctest.Must(t, <-waiting)
-	if took := time.Since(killed); took > 6*time.Second { // a sleep lasts ten
-		t.Errorf("the death was noticed after %v", took)
-	}
-	proctest.Must(t, s.Release())
-	for _, p := range stopped {
-		p.Continue()
-		p.WaitLine("held")
-		p.Tell("release")
-		proctest.Must(t, p.Wait())
-	}
 }
 
 // Who only ever tries gets the permit of the dead too, also without anybody who watches.

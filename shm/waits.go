@@ -192,7 +192,8 @@ func (h heap) awaited() (ids []uint32) {
 			ids = append(ids, h.holding(off, o, room)...)
 		}
 	}
-	return slices.DeleteFunc(ids, func(id uint32) bool { return id == h.self })
+	slices.Sort(ids)
+	return slices.DeleteFunc(slices.Compact(ids), func(id uint32) bool { return id == h.self })
 }
 
 // participants describes those of ids that are not gone yet.

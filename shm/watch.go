@@ -39,8 +39,9 @@ import (
 //
 // Who sees a death buries the slot, which raises the death epoch and wakes those who sleep on it. In each process that is
 // one thread for all segments (one for 31, to be exact), which sleeps on some words of each segment: the epoch, the
-// doorbell of its own slot, and the guards of those whom it watches by pidfd. When the epoch has changed it lets the waits of this process in that segment look again, and
-// finds out anew whom to watch. A joiner rings the doorbells of the two before it.
+// doorbell of its own slot, and the guards of those whom it watches by pidfd. When the epoch has changed it lets the waits
+// of this process in that segment look again, and finds out anew whom to watch. A joiner rings the doorbells of the two
+// before it.
 //
 // At each tick, a second apart, it also asks for those whom it watches, for those who hold what this process waits for (as far
 // as its table of waits says), and for one more, another one each time. So a death whose watchers are stopped is noticed, too,

@@ -577,6 +577,41 @@ func TestSweptLater(t *testing.T) {
 	until(func() bool { g, _ := shm.WatchSize(); return g == 0 })
 }
 
+// Who is waited for is asked for at each tick, wherever its slot is.
+func TestAwaitedAsked(t *testing.T) {
+	for _, force := range []func() func(){shm.ForceNoTicks, shm.ForceNoPidfd, shm.ForceNoBlocking} {
+		defer force()()
+	}
+	seg := proctest.Segment(t, 0)
+	a := idleIn(t, seg)
+	var others []*proctest.Proc
+	for range 4 { // the first two are watched, and the third is the one more that the first tick asks for
+		p, _ := startIdle(t, a)
+		others = append(others, p)
+	}
+	p, id := startIdle(t, a)
+	p.Tell("hold")
+	p.WaitLine("held")
+	got := make(chan error)
+	go func() { got <- a.Lock.Acquire(t.Context()) }()
+	until(func() bool {
+		info, err := locks.Inspect(a.Lock)
+		proctest.Must(t, err)
+		return len(info.Waiters) == 1
+	})
+	for _, o := range others { // they watch, too
+		o.Stop()
+	}
+	p.Kill()
+	p.Wait()
+	if shm.Tick(seg); !seg.KnownDead(id) {
+		t.Error("the death of who holds a lock that is waited for was not noticed")
+	}
+	if err := <-got; err != locks.ErrOwnerDied {
+		t.Error(err)
+	}
+}
+
 // More segments than one thread can wait for.
 func TestWatchManySegments(t *testing.T) {
 	defer shm.ForceNoTicks()()
