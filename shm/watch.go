@@ -410,7 +410,11 @@ func (m *member) await(w watched) {
 // long, at a tick.
 func (m *member) confirm(w watched) {
 	dead := false
-	for pause := 50 * time.Microsecond; pause < watchTick; pause *= 2 {
+	pause := 50 * time.Microsecond
+	for tries := 1; pause < watchTick; tries++ {
+		if tries > 50 { // the threads of one who was killed end within milliseconds
+			pause *= 2
+		}
 		dead = dead || sys.Dying(w.pid)
 		unlessCut(func() error {
 			m.mu.Lock()

@@ -75,6 +75,25 @@ func (h *Holder) nest(m *Mutex, flags uint64) error {
 	return nil
 }
 
+// Again is Lock without Whole, and Less is Unlock, of a word that h holds, and goes on holding: the fast paths for callers
+// that know their handle to be open. They are false if that is not so.
+func (h *Holder) Again() bool {
+	if h.depth == 0 || h.whole {
+		return false
+	}
+	h.depth++
+	return true
+}
+
+// Less is described at Again.
+func (h *Holder) Less() bool {
+	if h.depth < 2 {
+		return false
+	}
+	h.depth--
+	return true
+}
+
 // Took says that h has just taken the word with flags: Mutex.Fast, or what calls it.
 func (h *Holder) Took(flags uint64) {
 	h.depth, h.whole = 1, flags&Whole != 0
