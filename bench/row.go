@@ -94,6 +94,10 @@ type most struct {
 // slower is how many times as much as Shoal its shoal-p1 may cost, in all rows that have it.
 const slower = 10
 
+// slept is how many times as long a turn is whose processes sleep: in the first tens of milliseconds the monitor of Go's
+// runtime wakes every 20 us, more often than in all the rest of a program's life.
+const slept = 4
+
 // rows are all there are. A name never changes its meaning.
 var rows = []row{
 	{
@@ -101,7 +105,7 @@ var rows = []row{
 		modes: []Mode{TwoCPUs}, sides: []string{shoal, limit},
 	}, {
 		name: "futex.pingpong", does: "a wake there and a wake back; who waits sleeps at once", procs: 2, size: 4,
-		modes: []Mode{SameCPU, TwoCPUs}, sides: []string{shoal, c, osPipe, socket, shoalP1},
+		modes: []Mode{SameCPU, TwoCPUs}, times: slept, turns: 6, sides: []string{shoal, c, osPipe, socket, shoalP1},
 		goals: []goal{{c, SameCPU, 1.6}, {c, TwoCPUs, 1.1}},
 	}, {
 		name: "lock.uncontended", does: "acquire and release; a second process has the lock open", procs: 1,
@@ -117,7 +121,7 @@ var rows = []row{
 		goals: []goal{{cRobust, AnyCPU, 1.0}}, fair: 0.75, note: "turns are eight times as long, so that who has no CPU gets one",
 	}, {
 		name: "lock.handoff", does: "acquire a lock while the other process sleeps in that, hold it for 10 us, release, and wait until the other has it", procs: 2,
-		modes: []Mode{TwoCPUs}, sides: []string{shoal, cRobust, c, shoalP1},
+		modes: []Mode{TwoCPUs}, times: slept, turns: 6, sides: []string{shoal, cRobust, c, shoalP1},
 		goals: []goal{{cRobust, TwoCPUs, 1.0}}, fair: 0.75,
 	}, {
 		name: "lock.handoff.8", does: "the same with eight processes, of which six or seven sleep", procs: 8, bound: 8,
@@ -141,11 +145,11 @@ var rows = []row{
 		modes: []Mode{TwoCPUs}, sides: []string{shoal, c, shoalP1},
 	}, {
 		name: "sem.pingpong", does: "a permit there and a permit back; who waits sleeps at once", procs: 2,
-		modes: []Mode{SameCPU, TwoCPUs}, sides: []string{shoal, c, shoalP1},
+		modes: []Mode{SameCPU, TwoCPUs}, times: slept, turns: 6, sides: []string{shoal, c, shoalP1},
 		goals: []goal{{c, SameCPU, 1.6}, {c, TwoCPUs, 1.1}},
 	}, {
 		name: "event.wake", does: "an event set there and one set back, each cleared by who waited for it, asleep", procs: 2,
-		modes: []Mode{SameCPU, TwoCPUs}, sides: []string{shoal, c, shoalP1},
+		modes: []Mode{SameCPU, TwoCPUs}, times: slept, turns: 6, sides: []string{shoal, c, shoalP1},
 		goals: []goal{{c, SameCPU, 1.6}, {c, TwoCPUs, 1.1}}, note: "c is the same protocol on raw futexes",
 	},
 	waiting("wait.threads", "a goroutine that waits, one of 10,000, for a lock that another process holds, from its release on", threadsMost),

@@ -14,6 +14,7 @@ type Place struct {
 	over       func() bool
 	waits      bool   // stands behind the first; the shard's mutex guards it and the links
 	next, prev *Place // behind the first
+	behind     lineup // of who is first
 }
 
 // lineKey is the word, and the line for it.
@@ -22,7 +23,7 @@ type lineKey struct {
 	line uint64
 }
 
-// lineup is a line: those behind the first.
+// lineup is those behind the first.
 type lineup struct{ second, last *Place }
 
 var places = sync.Pool{New: func() any { return &Place{turn: make(chan struct{}, 1)} }}
@@ -30,12 +31,12 @@ var places = sync.Pool{New: func() any { return &Place{turn: make(chan struct{},
 // Enter waits until nobody else is before this goroutine in a line for w, and returns its place, which it must leave. line
 // tells apart the lines for a word: those of the participants that a test has in one process, and of those who wait for
 // other things. With an error, ctx's, it has none; nor has it if the place is nil: then over is
-// true, which is asked as in Wait.
+// true, which is asked as in Sleep.
 func Enter(ctx context.Context, w *atomic.Uint32, line uint64, over func() bool) (*Place, error) {
 	p := places.Get().(*Place)
 	p.key, p.over = lineKey{w, line}, over
 	s := shardOf(w)
-	if s.first(p) {
+	if s.enter(p) {
 		return p, nil
 	}
 	if !over() { // PAIRS WITH kick
@@ -59,24 +60,45 @@ func Enter(ctx context.Context, w *atomic.Uint32, line uint64, over func() bool)
 	return nil, ctx.Err()
 }
 
+// First is Enter for who wants no other place than the first; if that is taken it returns nil.
+func First(w *atomic.Uint32, line uint64) *Place {
+	s := shardOf(w)
+	key := lineKey{w, line}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lines[key] != nil {
+		return nil
+	}
+	p := places.Get().(*Place)
+	p.key = key
+	s.begin(p)
+	return p
+}
+
 // put is for who has no place any more.
 func (p *Place) put() {
 	p.key, p.over = lineKey{}, nil
 	places.Put(p)
 }
 
-// first enters p and reports whether it is the first.
-func (s *shard) first(p *Place) bool {
+// begin makes p the first of a new line. The shard is locked.
+func (s *shard) begin(p *Place) {
+	if s.lines == nil {
+		s.lines = make(map[lineKey]*Place)
+	}
+	s.lines[p.key] = p
+}
+
+// enter enters p and reports whether it is the first.
+func (s *shard) enter(p *Place) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.lines[p.key]
-	if l == nil {
-		if s.lines == nil {
-			s.lines = make(map[lineKey]*lineup)
-		}
-		s.lines[p.key] = new(lineup)
+	first := s.lines[p.key]
+	if first == nil {
+		s.begin(p)
 		return true
 	}
+	l := &first.behind
 	p.waits, p.next, p.prev = true, nil, l.last
 	if l.last != nil {
 		l.last.next = p
@@ -94,7 +116,7 @@ func (s *shard) giveUp(p *Place) bool {
 	if !p.waits {
 		return false
 	}
-	s.lines[p.key].remove(p)
+	s.lines[p.key].behind.remove(p)
 	return true
 }
 
@@ -116,9 +138,10 @@ func (l *lineup) remove(p *Place) {
 func (p *Place) Leave() {
 	s := shardOf(p.key.word)
 	s.mu.Lock()
-	l := s.lines[p.key]
-	if n := l.second; n != nil {
-		l.remove(n)
+	if n := p.behind.second; n != nil {
+		p.behind.remove(n)
+		n.behind, p.behind = p.behind, lineup{}
+		s.lines[p.key] = n
 		n.turn <- struct{}{}
 	} else {
 		delete(s.lines, p.key)
@@ -130,10 +153,11 @@ func (p *Place) Leave() {
 // kickLines tells those to leave who are in line for a word in the given memory and whose wait is over. The shard is
 // locked.
 func (s *shard) kickLines(in func(w *atomic.Uint32) bool) (n int) {
-	for key, l := range s.lines {
+	for key, first := range s.lines {
 		if !in(key.word) {
 			continue
 		}
+		l := &first.behind
 		for p := l.second; p != nil; {
 			next := p.next
 			if p.over() {

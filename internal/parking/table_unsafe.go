@@ -18,8 +18,8 @@ const (
 
 // shard is what waits for a part of all words.
 type shard struct {
-	mu      sync.Mutex // before groups.mu
-	lines   map[lineKey]*lineup
+	mu      sync.Mutex         // before groups.mu
+	lines   map[lineKey]*Place // those who are first
 	entries map[entryKey]*entry
 	direct  *waiter // the first of those that sleep in the kernel themselves
 }

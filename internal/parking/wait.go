@@ -26,6 +26,10 @@ const (
 	// a turn on one CPU a fifth dearer. A time shorter than a tick of the kernel (4 ms as a rule) would have it
 	// set the hardware's timer anew for each sleep, which in a virtual machine costs more than all else.
 	briefly = 5 * time.Millisecond
+	// yieldAfter is how often at least a goroutine that naps again and again lets the scheduler look, which counts its
+	// looks: for what has seen none for ten milliseconds the runtime's monitor takes the processor away, and then
+	// looks every 20 us for a while. Where processes take turns on one CPU, that was a fifth of all time.
+	yieldAfter = 4 * time.Millisecond
 	// mostDirect is how many goroutines sleep in the kernel themselves at most, and mostSettled how many of them beyond
 	// that first part: those whose waits are short find room at any time.
 	mostDirect  = 24
@@ -34,9 +38,11 @@ const (
 
 // direct counts the goroutines that sleep in the kernel themselves. single is whether they would take the only processor
 // with them, as it was at one of the last 64 waits: to ask costs more than all else that a wait does before it sleeps.
+// yielded is when one of them last let the scheduler look (Monotonic).
 var direct struct {
 	now, settled atomic.Int32
 	single       atomic.Bool
+	yielded      atomic.Int64
 }
 
 // waiter is one goroutine in Wait. The mutex of its word's shard guards what is not its own or atomic.
@@ -71,12 +77,7 @@ var pool = sync.Pool{New: func() any { return &waiter{gone: make(chan struct{}, 
 
 // Wait sleeps while *w is old, until a wake, ctx is done, or over is true; nil says nothing about *w: look again. A call
 // that finds *w different returns nil, also when ctx is done. The errors are ctx's, context.DeadlineExceeded itself when
-// the context's deadline ended the sleep.
-//
-// over is asked when the sleep has lasted 5 ms, then at least once a second and at each Kick, always when Kick can see the
-// wait already: who makes it true and then kicks lets everybody go within milliseconds, those included who were about
-// to sleep. It looks at memory and nothing else. If it is nil every Kick and the end of a second end the sleep; else the
-// sleep ends after ten seconds.
+// the context's deadline ended the sleep. It is Nap, then Sleep.
 func Wait(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) error {
 	if w.Load() != old {
 		return nil
@@ -84,56 +85,94 @@ func Wait(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) e
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if Nap(ctx, w, old) {
+		return nil
+	}
+	return Sleep(ctx, w, old, over)
+}
 
+// Nap is the first part of a wait, which costs the least: a sleep of 5 ms at most, which neither Kick nor the end of ctx
+// ends. It reports whether to look again; if not, that time has passed, or ctx is about to be done, or too
+// many sleep so already: Sleep is to follow.
+func Nap(ctx context.Context, w *atomic.Uint32, old uint32) bool {
 	if total.waits.Add(1)%64 == 1 {
 		direct.single.Store(runtime.GOMAXPROCS(0) == 1)
 	}
-	if err := wait(ctx, w, old, over); err != nil {
-		return err
+	if !nap(ctx, w, old) {
+		return false
 	}
+	count(w, old)
+	return true
+}
+
+// count notes how a wait ended.
+func count(w *atomic.Uint32, old uint32) {
 	if w.Load() != old {
 		total.wakes.Add(1)
 	} else {
 		total.spurious.Add(1)
 	}
-	return nil
 }
 
-func wait(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) error {
+func nap(ctx context.Context, w *atomic.Uint32, old uint32) bool {
 	if direct.single.Load() {
 		// In the kernel this goroutine would keep the only processor until the runtime takes it away: let those run
 		// first who may be about to change the word.
 		if runtime.Gosched(); w.Load() != old {
-			return nil
+			return true
 		}
 	}
-	done, err := false, error(nil)
-	if direct.now.Add(1) <= mostDirect && !forced.noDirect.Load() {
-		done, err = directly(ctx, w, old, over)
+	if d, ok := ctx.Deadline(); forced.noBrief.Load() || ok && time.Until(d) <= briefly {
+		return false
 	}
-	direct.now.Add(-1)
-	if done {
-		return err
+	defer direct.now.Add(-1)
+	if direct.now.Add(1) > mostDirect || forced.noDirect.Load() {
+		return false
 	}
-	return park(ctx, w, old, over)
+	now := sys.Monotonic()
+	if now-direct.yielded.Load() > int64(yieldAfter) {
+		direct.yielded.Store(now)
+		if runtime.Gosched(); w.Load() != old {
+			return true
+		}
+	}
+	err := sys.FutexWait(w, old, now+int64(briefly))
+	for errors.Is(err, syscall.EINTR) && ctx.Err() == nil { // what over does after that long it would do a second later
+		err = sys.FutexWait(w, old, now+int64(briefly))
+	}
+	return err == nil || w.Load() != old
 }
 
-// directly waits in the kernel. It is not done if too many do for longer than briefly, or if the wait is long: the thread
-// is for waits that may be short yet, and to look at the word costs a group less.
-func directly(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) (done bool, err error) {
-	now := sys.Monotonic()
-	if d, ok := ctx.Deadline(); (!ok || time.Until(d) > briefly) && !forced.noBrief.Load() {
-		err := sys.FutexWait(w, old, now+int64(briefly))
-		for errors.Is(err, syscall.EINTR) && ctx.Err() == nil { // what over does after that long it would do a second later
-			err = sys.FutexWait(w, old, now+int64(briefly))
-		}
-		if err == nil || w.Load() != old {
-			return true, nil
-		}
+// Sleep is the second part of a wait, and the rest of it. Its errors are those of Wait.
+//
+// over is asked at once, then at least once a second and at each Kick, always when Kick can see the wait already: who
+// makes it true and then kicks lets everybody go within milliseconds, those included who were about to sleep, or
+// nap. It looks at memory and nothing else. If it is nil every Kick and the end of a second end the sleep; else the
+// sleep ends after ten seconds.
+func Sleep(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) error {
+	if w.Load() == old {
 		if err := ctx.Err(); err != nil {
-			return true, err
+			return err
+		}
+		done, err := false, error(nil)
+		if direct.now.Add(1) <= mostDirect && !forced.noDirect.Load() {
+			done, err = directly(ctx, w, old, over)
+		}
+		direct.now.Add(-1)
+		if !done {
+			err = park(ctx, w, old, over)
+		}
+		if err != nil {
+			return err
 		}
 	}
+	count(w, old)
+	return nil
+}
+
+// directly waits in the kernel. It is not done if too many do, or if the wait is long: the thread is for waits that may be
+// short yet, and to look at the word costs a group less.
+func directly(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) (done bool, err error) {
 	defer direct.settled.Add(-1)
 	if direct.settled.Add(1) > mostSettled {
 		return false, nil
@@ -147,7 +186,7 @@ func directly(ctx context.Context, w *atomic.Uint32, old uint32, over func() boo
 	if ctx.Done() != nil {
 		stop = context.AfterFunc(ctx, wt.interrupt)
 	}
-	done, err = wt.sleep(ctx, old, now)
+	done, err = wt.sleep(ctx, old, sys.Monotonic())
 	reuse := stop() // else interrupt runs, and may come late
 	wt.dismiss()
 	if reuse {

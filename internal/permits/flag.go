@@ -7,7 +7,6 @@ import (
 
 	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
-	"github.com/shoal-ipc/shoal/internal/parking"
 	"github.com/shoal-ipc/shoal/internal/race"
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
@@ -89,9 +88,8 @@ func (f *Flag) Wait(ctx context.Context) error {
 		return nil
 	}
 	w := &flagWait{f, noted}
-	wait := robust.NewWaiting(f.peers, f.word, 0, w)
+	wait := robust.NewWaiting(f.peers, f.word, f.word, 0, uint64(f.peers.Self()), w)
 	defer wait.End()
-	var place *parking.Place
 	for {
 		if f.handle.Closed() {
 			return os.ErrClosed
@@ -100,22 +98,18 @@ func (f *Flag) Wait(ctx context.Context) error {
 			f.race.Acquire()
 			return nil
 		}
-		if place == nil {
-			var err error
-			if place, err = parking.Enter(ctx, f.word, uint64(f.peers.Self()), wait.Over); err != nil && !w.Over() {
-				return err
-			}
-			if place == nil {
-				continue
-			}
-			defer place.Leave()
+		if on, err := wait.Line(ctx); err != nil && !w.Over() {
+			return err
+		} else if !on {
+			continue
 		}
 		if f.word.CompareAndSwap(noted, noted|flagSleeps) { // else the bit is there, or the sleep ends at once
 			crashpoint.Hit("permits/flag/sleeps")
 		}
-		wait.Note()
-		if err := parking.Wait(ctx, f.word, noted|flagSleeps, wait.Over); err != nil && !w.Over() {
-			return err
+		if !wait.Nap(ctx, noted|flagSleeps) {
+			if err := wait.Sleep(ctx, noted|flagSleeps); err != nil && !w.Over() {
+				return err
+			}
 		}
 		crashpoint.Hit("permits/flag/freed")
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
-	"github.com/shoal-ipc/shoal/internal/parking"
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
@@ -45,15 +44,12 @@ type source interface {
 
 // acquire takes a permit of s, whose futex word is w; object is the first word of the payload.
 func acquire(ctx context.Context, s source, w, object *atomic.Uint32, peers robust.Peers, handle robust.Handle) error {
-	var (
-		place *parking.Place
-		wait  *robust.Waiting
-		asked time.Time
-		slept bool
-	)
+	wait := robust.NewWaiting(peers, w, object, 0, uint64(peers.Self()), s)
+	defer wait.End()
+	var asked time.Time
 	for {
 		if handle.Closed() {
-			if slept {
+			if wait.Slept() {
 				futex.Wake(w, 1) // what ended the sleep may have been a wake for one who stays
 			}
 			return os.ErrClosed
@@ -61,32 +57,27 @@ func acquire(ctx context.Context, s source, w, object *atomic.Uint32, peers robu
 		if s.take(false) {
 			return nil
 		}
-		if wait == nil {
-			wait = robust.NewWaiting(peers, object, 0, s)
-			defer wait.End()
-		}
-		if place == nil {
-			var err error
-			if place, err = parking.Enter(ctx, w, uint64(peers.Self()), wait.Over); err != nil {
-				return err
-			}
-			if place != nil {
-				defer place.Leave()
-			}
+		if on, err := wait.Line(ctx); err != nil {
+			return err
+		} else if !on {
 			continue
 		}
 		low := s.queue()
 		crashpoint.Hit("permits/acquire/queued")
-		ask := s.holders() && time.Since(asked) > askAgain
-		if s.take(ask) {
+		if s.take(false) {
 			return nil
 		}
-		if ask {
+		if wait.Nap(ctx, low) {
+			crashpoint.Hit("permits/acquire/woken")
+			continue
+		}
+		if s.holders() && time.Since(asked) > askAgain {
+			if s.take(true) {
+				return nil
+			}
 			asked = time.Now()
 		}
-		slept = true
-		wait.Note()
-		if err := parking.Wait(ctx, w, low, wait.Over); err != nil && !handle.Closed() {
+		if err := wait.Sleep(ctx, low); err != nil && !handle.Closed() {
 			// The wait may have swallowed a wake. Look once more; if others were faster, WAITERS makes them wake
 			// somebody else.
 			if s.take(false) {

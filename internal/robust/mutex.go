@@ -12,7 +12,6 @@ import (
 	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/atomics"
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
-	"github.com/shoal-ipc/shoal/internal/parking"
 	"github.com/shoal-ipc/shoal/internal/race"
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
@@ -101,11 +100,12 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse, tag uint64) error {
 	var (
 		queued uint64 // Waiters once this goroutine may have slept
 		asked  uint32 // the owner that was alive
-		place  *parking.Place
-		wait   *Waiting
 		when   time.Time
 		spins  = spinBudget()
 	)
+	// Who would recover waits while others repair: those who are to be told then do not stand behind him.
+	wait := NewWaiting(m.peers, m.low, m.low, tag, m.mine|refuse, m)
+	defer wait.End()
 	if w := m.word.Load(); w&Locked != 0 && m.peers.KnownDead(uint32(w>>32)) {
 		spins = 0 // it will not be released
 	}
@@ -138,27 +138,10 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse, tag uint64) error {
 			m.bury(w)
 			continue
 		}
-		if wait == nil {
-			wait = NewWaiting(m.peers, m.low, tag, m)
-			defer wait.End()
-		}
-		if place == nil {
-			// Who would recover waits while others repair: those who are to be told then do not stand behind him.
-			var err error
-			if place, err = parking.Enter(ctx, m.low, m.mine|refuse, wait.Over); err != nil {
-				return err
-			}
-			if place != nil {
-				defer place.Leave()
-			}
+		if on, err := wait.Line(ctx); err != nil {
+			return err
+		} else if !on {
 			continue
-		}
-		if owner != asked || time.Since(when) > askAgain {
-			if m.peers.Dead(owner) {
-				m.bury(w)
-				continue
-			}
-			asked, when = owner, time.Now()
 		}
 		if w&Waiters == 0 {
 			if !m.word.CompareAndSwap(w, w|Waiters) {
@@ -168,8 +151,18 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse, tag uint64) error {
 			crashpoint.Hit("robust/lock/queued")
 		}
 		queued = Waiters
-		wait.Note()
-		if err := parking.Wait(ctx, m.low, uint32(w), wait.Over); err != nil {
+		if wait.Nap(ctx, uint32(w)) {
+			crashpoint.Hit("robust/lock/woken")
+			continue
+		}
+		if owner != asked || time.Since(when) > askAgain {
+			if m.peers.Dead(owner) {
+				m.bury(w)
+				continue
+			}
+			asked, when = owner, time.Now()
+		}
+		if err := wait.Sleep(ctx, uint32(w)); err != nil {
 			// The wait may have swallowed a wake. Look once more; if others still hold the word, its WAITERS
 			// bit makes them wake somebody else.
 			return m.last(ctx, err, flags, refuse)

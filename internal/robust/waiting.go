@@ -1,11 +1,13 @@
 package robust
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/parking"
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
@@ -27,69 +29,138 @@ type Sleeper interface {
 	Over() bool
 }
 
-// Waiting is one goroutine's wait: it is recorded when it has lasted for some milliseconds, if the peers are
-// a Recorder. A wait in line behind others of this process may not be, until it comes first: those before it have
-// been.
+// Waiting is one goroutine's wait for a word, in line with others of this process. Most end in a nap, so until then
+// it is nothing but this value. It is recorded when it has lasted for some milliseconds, if the peers are a Recorder. A wait
+// in line behind others may not be, until it comes first: those before it have been.
 type Waiting struct {
 	peers   Peers
-	word    *atomic.Uint32
+	word    *atomic.Uint32 // what it sleeps on
+	object  *atomic.Uint32
+	tag     uint64
+	line    uint64
+	sleeper Sleeper
+	place   *parking.Place
+	naps    int
+	long    *longWait // nil at first
+}
+
+// longWait is the part of a Waiting that others may ask.
+type longWait struct {
+	peers   Peers
+	object  *atomic.Uint32
 	tag     uint64
 	sleeper Sleeper
 	since   int64 // sys.Monotonic
 
-	// Over is what package parking is to ask.
-	Over func() bool
+	over func() bool // ask
 
-	mu    sync.Mutex // Over may be asked by several goroutines
+	mu    sync.Mutex // over may be called by several goroutines
 	noted bool
 	done  func()
 }
 
-var waitings = sync.Pool{New: func() any {
-	w := new(Waiting)
-	w.Over = w.over
+var longWaits = sync.Pool{New: func() any {
+	w := new(longWait)
+	w.over = w.ask
 	return w
 }}
 
-// NewWaiting begins a wait, which End ends, for the object whose payload begins with word; tag is as for
-// Recorder.
-func NewWaiting(peers Peers, word *atomic.Uint32, tag uint64, s Sleeper) *Waiting {
-	w := waitings.Get().(*Waiting)
-	w.peers, w.word, w.tag, w.sleeper, w.since = peers, word, tag, s, sys.Monotonic()
-	return w
+// NewWaiting begins a wait, which End ends, on word, for the object whose payload begins with object, in the given line
+// (package parking) of this process; tag is as for Recorder.
+func NewWaiting(peers Peers, word, object *atomic.Uint32, tag, line uint64, s Sleeper) Waiting {
+	return Waiting{peers: peers, word: word, object: object, tag: tag, line: line, sleeper: s}
 }
 
-func (w *Waiting) over() bool {
-	w.Note()
-	return w.sleeper.Over()
+// Line waits until nobody else of this process is before this goroutine. Unless it says to go on, the caller is to look
+// whether there is something else to do. The error is ctx's.
+func (w *Waiting) Line(ctx context.Context) (on bool, err error) {
+	if w.place != nil {
+		return true, nil
+	}
+	if w.place = parking.First(w.word, w.line); w.place != nil {
+		return true, nil
+	}
+	w.lengthen(sys.Monotonic())
+	w.place, err = parking.Enter(ctx, w.word, w.line, w.long.over)
+	return false, err
 }
 
-// Note records the wait if it has lasted long enough. It is called before each sleep, too, because of waits that are
-// many short sleeps.
-func (w *Waiting) Note() {
+// napsInARow is how many naps end without Nap saying that it is time to ask whether others live.
+const napsInARow = 64
+
+// Nap is the first part of a sleep while the word is old. It reports whether to look again; if not, Sleep is to follow.
+func (w *Waiting) Nap(ctx context.Context, old uint32) bool {
+	w.naps++
+	if ctx.Err() != nil {
+		return false
+	}
+	began := sys.Monotonic()
+	again := parking.Nap(ctx, w.word, old) && w.naps%napsInARow != 0
+	if !again {
+		w.lengthen(began)
+	}
+	return again
+}
+
+// Sleep is the rest of it. The error is ctx's.
+func (w *Waiting) Sleep(ctx context.Context, old uint32) error {
+	w.lengthen(sys.Monotonic())
+	w.long.note()
+	return parking.Sleep(ctx, w.word, old, w.long.over)
+}
+
+// Slept reports whether there was a Nap.
+func (w *Waiting) Slept() bool { return w.naps != 0 }
+
+// lengthen makes the wait a long one, which began then.
+func (w *Waiting) lengthen(began int64) {
+	if w.long == nil {
+		l := longWaits.Get().(*longWait)
+		l.peers, l.object, l.tag, l.sleeper, l.since = w.peers, w.object, w.tag, w.sleeper, began
+		w.long = l
+	}
+}
+
+// End takes the record away, and lets the next in line go on. Nobody asks the Sleeper any more.
+func (w *Waiting) End() {
+	if w.place != nil {
+		w.place.Leave()
+	}
+	if w.long != nil {
+		w.long.end()
+	}
+}
+
+func (l *longWait) ask() bool {
+	l.note()
+	return l.sleeper.Over()
+}
+
+// note records the wait if it has lasted long enough. It is called before each sleep, too, because of waits that are
+// many short ones.
+func (l *longWait) note() {
 	if crashpoint.Enabled { // steps are counted, and how long a wait lasts is chance
 		return
 	}
-	lasted := time.Duration(sys.Monotonic() - w.since)
+	lasted := time.Duration(sys.Monotonic() - l.since)
 	if lasted < noteAfter {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.noted {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.noted {
 		return
 	}
-	w.noted = true
-	if r, ok := w.peers.(Recorder); ok {
-		w.done = r.Waiting(w.word, time.Now().Add(-lasted), w.tag)
+	l.noted = true
+	if r, ok := l.peers.(Recorder); ok {
+		l.done = r.Waiting(l.object, time.Now().Add(-lasted), l.tag)
 	}
 }
 
-// End takes the record away. Nobody asks Over any more.
-func (w *Waiting) End() {
-	if w.done != nil {
-		w.done()
+func (l *longWait) end() {
+	if l.done != nil {
+		l.done()
 	}
-	w.peers, w.word, w.sleeper, w.noted, w.done = nil, nil, nil, false, nil
-	waitings.Put(w)
+	l.peers, l.object, l.sleeper, l.noted, l.done = nil, nil, nil, false, nil
+	longWaits.Put(l)
 }

@@ -33,59 +33,45 @@ func (f sleeper) Over() bool { return f() }
 
 // A wait is recorded once, when it has lasted, and until it ends; not when it was short, or there is nobody who records.
 func TestWaiting(t *testing.T) {
-	var over bool
 	word := new(atomic.Uint32)
-	begin := func(peers robust.Peers) *robust.Waiting {
-		return robust.NewWaiting(peers, word, 9, sleeper(func() bool { return over }))
-	}
-	lasting := func(w *robust.Waiting) {
-		time.Sleep(6 * time.Millisecond)
-		for _, over = range []bool{false, true} {
-			if w.Over() != over {
-				t.Errorf("over is not %v", over)
-			}
-			w.Note()
+	// wait sleeps twice, each time until the limit.
+	wait := func(peers robust.Peers, limit time.Duration) {
+		w := robust.NewWaiting(peers, word, word, 9, 1, sleeper(func() bool { return false }))
+		defer w.End()
+		if on, err := w.Line(t.Context()); !on || err != nil {
+			t.Fatal(on, err)
 		}
-		w.End()
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			if w.Nap(ctx, 0) {
+				t.Error("a nap ended early")
+			} else if err := w.Sleep(ctx, 0); err != context.DeadlineExceeded {
+				t.Error(err)
+			}
+			cancel()
+		}
 	}
+	const long, short = 12 * time.Millisecond, time.Millisecond
 	var begun, done int
-	lasting(begin(recorder{peer{id: 1}, &begun, &done, false}))
+	wait(recorder{peer{id: 1}, &begun, &done, false}, long)
 	if begun != 1 || done != 1 {
 		t.Errorf("recorded %d times, forgotten %d times", begun, done)
 	}
-	lasting(begin(recorder{peer{id: 1}, &begun, &done, true})) // no room
+	wait(recorder{peer{id: 1}, &begun, &done, true}, long) // no room
 	if begun != 2 || done != 1 {
 		t.Errorf("recorded %d times, forgotten %d times", begun, done)
 	}
-	lasting(begin(peer{id: 1}))
+	wait(peer{id: 1}, long)
 	for range 5 { // short, but for a machine that is slow
-		short, start := begin(recorder{peer{id: 1}, &begun, &done, false}), time.Now()
-		short.Note()
-		short.End()
-		if time.Since(start) < 2*time.Millisecond {
+		start := time.Now()
+		wait(recorder{peer{id: 1}, &begun, &done, false}, short)
+		if time.Since(start) < 4*time.Millisecond {
 			if begun != 2 {
 				t.Error("a short wait is recorded")
 			}
 			return
 		}
 		begun, done = 2, 1
-	}
-}
-
-// A wait that goes on after short sleeps is recorded before the next.
-func TestWaitingBySteps(t *testing.T) {
-	w := newWord(t)
-	w.of(peer{id: 1}).Take(0)
-	var begun, done int
-	r := recorder{peer{id: 2, closed: func() bool {
-		time.Sleep(6 * time.Millisecond)
-		return false
-	}}, &begun, &done, false}
-	m := robust.At(w.Bytes(), r, r)
-	over, cancel := context.WithCancel(t.Context())
-	cancel() // so that it does not sleep
-	if err := m.Lock(over, 0); err != context.Canceled || begun != 1 || done != 1 {
-		t.Errorf("recorded %d times, forgotten %d times: %v", begun, done, err)
 	}
 }
 
@@ -107,28 +93,25 @@ func TestWaitingTags(t *testing.T) {
 	proctest.Must(t, err)
 	other := sharedWord{b}.of(peer{id: 1})
 	var got []uint64
-	r := tags{peer{id: 2, closed: func() bool {
-		time.Sleep(6 * time.Millisecond)
-		return false
-	}}, &got}
+	r := tags{peer{id: 2}, &got}
 	m, h := robust.At(b.Bytes(), r, r), robust.HolderAt(b.Bytes())
 	proctest.Must(t, h.Lock(t.Context(), &m, 0))
 	number := binary.LittleEndian.Uint64(b.Bytes()[8:])
 	proctest.Must(t, h.Unlock(&m))
 	proctest.Must(t, other.Lock(t.Context(), 0))
-	over, cancel := context.WithCancel(t.Context())
-	cancel() // so that it does not sleep
-	for i, wait := range []func() error{
-		func() error { return h.Lock(over, &m, 0) },
-		func() error { return h.Recover(over, &m, nil) },
-		func() error { return m.Lock(over, 0) },
-		func() error { return m.Recover(over, nil) },
+	for i, wait := range []func(over context.Context) error{
+		func(over context.Context) error { return h.Lock(over, &m, 0) },
+		func(over context.Context) error { return h.Recover(over, &m, nil) },
+		func(over context.Context) error { return m.Lock(over, 0) },
+		func(over context.Context) error { return m.Recover(over, nil) },
 	} {
 		want := number
 		if i >= 2 {
 			want = 0
 		}
-		if err := wait(); err != context.Canceled || len(got) != i+1 || got[i] != want {
+		over, cancel := context.WithTimeout(t.Context(), 12*time.Millisecond)
+		defer cancel()
+		if err := wait(over); err != context.DeadlineExceeded || len(got) != i+1 || got[i] != want {
 			t.Errorf("wait %d is recorded with tags %x, want %x last: %v", i, got, want, err)
 		}
 	}
