@@ -217,7 +217,9 @@ func (c *comparison) try(ctx context.Context, s *side) error {
 		}
 		return nil
 	}
-	const more = 100 // times as many operations as in the try before
+	// A try is at most so many times as long as the one before. What one so much shorter than a turn found says little:
+	// most of it may be what processes do before all of them are at work.
+	const more, near = 100, 4
 	most := cmp.Or(c.row.most, math.MaxInt)
 	s.n = min(20, most)
 	for {
@@ -227,11 +229,11 @@ func (c *comparison) try(ctx context.Context, s *side) error {
 		}
 		took := found.NS * float64(s.n)
 		grow := float64(c.length) / took
-		if grow < more || s.n == most {
-			s.n = min(max(1, int(grow*float64(s.n))), most)
+		tried := s.n
+		s.n = min(max(1, int(min(grow, more)*float64(s.n))), most)
+		if grow < near || tried == most {
 			return nil
 		}
-		s.n = min(s.n*more, most)
 	}
 }
 
