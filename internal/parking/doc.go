@@ -21,8 +21,8 @@
 //     end. The ring is made when it is first needed, and goes a second after it was left by all. What it
 //     cannot take goes the next way.
 //   - in a group: a thread sleeps on {its own word, up to 127 words}, and the goroutines on channels. There
-//     are 80 groups at most. The first that has room is filled first, and nobody sleeps for longer than ten
-//     seconds before it enters anew, so groups that were left by most become empty, and end.
+//     are 80 groups at most. The first that has room is filled first, and nobody sleeps for longer than a
+//     minute before it enters anew, so groups that were left by most become empty, and end.
 //   - polled: one goroutine looks at all other words, every 1 to 16 ms, and rarely enough to use 1% of one
 //     CPU at most.
 //
@@ -84,8 +84,8 @@
 //
 // # What is spurious
 //
-// Nil from Wait says "look again". It comes without a change: after a second, or ten (a sleep with a
-// question), at a Kick, when a wake that was passed on found somebody, and when the kernel refuses a word, to
+// Nil from Wait says "look again". It comes without a change: after a second, or a minute (a sleep with
+// a question), at a Kick, when a wake that was passed on found somebody, and when the kernel refuses a word, to
 // all of its group. The end of each sleep by time is the safety net for processes that were stopped between
 // their store and their wake; groups look at all words once a second for that, and ask, without waking a
 // goroutine.

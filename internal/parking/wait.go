@@ -17,7 +17,7 @@ const (
 	// waitCap is the longest time in one sleep; see the package documentation.
 	waitCap = time.Second
 	// patience is how many of them a wait lasts whose end is asked for.
-	patience = 10
+	patience = 60
 	// waitCapBlind is the same where futex_waitv is missing: a cancellation or Kick that arrives between a
 	// waiter's last look and its sleep is then noticed only at the end of the sleep.
 	waitCapBlind = 50 * time.Millisecond
@@ -148,7 +148,7 @@ func nap(ctx context.Context, w *atomic.Uint32, old uint32) bool {
 // over is asked at once, then at least once a second and at each Kick, always when Kick can see the wait already: who
 // makes it true and then kicks lets everybody go within milliseconds, those included who were about to sleep, or
 // nap. It looks at memory and nothing else. If it is nil every Kick and the end of a second end the sleep; else the
-// sleep ends after ten seconds.
+// sleep ends after a minute.
 func Sleep(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) error {
 	if w.Load() == old {
 		if err := ctx.Err(); err != nil {

@@ -64,8 +64,8 @@ type Mutex struct {
 	peers  Peers
 	handle Handle
 	race   *race.Word
-	asked  *atomic.Int64 // when a TryLock last asked for the owner
-	mine   uint64        // the word while this process holds it and nobody waits
+	asked  atomic.Int64 // when a TryLock last asked for the owner
+	mine   uint64       // the word while this process holds it and nobody waits
 }
 
 // Take takes a free word that nobody waits for, with flags 0 or Whole: the fast path of Lock, for callers

@@ -23,7 +23,6 @@ func At(mem []byte, peers Peers, handle Handle) Mutex {
 		peers:  peers,
 		handle: handle,
 		race:   race.At(p),
-		asked:  new(atomic.Int64),
 		mine:   uint64(peers.Self())<<32 | Locked,
 	}
 }

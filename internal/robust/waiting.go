@@ -55,7 +55,7 @@ type longWait struct {
 	over func() bool // ask
 
 	mu    sync.Mutex // over may be called by several goroutines
-	noted bool
+	noted atomic.Bool
 	done  func()
 }
 
@@ -139,7 +139,7 @@ func (l *longWait) ask() bool {
 // note records the wait if it has lasted long enough. It is called before each sleep, too, because of waits that are
 // many short ones.
 func (l *longWait) note() {
-	if crashpoint.Enabled { // steps are counted, and how long a wait lasts is chance
+	if l.noted.Load() || crashpoint.Enabled { // steps are counted, and how long a wait lasts is chance
 		return
 	}
 	lasted := time.Duration(sys.Monotonic() - l.since)
@@ -148,10 +148,9 @@ func (l *longWait) note() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.noted {
+	if l.noted.Swap(true) {
 		return
 	}
-	l.noted = true
 	if r, ok := l.peers.(Recorder); ok {
 		l.done = r.Waiting(l.object, time.Now().Add(-lasted), l.tag)
 	}
@@ -161,6 +160,7 @@ func (l *longWait) end() {
 	if l.done != nil {
 		l.done()
 	}
-	l.peers, l.object, l.sleeper, l.noted, l.done = nil, nil, nil, false, nil
+	l.peers, l.object, l.sleeper, l.done = nil, nil, nil, nil
+	l.noted.Store(false)
 	longWaits.Put(l)
 }
