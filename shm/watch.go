@@ -281,6 +281,7 @@ func (m *member) look(ticks bool, words []sys.FutexExpected) []sys.FutexExpected
 			v := guard.Load()
 			if v&sys.RobustDied != 0 {
 				w.dying = true
+				m.settle(w)
 				go m.confirm(*w)
 				continue
 			}
@@ -402,6 +403,18 @@ func (m *member) observe(id uint32, ticks bool) (w watched, lives bool) {
 func (m *member) await(w watched) {
 	if sys.AwaitEnd(w.pidfd) == nil && !watch.noEnds.Load() {
 		m.died(w.id)
+	}
+}
+
+// settle is the first attempt of confirm, by the thread that the kernel has just woken: it has a CPU, and for another
+// thread to get one takes longer than all else. The caller has locked m.mu.
+func (m *member) settle(w *watched) {
+	mem := memory(m.r.mem)
+	for range 3 { // each takes as long as some threads need to begin to end
+		if sys.Dying(w.pid) {
+			mem.bury(mem.slot(w.id&slotMask), w.id&^slotMask|slotLive)
+			return
+		}
 	}
 }
 
