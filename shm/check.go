@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 
 	"github.com/shoal-ipc/shoal/internal/inherit"
-	"github.com/shoal-ipc/shoal/internal/permits"
-	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
 // Check verifies the whole segment: header, participants, blocks, directory, the owner words of what is
@@ -347,20 +345,12 @@ func (c *checker) described(off, end uint64, o *object, st uint64) (name string)
 		c.wrong(offsetOf(c.memory, &o.Code), "code %q of %s", code, describe(kind, "", o.Hash))
 	}
 	c.zero(offsetOf(c.memory, &o.Code)+1, offsetOf(c.memory, &o.Created))
-	switch {
-	case o.Owners == ownerWords{}:
-	case o.Owners == robustWord && size >= robust.Size:
-		at := off + objectHead
-		w := c.word(at).Load()
-		if !robust.Valid(w) || w>>32 != 0 && !c.given(uint32(w>>32)) {
-			c.wrong(at, "owner word %#x", w)
-		}
-	case hasPermits(o.Owners, size):
+	if w, ok := owningOf(o.Owners, size); ok {
 		from := off + objectHead
-		if at, w, wrong := permits.Check(c.memory[from:from+size], c.given); wrong {
-			c.wrong(from+uint64(at), "word %#x of a semaphore", w)
+		if at, word, wrong := w.check(c.memory[from:from+size], c.given); wrong {
+			c.wrong(from+uint64(at), "word %#x of a %s", word, w.what)
 		}
-	default:
+	} else if o.Owners != (ownerWords{}) {
 		c.wrong(offsetOf(c.memory, &o.Owners), "owner words %+v in %d bytes", o.Owners, size)
 	}
 	return name

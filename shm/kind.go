@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
-	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
@@ -28,25 +27,14 @@ type Kind struct {
 	Guarded bool
 	// Permits says that the payload is a semaphore of cells (package permits).
 	Permits bool
+	// Readers says that the payload is a reader-writer lock (package rw).
+	Readers bool
 	// AnyGuarded opens every object that is Guarded, whatever its kind.
 	AnyGuarded bool
 	// Except is a kind that AnyGuarded does not open: the holder of such a lock is more than a process.
 	Except string
 	// AnyCode opens every object of the kind that has a code, whatever its Hash (CodeOfRef).
 	AnyCode bool
-}
-
-// robustWord says that the payload begins with an owner word of package robust.
-var robustWord = ownerWords{Count: 1, Class: 1}
-
-// permitCells says that the payload, which has size bytes, is a semaphore of cells of package permits.
-func permitCells(size uint64) ownerWords {
-	return ownerWords{At: permits.CellsAt, Count: uint32((size - permits.CellsAt) / 4), Stride: 4, Class: 2}
-}
-
-// hasPermits reports whether the owner words of an object whose payload has size bytes are those of permitCells.
-func hasPermits(o ownerWords, size uint64) bool {
-	return size >= permits.CellsAt && size <= uint64(permits.SizeCells(permits.MostCells)) && o == permitCells(size)
 }
 
 const maxTypeName = 500
@@ -194,6 +182,9 @@ func (k Kind) fill(seg *Segment, off uint64, fresh bool, name, typ string, size 
 	}
 	if k.Permits {
 		o.Owners = permitCells(o.Size)
+	}
+	if k.Readers {
+		o.Owners = readerCells
 	}
 	at := off + objectHead
 	mem, text := seg.memory[at:at+uint64(size):at+uint64(size)], seg.memory[at+uint64(size):]

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
-	"github.com/shoal-ipc/shoal/internal/permits"
-	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
 // Who buries a participant sweeps up after it, after all others that are still DEAD, and frees their slots. A sweep
@@ -94,11 +92,7 @@ func (s *sweep) visit(off uint64, o *object, room uint64) bool {
 		}
 	case stateLive:
 		s.isOpen(o, s.gone)
-		if o.Owners == robustWord && room >= robust.Size {
-			s.bury(off, o, st)
-		} else if size, _, _, err := s.texts(off, o, room); err == nil && hasPermits(o.Owners, size) {
-			s.recall(off, o, st, size)
-		}
+		s.bury(off, o, st, room)
 	}
 	return true
 }
@@ -112,26 +106,14 @@ func (s *sweep) inherit(off uint64, o *object, st uint64) {
 	}
 }
 
-// bury marks the death of who holds the owner word of the object at off, whose state was st.
-func (s *sweep) bury(off uint64, o *object, st uint64) {
-	mem := s.memory[off+objectHead:]
-	if id := robust.Owner(mem); id == 0 || !s.knownDead(id) || s.seg == nil || s.seg.pin(off) != nil {
-		return // who next wants the word finds out
-	}
-	if o.State.Load() == st { // else it may not be such a word any more
-		robust.Bury(mem, s.knownDead)
-	}
-	s.seg.unpin(off)
-}
-
-// recall frees the permits that the dead hold of the semaphore at off, whose state was st and whose payload has size bytes.
-func (s *sweep) recall(off uint64, o *object, st, size uint64) {
-	mem := s.memory[off+objectHead:][:size]
-	if !permits.Abandoned(mem, s.knownDead) || s.seg == nil || s.seg.pin(off) != nil {
-		return // who next wants a permit finds out
+// bury marks the death of those who hold something of the object at off, whose state was st.
+func (s *sweep) bury(off uint64, o *object, st, room uint64) {
+	w, mem, ok := s.owningAt(off, o, room)
+	if !ok || !w.abandoned(mem, s.knownDead) || s.seg == nil || s.seg.pin(off) != nil {
+		return // who next wants it finds out
 	}
 	if o.State.Load() == st { // else it may not be such an object any more
-		permits.Recall(mem, s.knownDead)
+		w.bury(mem, s.knownDead)
 	}
 	s.seg.unpin(off)
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
-	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
@@ -169,12 +168,8 @@ func (s *Segment) holders(h Handle) (ids []uint32, err error) {
 
 // holding are the participants that the owner words of the object at off name.
 func (h heap) holding(off uint64, o *object, room uint64) (ids []uint32) {
-	if o.Owners == robustWord && room >= robust.Size {
-		if id := robust.Owner(h.memory[off+objectHead:]); id != 0 {
-			ids = append(ids, id)
-		}
-	} else if size, _, _, err := h.texts(off, o, room); err == nil && hasPermits(o.Owners, size) {
-		ids = permits.Holders(h.memory[off+objectHead:][:size])
+	if w, mem, ok := h.owningAt(off, o, room); ok {
+		ids = w.holders(mem)
 	}
 	return ids
 }

@@ -26,7 +26,8 @@
 //	recover   {0, DIED W?}       -> {self, LOCKED DIED W?}     the repair runs now
 //	repaired  {self, LOCKED DIED W?} -> {self, LOCKED W?}      held, like any other
 //	failed    {self, LOCKED DIED W?} -> {0, DIED W?}           also when its process dies meanwhile (bury); with W wakes all
-//	expose    {self, LOCKED WHOLE ..} -> {self, LOCKED ..}     by a process that leaves the segment while it holds the word
+//	expose    {self, LOCKED WHOLE ..} -> {self, LOCKED ..}     by a process that leaves the segment while it holds the word,
+//	                                                           or that begins to change what it guards
 //	abandon   {self, LOCKED W?}  -> {0, DIED W?}               with W wakes all
 //
 // DIED never passes through a word without it but by repaired. Nobody changes a word that names a living

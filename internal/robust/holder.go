@@ -171,7 +171,7 @@ func (h *Holder) Recover(ctx context.Context, m *Mutex, repair func() error) err
 	if h.repairing {
 		return ErrOwnerDied // what repair called has abandoned the word, which is not free before repair returns
 	}
-	err := m.recover(ctx, h.number, func() error { return h.repair(repair) })
+	err := m.recover(ctx, 0, h.number, func() error { return h.repair(repair) })
 	if err == nil && h.depth == 0 {
 		h.Took(0)
 	}

@@ -121,7 +121,7 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse, tag uint64) error {
 			return ErrOwnerDied
 		}
 		if w&Locked == 0 {
-			if m.word.CompareAndSwap(w, m.mine|flags|w&(Waiters|Died)|queued) { // PAIRS WITH unlock
+			if m.word.CompareAndSwap(w, m.taken(w, flags)|queued) { // PAIRS WITH unlock
 				m.race.Acquire()
 				crashpoint.Hit("robust/lock/taken")
 				return nil
@@ -171,6 +171,14 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse, tag uint64) error {
 	}
 }
 
+// taken is what the free word w becomes when this process takes it. What is to be repaired is not whole.
+func (m *Mutex) taken(w, flags uint64) uint64 {
+	if w&Died != 0 {
+		flags = 0
+	}
+	return m.mine | flags | w&(Waiters|Died)
+}
+
 // Over reports whether who sleeps on a held word has something else to do.
 func (m *Mutex) Over() bool {
 	w := m.word.Load()
@@ -186,7 +194,7 @@ func (m *Mutex) last(ctx context.Context, err error, flags, refuse uint64) error
 		case w&refuse != 0:
 			return ErrOwnerDied
 		case w&Locked == 0:
-			if m.word.CompareAndSwap(w, m.mine|flags|w&(Waiters|Died)|Waiters) {
+			if m.word.CompareAndSwap(w, m.taken(w, flags)|Waiters) {
 				m.race.Acquire()
 				return nil
 			}
@@ -242,11 +250,16 @@ func (m *Mutex) asks() bool {
 // Recover takes the word, waiting until it is free or ctx is done. If its owner died it first runs repair
 // (which may be nil); if that fails, panics or ends its goroutine the word is left as before, not held.
 func (m *Mutex) Recover(ctx context.Context, repair func() error) error {
-	return m.recover(ctx, 0, repair)
+	return m.recover(ctx, 0, 0, repair)
 }
 
-func (m *Mutex) recover(ctx context.Context, tag uint64, repair func() error) error {
-	if err := m.lock(ctx, 0, 0, tag); err != nil {
+// RecoverWhole is Recover, but that it takes a word that there is nothing to repair of with Whole.
+func (m *Mutex) RecoverWhole(ctx context.Context, repair func() error) error {
+	return m.recover(ctx, Whole, 0, repair)
+}
+
+func (m *Mutex) recover(ctx context.Context, flags, tag uint64, repair func() error) error {
+	if err := m.lock(ctx, flags, 0, tag); err != nil {
 		return err
 	}
 	if m.word.Load()&Died == 0 {
@@ -346,6 +359,12 @@ func (m *Mutex) bury(w uint64) {
 		}
 	}
 }
+
+// Whole reports whether somebody holds the word with Whole.
+func (m *Mutex) Whole() bool { return m.word.Load()&Whole != 0 }
+
+// Expose takes WHOLE from the word if this process holds it.
+func (m *Mutex) Expose() { expose(m.word, uint32(m.mine>>32)) }
 
 // expose takes WHOLE from the word if self holds it.
 func expose(word *atomic.Uint64, self uint32) {

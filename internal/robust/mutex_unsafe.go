@@ -60,6 +60,27 @@ func Owner(mem []byte) uint32 {
 	return uint32(w >> 32)
 }
 
+// Holders is that one, if there is.
+func Holders(mem []byte) (ids []uint32) {
+	if id := Owner(mem); id != 0 {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// Abandoned reports whether somebody holds the owner word at the beginning of mem of whom dead says that.
+func Abandoned(mem []byte, dead func(id uint32) bool) bool {
+	id := Owner(mem)
+	return id != 0 && dead(id)
+}
+
+// Check returns the owner word at the beginning of mem, and whether no step leads to it; given tells which owner ids there
+// can be.
+func Check(mem []byte, given func(id uint32) bool) (at int, w uint64, wrong bool) {
+	w = (*atomic.Uint64)(unsafe.Pointer(unsafe.SliceData(mem[:Size]))).Load()
+	return 0, w, !Valid(w) || w>>32 != 0 && !given(uint32(w>>32))
+}
+
 // Bury marks the death of who holds the owner word at the beginning of mem, if dead says that of him, as those who
 // want the word do.
 func Bury(mem []byte, dead func(id uint32) bool) {
