@@ -318,41 +318,42 @@ func (l *Lock) claim() (c *cell, in bool) {
 			if w&countMask == countMask {
 				return c, false
 			}
-			if c.w.CompareAndSwap(w, w+1) {
-				return l.claimed(c)
+			if l.claims(c, w, w+1) {
+				return c, true
 			}
 		}
 	}
+	first := uint64(l.self)<<32 | 1
 	for i := range cells {
 		c := &cells[i]
-		if w := c.w.Load(); (w == 0 || l.peers.KnownDead(uint32(w>>32))) && c.w.CompareAndSwap(w, l.first()) {
-			return l.claimed(c)
+		if w := c.w.Load(); (w == 0 || l.peers.KnownDead(uint32(w>>32))) && l.claims(c, w, first) {
+			return c, true
 		}
 	}
 	if n := len(cells); n < Cells && l.p.used.CompareAndSwap(uint32(n), uint32(n+1)) {
 		crashpoint.Hit("rw/reader/raised")
-		if c := &l.p.cells[n]; c.w.CompareAndSwap(0, l.first()) {
-			return l.claimed(c)
+		if c := &l.p.cells[n]; l.claims(c, 0, first) {
+			return c, true
 		}
 	}
 	for i := range cells { // from who has no readers now, also if it lives
 		c := &cells[i]
 		w := c.w.Load()
-		id := readersOf(w)
-		if (id == 0 || l.peers.Dead(id)) && c.w.CompareAndSwap(w, l.first()) {
-			return l.claimed(c)
+		if id := readersOf(w); (id == 0 || l.peers.Dead(id)) && l.claims(c, w, first) {
+			return c, true
 		}
 	}
-	return &cells[l.self%Cells], false
+	return &l.p.cells[l.self%Cells], false
 }
 
-// first is a cell with the first reader of this process.
-func (l *Lock) first() uint64 { return uint64(l.self)<<32 | 1 }
-
-func (l *Lock) claimed(c *cell) (*cell, bool) {
+// claims makes c, whose content was w, what it is with one more reader of this process, and reports whether it did.
+func (l *Lock) claims(c *cell, w, counted uint64) bool {
+	if !c.w.CompareAndSwap(w, counted) { // PAIRS WITH empty, REnter of the process that had it
+		return false
+	}
 	crashpoint.Hit("rw/reader/claimed")
 	l.near.Store(c)
-	return c, true
+	return true
 }
 
 // pass lets the next have the owner word, which this process has and has entered c with.
