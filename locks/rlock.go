@@ -72,9 +72,17 @@ func (r *RLock) use(mem []byte, err error) (*RLock, error) {
 }
 
 // Owner returns a new owner: its own Acquires nest, those of two owners exclude each other. Use it from one
-// goroutine at a time.
-func (r *RLock) Owner() *Owner {
+// goroutine at a time. It takes at most one other Owner, of another RLock, that the same goroutine uses: then Deadlocks
+// can tell for certain what each of them waits for while it holds the other's lock.
+func (r *RLock) Owner(same ...*Owner) *Owner {
 	o := &Owner{r: r, h: robust.HolderAt(r.mem), shut: shm.ShutFlag(&r.Ref)}
+	switch len(same) {
+	case 0:
+	case 1:
+		o.h = robust.HolderLike(&same[0].h, r.mem)
+	default:
+		panic("locks: more than one Owner for the same goroutine")
+	}
 	o.word, o.mine = r.m.Fast()
 	return o
 }

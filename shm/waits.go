@@ -154,6 +154,47 @@ func Inspect(o Object) (owners, waiters []Participant, since time.Time, err erro
 	return s.participants(held), s.participants(ids), since, nil
 }
 
+// Wait is one wait of a participant, and who holds what it waits for.
+type Wait struct {
+	Waiter  uint32 // owner id
+	Tag     uint64 // as it was given to Segment.Waiting
+	Object  uint64 // the offset that the object's Handle has
+	Since   int64  // nanoseconds since 1970
+	Holders []uint32
+	HeldBy  uint64 // if the wait has a tag, that of who holds the object, 0 if it is not known
+}
+
+// Waits are the waits of the living participants for what living participants hold, as far as they are recorded (see
+// Inspect). It is for types that are built with Kind. The error is os.ErrClosed.
+func Waits(s *Segment) (waits []Wait, err error) {
+	defer runtime.KeepAlive(s)
+	if s.closed.Load() {
+		return nil, fmt.Errorf("shm: waits: %w", os.ErrClosed)
+	}
+	for i := range min(s.header().SlotsUsed.Load(), slotCount) {
+		t, id := s.waitTableOf(i)
+		if t == nil || s.Dead(id) {
+			continue
+		}
+		for j := range t {
+			w := Wait{Waiter: id, Object: t[j].Object.Load(), Tag: t[j].Tag.Load(), Since: t[j].Since.Load()}
+			if w.Object == 0 {
+				continue
+			}
+			o, room, err := s.block(w.Object)
+			if err != nil {
+				continue // an object that was freed meanwhile
+			}
+			if w.Tag != 0 && o.Owners == robustWord && room >= robust.HolderSize {
+				w.HeldBy = robust.Tag(s.memory[w.Object+objectHead:])
+			}
+			w.Holders = slices.DeleteFunc(s.holding(w.Object, o, room), s.Dead)
+			waits = append(waits, w)
+		}
+	}
+	return waits, nil
+}
+
 // holders are the participants that the owner words of an object name.
 func (s *Segment) holders(h Handle) (ids []uint32, err error) {
 	o, room, err := s.block(h.Offset)

@@ -16,7 +16,8 @@ import (
 //
 // A tag is written by who holds the word, after it took it and before it frees it. Numbers are drawn by lot from 2^63,
 // so that one that a death left in the tag is that of no other Holder, in whatever process. A Holder's wait is recorded
-// with its number.
+// with its number. Holders of several locks that act for one goroutine have one number, so that others see what a goroutine
+// holds while it waits.
 //
 // How deep the nesting is only its Holder knows: it is used by one goroutine at a time, and needs no atomic access.
 type Holder struct {

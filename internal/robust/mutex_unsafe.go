@@ -41,6 +41,18 @@ func HolderAt(mem []byte) Holder {
 	return Holder{tag: (*atomics.Pos)(unsafe.Pointer(unsafe.SliceData(mem[Size:HolderSize]))), number: rand.Uint64() | 1}
 }
 
+// HolderLike is HolderAt, of a Holder that has the number of h: they act for one goroutine.
+func HolderLike(h *Holder, mem []byte) Holder {
+	like := HolderAt(mem)
+	like.number = h.number
+	return like
+}
+
+// Tag is the number of the Holder that holds the recursive lock at the beginning of mem, 0 if it is not known.
+func Tag(mem []byte) uint64 {
+	return (*atomic.Uint64)(unsafe.Pointer(unsafe.SliceData(mem[Size:HolderSize]))).Load()
+}
+
 // Fast returns what an inlined fast path needs: the word and its value while this process holds it and nobody
 // waits.
 //

@@ -1,0 +1,231 @@
+package locks_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+// deadlocked looks until Deadlocks finds n cycles, and returns their processes.
+func deadlocked(t testing.TB, seg *shm.Segment, n int) (pids [][]int) {
+	t.Helper()
+	proctest.Watch(t)
+	for {
+		cycles, err := locks.Deadlocks(seg)
+		proctest.Must(t, err)
+		if len(cycles) == n {
+			for _, c := range cycles {
+				var in []int
+				for _, p := range c {
+					in = append(in, p.Pid)
+				}
+				pids = append(pids, in)
+			}
+			return pids
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// turned reports whether a is b, if one begins with another member.
+func turned(a, b []int) bool {
+	for range len(b) {
+		if slices.Equal(a, b) {
+			return true
+		}
+		b = append(slices.Clone(b[1:]), b[0])
+	}
+	return false
+}
+
+type crossArgs struct {
+	A, B *locks.Lock
+}
+
+// takesBoth takes a lock, and another one when it is told to.
+var takesBoth = proctest.NewRole("takes-both", func(ctx context.Context, c *proctest.Child, a crossArgs) error {
+	if err := a.A.Acquire(ctx); err != nil {
+		return err
+	}
+	c.Say("first")
+	c.Hear()
+	if err := a.B.Acquire(ctx); err != nil && !errors.Is(err, locks.ErrOwnerDied) {
+		return err
+	}
+	c.Say("second")
+	c.Hear()
+	return nil
+})
+
+// Three processes wait for each other in turn: that is found, in their order, and is gone when one is killed.
+func TestDeadlocks(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	var ls []*locks.Lock
+	for range 3 {
+		l, err := locks.NewLock(seg, "")
+		proctest.Must(t, err)
+		ls = append(ls, l)
+	}
+	var ps []*proctest.Proc
+	var order []int
+	for i := range ls {
+		p := takesBoth.Start(t, crossArgs{ls[i], ls[(i+1)%3]})
+		p.WaitLine("first")
+		ps = append(ps, p)
+		order = append(order, p.Pid())
+	}
+	for _, p := range ps[:2] {
+		p.Tell("second")
+	}
+	wantWaiters(t, ls[1], order[0])
+	wantWaiters(t, ls[2], order[1])
+	deadlocked(t, seg, 0) // a chain is no cycle
+	ps[2].Tell("second")
+	if got := deadlocked(t, seg, 1); !turned(got[0], order) {
+		t.Errorf("the cycle of %v, want %v", got[0], order)
+	}
+	ps[1].Kill()
+	ps[1].Wait()
+	ps[0].WaitLine("second") // of the dead, to be recovered
+	deadlocked(t, seg, 0)
+	proctest.Must(t, seg.Check())
+	proctest.Must(t, seg.Close())
+	_, err := locks.Deadlocks(seg)
+	want(t, "closed segment", err, os.ErrClosed)
+}
+
+// A reader that writes, and one that waits for what the first holds: readers hold up writers, and writers new readers.
+func TestDeadlocksOfReaders(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	rw, err := locks.NewRWLock(seg, "")
+	proctest.Must(t, err)
+	proctest.Must(t, rw.RAcquire(t.Context()))
+	w := writerRole.Start(t, rwArgs{L: rw})
+	wantWaiters(t, rw, w.Pid()) // for this process's reader
+	if got := pids(inspect(t, rw).Owners); !slices.Contains(got, os.Getpid()) {
+		t.Errorf("held by %v", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- rw.RAcquire(ctx) }() // once more, behind the writer
+	want := []int{os.Getpid(), w.Pid()}
+	if got := deadlocked(t, seg, 1); !turned(got[0], want) {
+		t.Errorf("the cycle of %v, want %v", got[0], want)
+	}
+	cancel()
+	<-done
+	deadlocked(t, seg, 0)
+	proctest.Must(t, rw.RRelease())
+	w.WaitLine("in")
+}
+
+// Within a process cycles are told only if Owners say which goroutines hold and wait; between processes these come first.
+func TestDeadlocksOfOwners(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	cross := func(known bool) (cancel func()) {
+		ctx, cancelled := context.WithCancel(t.Context())
+		a, err := locks.NewRLock(seg, "")
+		proctest.Must(t, err)
+		b, err := locks.NewRLock(seg, "")
+		proctest.Must(t, err)
+		done := make(chan error, 2)
+		for _, ls := range [][2]*locks.RLock{{a, b}, {b, a}} {
+			first := ls[0].Owner()
+			second := ls[1].Owner()
+			if known {
+				second = ls[1].Owner(first)
+			}
+			proctest.Must(t, first.Acquire(ctx))
+			go func() {
+				err := second.Acquire(ctx)
+				first.Release()
+				done <- err
+			}()
+		}
+		wantWaiters(t, a, os.Getpid())
+		wantWaiters(t, b, os.Getpid())
+		return func() {
+			cancelled()
+			for range 2 {
+				<-done
+			}
+		}
+	}
+	unknown := cross(false)
+	deadlocked(t, seg, 0)
+	known := cross(true)
+	if got := deadlocked(t, seg, 1); !slices.Equal(got[0], []int{os.Getpid()}) {
+		t.Errorf("the cycle of %v, want this process alone", got)
+	}
+
+	// A possible one between two processes comes after that.
+	l, m := newLockIn(t, seg), newLockIn(t, seg)
+	proctest.Must(t, l.Acquire(t.Context()))
+	p := takesBoth.Start(t, crossArgs{m, l})
+	p.WaitLine("first")
+	p.Tell("second")
+	waiting, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- m.Acquire(waiting) }()
+	got := deadlocked(t, seg, 2)
+	if !slices.Equal(got[0], []int{os.Getpid()}) || !turned(got[1], []int{os.Getpid(), p.Pid()}) {
+		t.Errorf("cycles of %v", got)
+	}
+	cancel()
+	<-done
+	known()
+	unknown()
+	deadlocked(t, seg, 0)
+}
+
+func newLockIn(t testing.TB, seg *shm.Segment) *locks.Lock {
+	t.Helper()
+	l, err := locks.NewLock(seg, "")
+	proctest.Must(t, err)
+	return l
+}
+
+type crossOwnersArgs struct {
+	A, B *locks.RLock
+}
+
+// ownsBoth is takesBoth, with Owners of one goroutine.
+var ownsBoth = proctest.NewRole("owns-both", func(ctx context.Context, c *proctest.Child, a crossOwnersArgs) error {
+	first := a.A.Owner()
+	if err := first.Acquire(ctx); err != nil {
+		return err
+	}
+	c.Say("first")
+	c.Hear()
+	return a.B.Owner(first).Acquire(ctx)
+})
+
+// A cycle that is certain and one that is possible have the same members: it is told once. A certain one of two comes before
+// a possible one, whoever is in it.
+func TestDeadlocksCertainFirst(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	l, m := newLockIn(t, seg), newLockIn(t, seg)
+	p, q := takesBoth.Start(t, crossArgs{l, m}), takesBoth.Start(t, crossArgs{m, l})
+	a, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	b, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	r, s := ownsBoth.Start(t, crossOwnersArgs{a, b}), ownsBoth.Start(t, crossOwnersArgs{b, a})
+	for _, x := range []*proctest.Proc{p, q, r, s} {
+		x.WaitLine("first")
+	}
+	for _, x := range []*proctest.Proc{p, q, r, s} {
+		x.Tell("second")
+	}
+	got := deadlocked(t, seg, 2) // p and q, who have the lower ids, come second
+	if !turned(got[0], []int{r.Pid(), s.Pid()}) || !turned(got[1], []int{p.Pid(), q.Pid()}) {
+		t.Errorf("cycles of %v, want %v and then %v", got, []int{r.Pid(), s.Pid()}, []int{p.Pid(), q.Pid()})
+	}
+}
