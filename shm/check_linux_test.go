@@ -11,6 +11,7 @@ import (
 
 	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/internal/rw"
 	"github.com/shoal-ipc/shoal/shm"
 )
 
@@ -18,13 +19,15 @@ var guardedKind = shm.Kind{Name: "guarded", Type: "T", Min: 8, Guarded: true}
 
 var permitsKind = shm.Kind{Name: "permits", Permits: true}
 
+var readersKind = shm.Kind{Name: "readers", Readers: true}
+
 // checked is a segment with something of everything in it. Objects that it names say where they are.
 type checked struct {
 	seg *shm.Segment
 	mem []byte
-	// a and b are in one bucket, b first; c has an owner word; d has no name; e has three permits.
-	a, b, c, d, e int
-	nameA         string
+	// a and b are in one bucket, b first; c has an owner word; d has no name; e has three permits; f has readers.
+	a, b, c, d, e, f int
+	nameA            string
 }
 
 // siblings are two names of one length and one bucket.
@@ -64,6 +67,10 @@ func newChecked(t testing.TB) checked {
 	_, err = permitsKind.New(&p, c.seg, "", permits.SizeCells(3), func(mem []byte) error { permits.InitCells(mem, 3); return nil })
 	proctest.Must(t, err)
 	c.e = int(p.Handle().Offset)
+	var q shm.Ref
+	_, err = readersKind.New(&q, c.seg, "", rw.Size, nil)
+	proctest.Must(t, err)
+	c.f = int(q.Handle().Offset)
 	c.mem = shm.Memory(c.seg)
 	return c
 }
@@ -151,6 +158,9 @@ func TestCheckNames(t *testing.T) {
 		{"cells that are further apart", func(c checked) int { return c.e + 88 }, 8, 1, func(c checked) int { return c.e + 80 }},
 		{"cells that are too many", func(c checked) int { return c.e + 84 }, 4, 1, func(c checked) int { return c.e + 80 }},
 		{"cell of nobody", func(c checked) int { return c.e + 128 + 136 }, 9 << 12, 4, nil},
+		{"readers of nobody", func(c checked) int { return c.f + 128 + 128 }, 9<<44 | 1, 8, nil},
+		{"more readers' cells than there are", func(c checked) int { return c.f + 128 + 8 }, 65, 4, nil},
+		{"writer that is nobody", func(c checked) int { return c.f + 128 }, 9<<44 | 1, 8, nil},
 		{"sleep word with a bit too many", func(c checked) int { return c.e + 128 + 16 }, 2, 4, nil},
 
 		{"bucket lost", func(c checked) int { return shm.BucketAt("guarded") }, 0, 8, nil},

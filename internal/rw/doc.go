@@ -39,9 +39,9 @@
 //
 // Enter and the look at the owner word are the fast path. A reader writes its cell before it looks at the owner word, and a
 // writer writes the owner word before it looks at the cell, so one of them notices the other; if both do, the reader leaves.
-// A reader that may not enter so queues for the owner word among the writers, takes it with WHOLE, enters while nobody can
-// be in or on the way to it but readers, and frees the word for the next. Thus readers wait for one writer at most after
-// they got the word, and who waits for readers waits for those only that were in before he had it: the others queue behind him.
+// A reader that may not enter so queues for the owner word among the writers, takes it with WHOLE, enters while no writer can be
+// in, and frees the word for the next. A writer that has the word waits for those readers only that were in before: the others
+// queue behind it, as other writers do. So neither readers nor writers starve unless the owner word starves them.
 //
 // A process has one cell at a time, for claims are made by who has the owner word, and only if no cell is its own. While it has readers
 // there the cell stays where it is. A cell whose COUNT is 0 is anybody's to claim, who prefers one of nobody or of the dead,
