@@ -393,13 +393,13 @@ func hammerRW(ctx context.Context, l *locks.RWLock, b *shm.Block, readers, write
 	}
 	for range readers {
 		wg.Go(func() {
-			for range n {
+			for i := range n {
 				if err := l.RAcquire(ctx); err != nil {
 					fail(err)
 					return
 				}
 				x := words[0].Load()
-				if n%16 == 0 {
+				if i%16 == 0 {
 					runtime.Gosched()
 				}
 				if y := words[1].Load(); x != y {
@@ -411,14 +411,14 @@ func hammerRW(ctx context.Context, l *locks.RWLock, b *shm.Block, readers, write
 	}
 	for range writers {
 		wg.Go(func() {
-			for range n {
+			for i := range n {
 				if err := l.Acquire(ctx); err != nil {
 					fail(err)
 					return
 				}
 				x := words[0].Load()
 				words[0].Store(x + 1)
-				if n%16 == 0 {
+				if i%16 == 0 {
 					runtime.Gosched()
 				}
 				words[1].Store(x + 1)
@@ -442,7 +442,7 @@ func TestRWLockHammer(t *testing.T) {
 	l := newRWLock(t)
 	b, err := shm.NewBlock(l.Segment(), "", 16)
 	proctest.Must(t, err)
-	n := 3000
+	n := 20000
 	if testing.Short() {
 		n = 300
 	}
