@@ -342,7 +342,11 @@ func TestObtainFromGarbage(t *testing.T) {
 			}
 		}()
 	}
-	for range 10 {
+	rounds := 10
+	if testing.Short() {
+		rounds = 3
+	}
+	for range rounds {
 		proctest.Must(t, shm.Free(block(t, seg, "", 1200<<10)))
 	}
 }

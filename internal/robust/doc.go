@@ -42,13 +42,14 @@
 // stopped, or only its goroutine) from taking away the WAITERS of another release, whose wake may be yet to come.
 // The count is the process's, for all its handles of all words, so that two of its releases differ; it comes round
 // after 2^28 releases that found WAITERS, all of them between one release and its clear. Every sleep has a
-// cap (package futex), at whose end the waiter looks at the word and asks for the owner again; so a process
+// cap (package parking), at which somebody looks at the word for the waiter, and asks for the owner; so a process
 // stopped between its free and its wake delays others by the cap at most, and a free word is never slept on
 // for longer.
 //
 // # What a kill or a stop leaves
 //
-//   - before take: nothing. After take, before free: a word that names the dead; the next to want it asks, buries and goes on.
+//   - before take: nothing. After take, before free: a word that names the dead. Who wants it buries that and goes on: at once
+//     if the death is known, else when it has slept for 5 ms and asks.
 //   - between free and wake: a free word and sleepers, who look within the cap.
 //   - between wake and clearing WAITERS: a useless wake for the next who frees.
 //   - a waiter killed asleep: WAITERS stays set until a wake finds nobody. No count is wrong, for there is none.
