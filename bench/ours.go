@@ -58,6 +58,9 @@ const (
 	ready = iota // how many have begun
 	ping
 	pong
+	first
+	second
+	third
 	wordCount
 )
 
@@ -115,6 +118,13 @@ var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
 	"sem.contended/shoal":        semContended,
 	"sem.pingpong/shoal":         semTurns,
 	"event.wake/shoal":           eventTurns,
+	"cond.pingpong/shoal":        condTurns,
+	"cond.broadcast/shoal":       condBroadcast,
+	"barrier.pass/shoal":         barrierPasses,
+	"rwlock.read/shoal":          readPairs,
+	"rwlock.write/shoal":         writePairs,
+	"rwlock.mixed/shoal":         rwMixed,
+	"rwlock.mixed/lock":          lockMixed,
 	"wait.threads/shoal":         waitThreads,
 	"wait.threads.many/shoal":    waitThreads,
 	"wait.cancel/shoal":          waitCancel,

@@ -49,6 +49,8 @@ const (
 	pidfd   = "pidfd"
 	// shoalP1 is what shoal does, in processes whose GOMAXPROCS is 1.
 	shoalP1 = "shoal-p1"
+	// lockOnly is what shoal does when a Lock is all it has.
+	lockOnly = "lock"
 	// direct is what shoal does when it is one goroutine that waits, and not many.
 	direct = "direct"
 )
@@ -151,6 +153,29 @@ var rows = []row{
 		name: "event.wake", does: "an event set there and one set back, each cleared by who waited for it, asleep", procs: 2,
 		modes: []Mode{SameCPU, TwoCPUs}, times: slept, turns: 6, sides: []string{shoal, c, shoalP1},
 		goals: []goal{{c, SameCPU, 1.6}, {c, TwoCPUs, 1.1}}, note: "c is the same protocol on raw futexes",
+	},
+	{
+		name: "cond.pingpong", does: "a turn there and a turn back by one condition; who waits sleeps", procs: 2,
+		modes: []Mode{SameCPU, TwoCPUs}, times: slept, turns: 6, sides: []string{shoal, c, shoalP1},
+		goals: []goal{{c, SameCPU, 1.25}, {c, TwoCPUs, 1.1}},
+	}, {
+		name: "cond.broadcast", does: "from a notification of 25 goroutines in each of 4 processes until the last has run", procs: 4, bound: 4,
+		modes: []Mode{AnyCPU}, times: slept, turns: 6, sides: []string{shoal, c, shoalP1},
+		goals: []goal{{c, AnyCPU, 1.25}}, note: "c has threads",
+	}, {
+		name: "barrier.pass", does: "two processes pass a barrier", procs: 2,
+		modes: []Mode{SameCPU, TwoCPUs}, times: slept, turns: 6, sides: []string{shoal, c, shoalP1},
+		goals: []goal{{c, SameCPU, 1.5}, {c, TwoCPUs, 0.2}}, note: "on two CPUs shoal looks for a moment before it sleeps; c always sleeps",
+	}, {
+		name: "rwlock.read", does: "acquire a reader-writer lock to read, and release", procs: 1,
+		modes: []Mode{OneCPU}, sides: []string{shoal, c, shoalP1}, goals: []goal{{c, OneCPU, 1.0}},
+	}, {
+		name: "rwlock.write", does: "acquire it to write, and release", procs: 1,
+		modes: []Mode{OneCPU}, sides: []string{shoal, c, shoalP1},
+	}, {
+		name: "rwlock.mixed", does: "add up 64 numbers under it, every 20th time add 1 to each; two at once", procs: 2,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, lockOnly, c, shoalP1}, goals: []goal{{lockOnly, TwoCPUs, 0.7}},
+		note: "lock is a Lock for everything",
 	},
 	waiting("wait.threads", "a goroutine that waits, one of 10,000, for a lock that another process holds, from its release on", threadsMost),
 	waiting("wait.threads.many", "the same for 10,000 locks", threadsMost),
