@@ -9,13 +9,14 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/shoal-ipc/shoal/internal/barrier"
 	"github.com/shoal-ipc/shoal/internal/inherit"
 	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
 
 // Check verifies the whole segment: header, participants, blocks, directory, the owner words of what is
-// guarded by a lock, and the permits of semaphores. It returns nil, or the errors.Join of an error for each inconsistency, of the form
+// guarded by a lock, the permits of semaphores, and barriers. It returns nil, or the errors.Join of an error for each inconsistency, of the form
 //
 //	shm: offset 553088: what is wrong there: shm: corrupt
 //
@@ -359,6 +360,11 @@ func (c *checker) described(off, end uint64, o *object, st uint64) (name string)
 		from := off + objectHead
 		if at, w, wrong := permits.Check(c.memory[from:from+size], c.given); wrong {
 			c.wrong(from+uint64(at), "word %#x of a semaphore", w)
+		}
+	case hasMembers(o.Owners, size):
+		from := off + objectHead
+		if at, w, wrong := barrier.Check(c.memory[from:from+size], c.given); wrong {
+			c.wrong(from+uint64(at), "word %#x of a barrier", w)
 		}
 	default:
 		c.wrong(offsetOf(c.memory, &o.Owners), "owner words %+v in %d bytes", o.Owners, size)

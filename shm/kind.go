@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/shoal-ipc/shoal/internal/barrier"
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/robust"
@@ -28,6 +29,8 @@ type Kind struct {
 	Guarded bool
 	// Permits says that the payload is a semaphore of cells (package permits).
 	Permits bool
+	// Members says that the payload is a barrier (package barrier).
+	Members bool
 	// AnyGuarded opens every object that is Guarded, whatever its kind.
 	AnyGuarded bool
 	// Except is a kind that AnyGuarded does not open: the holder of such a lock is more than a process.
@@ -47,6 +50,16 @@ func permitCells(size uint64) ownerWords {
 // hasPermits reports whether the owner words of an object whose payload has size bytes are those of permitCells.
 func hasPermits(o ownerWords, size uint64) bool {
 	return size >= permits.CellsAt && size <= uint64(permits.SizeCells(permits.MostCells)) && o == permitCells(size)
+}
+
+// barrierCells says that the payload, which has size bytes, is a barrier: arrivals and members name processes.
+func barrierCells(size uint64) ownerWords {
+	return ownerWords{At: barrier.CellsAt, Count: uint32((size - barrier.CellsAt) / barrier.Stride), Stride: barrier.Stride, Class: 3}
+}
+
+// hasMembers reports whether the owner words of an object whose payload has size bytes are those of barrierCells.
+func hasMembers(o ownerWords, size uint64) bool {
+	return size >= barrier.CellsAt && size <= uint64(barrier.Size(barrier.Most)) && o == barrierCells(size)
 }
 
 const maxTypeName = 500
@@ -194,6 +207,9 @@ func (k Kind) fill(seg *Segment, off uint64, fresh bool, name, typ string, size 
 	}
 	if k.Permits {
 		o.Owners = permitCells(o.Size)
+	}
+	if k.Members {
+		o.Owners = barrierCells(o.Size)
 	}
 	at := off + objectHead
 	mem, text := seg.memory[at:at+uint64(size):at+uint64(size)], seg.memory[at+uint64(size):]

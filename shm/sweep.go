@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/shoal-ipc/shoal/internal/barrier"
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/robust"
@@ -98,6 +99,8 @@ func (s *sweep) visit(off uint64, o *object, room uint64) bool {
 			s.bury(off, o, st)
 		} else if size, _, _, err := s.texts(off, o, room); err == nil && hasPermits(o.Owners, size) {
 			s.recall(off, o, st, size)
+		} else if err == nil && hasMembers(o.Owners, size) {
+			s.unbind(off, o, st, size)
 		}
 	}
 	return true
@@ -132,6 +135,18 @@ func (s *sweep) recall(off uint64, o *object, st, size uint64) {
 	}
 	if o.State.Load() == st { // else it may not be such an object any more
 		permits.Recall(mem, s.knownDead)
+	}
+	s.seg.unpin(off)
+}
+
+// unbind breaks the barrier at off, whose state was st and whose payload has size bytes, if the dead are bound to it.
+func (s *sweep) unbind(off uint64, o *object, st, size uint64) {
+	mem := s.memory[off+objectHead:][:size]
+	if !barrier.Lost(mem, s.knownDead) || s.seg == nil || s.seg.pin(off) != nil {
+		return // who next comes to the barrier finds out
+	}
+	if o.State.Load() == st { // else it may not be such an object any more
+		barrier.Bury(mem, s.knownDead)
 	}
 	s.seg.unpin(off)
 }

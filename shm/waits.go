@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shoal-ipc/shoal/internal/barrier"
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/robust"
@@ -175,6 +176,8 @@ func (h heap) holding(off uint64, o *object, room uint64) (ids []uint32) {
 		}
 	} else if size, _, _, err := h.texts(off, o, room); err == nil && hasPermits(o.Owners, size) {
 		ids = permits.Holders(h.memory[off+objectHead:][:size])
+	} else if err == nil && hasMembers(o.Owners, size) {
+		ids = barrier.Bound(h.memory[off+objectHead:][:size])
 	}
 	return ids
 }
