@@ -230,7 +230,8 @@ func TestPartyKilled(t *testing.T) {
 				p := bound.Start(t, barrierArgs{b, do})
 				if do == "pass" {
 					waiting(b, 1)
-					proctest.Must(t, errors.Join(<-waiter(t.Context(), b), <-waiter(t.Context(), b)))
+					one, other := waiter(t.Context(), b), waiter(t.Context(), b)
+					proctest.Must(t, errors.Join(<-one, <-other))
 				}
 				p.WaitLine("ready")
 				if do == "wait" {
