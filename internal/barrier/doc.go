@@ -34,15 +34,18 @@
 // An arrival is {pass in bits 0-29, owner id in bits 32-63}; one of another pass than the word's, or of nobody (0), is a
 // free cell.
 //
-//	arrive  {other pass, x} or 0 -> {p, self}     the lowest cell that is free
+//	arrive  {other pass, x} or 0 -> {p, self}     the lowest cell that is free, if the word is in pass p after reading that
 //
 // Cells are taken from the lowest upwards and none is given back, so those of a pass are always the first ones, and the
 // index of a cell is the order of arrival. Who takes the last knows that all have come; he runs the action, and then
 // completes the pass. Who comes when all cells are taken belongs to the next pass, and waits for this one to end.
 //
-// Who has arrived looks at the word again, so nothing that happens between reading p and taking the cell matters: if p was
-// broken or is over by then, HISTORY tells how that ended, and it was not completed, because a cell was missing. A cell that is taken
-// for a pass that is over counts for no other pass, and is free.
+// Who reads the word in pass p may be slow, and find a cell that was taken in p+1: to him that looks free. So he looks at
+// the word again: if it is in p still, what he read in the cell is of p-1 or older, and his compare-and-swap fails if
+// somebody has taken it since, in whatever pass. If it succeeds when p is over, p was not completed, because this
+// cell was missing; the cell counts for no other pass, and is free.
+//
+// Who has arrived looks at the word once more: if p was broken or is over by then, HISTORY tells him how it ended.
 //
 // # Members
 //

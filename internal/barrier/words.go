@@ -52,13 +52,16 @@ func (b *words) arrived(p uint32) int {
 	return sort.Search(len(b.arrivals), func(i int) bool { return !b.came(i, p) })
 }
 
-// arrive takes the next cell of pass p for the process self. There is none if all have come.
+// arrive takes the next cell of pass p for the process self. There is none if all have come, or if the pass is over.
 func (b *words) arrive(p, self uint32) (i int, ok bool) {
 	for i = b.arrived(p); i < len(b.arrivals); {
 		a := b.arrivals[i].Load()
-		if ownerOf(a) != 0 && uint32(a) == p {
+		switch {
+		case ownerOf(a) != 0 && uint32(a) == p:
 			i++
-		} else if b.arrivals[i].CompareAndSwap(a, cell(self, p)) {
+		case passOf(b.word.Load()) != p: // a may have been taken in the next pass
+			return 0, false
+		case b.arrivals[i].CompareAndSwap(a, cell(self, p)):
 			return i, true
 		}
 	}
