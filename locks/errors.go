@@ -1,6 +1,7 @@
 package locks
 
 import (
+	"github.com/shoal-ipc/shoal/internal/barrier"
 	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/robust"
 )
@@ -17,4 +18,6 @@ var (
 	// ErrOverReleased is returned when a semaphore is released above the number of permits that it can have: a bounded one
 	// its first value.
 	ErrOverReleased = permits.ErrOverReleased
+	// ErrBroken is returned from a barrier that was aborted, timed out or lost a party.
+	ErrBroken = barrier.ErrBroken
 )

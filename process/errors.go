@@ -101,6 +101,7 @@ var known = map[string]error{
 	"io.ErrClosedPipe":         io.ErrClosedPipe,
 	"io.ErrShortWrite":         io.ErrShortWrite,
 	"io.ErrUnexpectedEOF":      io.ErrUnexpectedEOF,
+	"locks.ErrBroken":          locks.ErrBroken,
 	"locks.ErrNotLocked":       locks.ErrNotLocked,
 	"locks.ErrNotOwner":        locks.ErrNotOwner,
 	"locks.ErrOverReleased":    locks.ErrOverReleased,

@@ -16,6 +16,7 @@ import (
 	"github.com/shoal-ipc/shoal/internal/codec"
 	"github.com/shoal-ipc/shoal/internal/inherit"
 	"github.com/shoal-ipc/shoal/internal/sys"
+	"github.com/shoal-ipc/shoal/shm"
 )
 
 // Options are the rarer wishes of a process.
@@ -235,21 +236,21 @@ func prepare(argument any) (gifts []*inherit.Gift, err error) {
 	if err != nil {
 		return nil, err
 	}
-	seen := make(map[inherit.UUID]bool) // of two Segments of one name the child gets one
+	given := make(map[inherit.UUID]*inherit.Gift) // of two Segments of one name the child gets one
 	for _, o := range objects {
 		id := o.Handle().Segment
-		if seen[id] {
-			continue
-		}
-		seen[id] = true
-		g, err := o.Segment().Prepare()
-		if err != nil {
-			for _, g := range gifts {
-				g.Abandon()
+		g := given[id]
+		if g == nil {
+			if g, err = o.Segment().Prepare(); err != nil {
+				for _, g := range gifts {
+					g.Abandon()
+				}
+				return nil, err
 			}
-			return nil, err
+			given[id] = g
+			gifts = append(gifts, g)
 		}
-		gifts = append(gifts, g)
+		shm.Bind(o, g)
 	}
 	return gifts, nil
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // Check verifies the whole segment: header, participants, blocks, directory, the owner words of what is
-// guarded by a lock, and the permits of semaphores. It returns nil, or the errors.Join of an error for each inconsistency, of the form
+// guarded by a lock, the permits of semaphores, and barriers. It returns nil, or the errors.Join of an error for each inconsistency, of the form
 //
 //	shm: offset 553088: what is wrong there: shm: corrupt
 //

@@ -29,6 +29,8 @@ type Kind struct {
 	Permits bool
 	// Readers says that the payload is a reader-writer lock (package rw).
 	Readers bool
+	// Members says that the payload is a barrier (package barrier).
+	Members bool
 	// AnyGuarded opens every object that is Guarded, whatever its kind.
 	AnyGuarded bool
 	// Except is a kind that AnyGuarded does not open: the holder of such a lock is more than a process.
@@ -185,6 +187,9 @@ func (k Kind) fill(seg *Segment, off uint64, fresh bool, name, typ string, size 
 	}
 	if k.Readers {
 		o.Owners = readerCells
+	}
+	if k.Members {
+		o.Owners = barrierCells(o.Size)
 	}
 	at := off + objectHead
 	mem, text := seg.memory[at:at+uint64(size):at+uint64(size)], seg.memory[at+uint64(size):]

@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"github.com/shoal-ipc/shoal/internal/barrier"
 	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/robust"
 	"github.com/shoal-ipc/shoal/internal/rw"
@@ -16,6 +17,17 @@ func permitCells(size uint64) ownerWords {
 
 // readerCells says that the payload is a reader-writer lock of package rw.
 var readerCells = ownerWords{At: rw.CellsAt, Count: rw.Cells, Stride: rw.Stride, Class: 3}
+
+// barrierCells says that the payload, which has size bytes, is a barrier of package barrier: arrivals and members name
+// processes.
+func barrierCells(size uint64) ownerWords {
+	return ownerWords{At: barrier.CellsAt, Count: uint32((size - barrier.CellsAt) / barrier.Stride), Stride: barrier.Stride, Class: 4}
+}
+
+// hasMembers reports whether the owner words of an object whose payload has size bytes are those of barrierCells.
+func hasMembers(o ownerWords, size uint64) bool {
+	return size >= barrier.CellsAt && size <= uint64(barrier.Size(barrier.Most)) && o == barrierCells(size)
+}
 
 // owning is what can be done with a payload that names participants, without knowing the object's type.
 type owning struct {
@@ -35,6 +47,8 @@ func owningOf(o ownerWords, size uint64) (_ owning, ok bool) {
 		return owning{"reader-writer lock", rw.Holders, rw.Abandoned, rw.Bury, rw.Check}, true
 	case size >= permits.CellsAt && size <= uint64(permits.SizeCells(permits.MostCells)) && o == permitCells(size):
 		return owning{"semaphore", permits.Holders, permits.Abandoned, permits.Recall, permits.Check}, true
+	case hasMembers(o, size):
+		return owning{"barrier", barrier.Bound, barrier.Lost, barrier.Bury, barrier.Check}, true
 	}
 	return owning{}, false
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/edsrzf/mmap-go"
 
 	"github.com/shoal-ipc/shoal/futex"
+	"github.com/shoal-ipc/shoal/internal/barrier"
 	"github.com/shoal-ipc/shoal/internal/inherit"
 	"github.com/shoal-ipc/shoal/internal/robust"
 	"github.com/shoal-ipc/shoal/internal/sys"
@@ -306,6 +307,27 @@ func (s *Segment) Prepare() (*inherit.Gift, error) {
 		abandon()
 		mem.Close()
 	}), nil
+}
+
+// Bind binds the participant that g is for, a child that is about to be started with o in its argument, to what a kind with
+// Members has there. It is for package process.
+func Bind(o Object, g *inherit.Gift) {
+	defer runtime.KeepAlive(o)
+	s, at := o.Segment(), o.Handle().Offset
+	b, room, err := s.block(at)
+	if err != nil {
+		return
+	}
+	size, _, _, err := s.texts(at, b, room)
+	if err != nil || !hasMembers(b.Owners, size) {
+		return
+	}
+	mem := s.memory[at+objectHead:][:size]
+	barrier.Enlist(mem, g.Owner)
+	g.Before(func() {
+		barrier.Dismiss(mem, g.Owner)
+		runtime.KeepAlive(o)
+	})
 }
 
 // Name is the name under which the segment was opened, "" for an anonymous one.

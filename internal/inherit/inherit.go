@@ -40,6 +40,15 @@ func (g *Gift) Sent() {
 	g.Memory.Close()
 }
 
+// Before has f called first when the gift is abandoned.
+func (g *Gift) Before(f func()) {
+	abandon := g.abandon
+	g.abandon = func() {
+		f()
+		abandon()
+	}
+}
+
 // Abandon gives the participant back: nobody is it.
 func (g *Gift) Abandon() { g.abandon() }
 

@@ -9,7 +9,7 @@ import (
 
 // crashPackages are the packages that write to shared memory: between any two writes of one of their functions,
 // in the order of the text, stands a crashpoint.Hit.
-var crashPackages = []string{"shm", "internal/robust", "internal/permits", "internal/rw", "internal/wait", "internal/guard", "locks", "value", "array", "ring", "process",
+var crashPackages = []string{"shm", "internal/robust", "internal/permits", "internal/rw", "internal/barrier", "internal/wait", "internal/guard", "locks", "value", "array", "ring", "process",
 	"cmd/shoal/internal/demo"}
 
 // crashExceptions are the functions that may write twice in a row, by package and name, with the reason.
@@ -21,7 +21,7 @@ var crashExceptions = map[string]string{
 // sharedWrites are the methods that write to shared memory, and processLocal the fields on which they do not.
 var (
 	sharedWrites = []string{"Store", "CompareAndSwap", "Swap", "Add", "And", "Or", "Publish"}
-	processLocal = []string{"refused", "err", "asked", "tries", "hint", "Tally", "tidying"}
+	processLocal = []string{"refused", "err", "asked", "tries", "hint", "joined", "Tally", "tidying"}
 )
 
 // checkCrashPoints finds writes that follow another without a crash point in between, and exceptions that are
