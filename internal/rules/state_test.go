@@ -17,7 +17,7 @@ var stateExceptions = map[string]string{
 	"internal/parking.hasWaitv": "what the kernel can do does not change while we run",
 	"internal/parking.hasRing":  "what the kernel can do does not change while we run",
 	"internal/parking.pool":     "spares an allocation for each wait; what it holds means nothing",
-	"internal/robust.waitings":  "spares an allocation for each wait; what it holds means nothing",
+	"internal/robust.longWaits": "spares an allocation for each wait; what it holds means nothing",
 	"internal/parking.places":   "spares an allocation for each wait; what it holds means nothing",
 	"internal/parking.table":    "Kick must find every wait of this process, all handles of a lock one line; empty when nobody waits",
 	"internal/parking.groups":   "the threads that wait for many goroutines; none when nobody waits",
