@@ -100,5 +100,6 @@
 //   - One processor: who sleeps in the kernel holds no lock of this package and nothing that a waker needs but the
 //     processor, which the runtime takes back; who spins does so a bounded number of times. (TestOneProcessor.)
 //
-// Not fair: a taker may barge in before one who was woken. Progress is blocking.
+// Not fair: a taker may barge in before one who was woken (a Patient one does not always, so that those in line with it get
+// their turn). Progress is blocking.
 package robust

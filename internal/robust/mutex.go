@@ -66,6 +66,10 @@ type Mutex struct {
 	race   *race.Word
 	asked  atomic.Int64 // when a TryLock last asked for the owner
 	mine   uint64       // the word while this process holds it and nobody waits
+
+	// Patient says that who finds the word free while others wait for it goes behind those of this process, now and then.
+	// So its goroutines take turns, each of which may cost a sleep and a wake: for where one must not keep the others out.
+	Patient bool
 }
 
 // Take takes a free word that nobody waits for, with flags 0 or Whole: the fast path of Lock, for callers
@@ -121,6 +125,13 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse, tag uint64) error {
 			return ErrOwnerDied
 		}
 		if w&Locked == 0 {
+			if m.Patient && w&Waiters != 0 && rand.Uint32()%patience == 0 {
+				if on, err := wait.Line(ctx); err != nil {
+					return err
+				} else if !on {
+					continue
+				}
+			}
 			if m.word.CompareAndSwap(w, m.taken(w, flags)|queued) { // PAIRS WITH unlock
 				m.race.Acquire()
 				crashpoint.Hit("robust/lock/taken")
@@ -401,6 +412,9 @@ func Valid(w uint64) bool {
 }
 
 const everybody = 1<<31 - 1
+
+// patience is how often one of those who could barge in before others goes behind them, once in so many times.
+const patience = 8
 
 // askAgain is how long an answer that an owner lives is good for: long enough that a busy word is not asked
 // for at each sleep, and shorter than the cap of a sleep, so that at its end the owner is asked for again.

@@ -39,12 +39,12 @@ const HolderSize = 16
 // HolderAt returns a new Holder of the recursive lock at the beginning of mem.
 func HolderAt(mem []byte) Holder { return holderAt(mem, rand.Uint64()|1) }
 
+// HolderLike is HolderAt, of a Holder that has the number of h: they act for one goroutine.
+func HolderLike(h *Holder, mem []byte) Holder { return holderAt(mem, h.number) }
+
 func holderAt(mem []byte, number uint64) Holder {
 	return Holder{tag: (*atomics.Pos)(unsafe.Pointer(unsafe.SliceData(mem[Size:HolderSize]))), number: number}
 }
-
-// HolderLike is HolderAt, of a Holder that has the number of h: they act for one goroutine.
-func HolderLike(h *Holder, mem []byte) Holder { return holderAt(mem, h.number) }
 
 // Tag is the number of the Holder that holds the recursive lock at the beginning of mem, 0 if it is not known.
 func Tag(mem []byte) uint64 {

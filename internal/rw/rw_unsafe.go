@@ -56,6 +56,7 @@ func (c *cell) low() *atomic.Uint32 { return (*atomic.Uint32)(unsafe.Pointer(&c.
 func (l *Lock) Use(mem []byte, peers robust.Peers, handle robust.Handle, shut *uint32) {
 	p := payloadOf(mem)
 	l.m = robust.At(mem, peers, handle)
+	l.m.Patient = true // else readers, or writers, that come again at once would keep the others out
 	l.p = p
 	l.object = (*atomic.Uint32)(unsafe.Pointer(p))
 	l.peers, l.self = peers, peers.Self()
