@@ -355,6 +355,7 @@ func (c *checker) described(off, end uint64, o *object, st uint64) (name string)
 		if !robust.Valid(w) || w>>32 != 0 && !c.given(uint32(w>>32)) {
 			c.wrong(at, "owner word %#x", w)
 		}
+	case o.Owners == partOf && size >= partSize: // what it is part of may be gone
 	case hasPermits(o.Owners, size):
 		from := off + objectHead
 		if at, w, wrong := permits.Check(c.memory[from:from+size], c.given); wrong {

@@ -28,6 +28,9 @@ type Kind struct {
 	Guarded bool
 	// Permits says that the payload is a semaphore of cells (package permits).
 	Permits bool
+	// Part says that the payload begins with the offset (8 bytes) and generation (4) of the object that this one is part of.
+	// It has no name, and is freed by who sweeps up when that object's memory is not its any more.
+	Part bool
 	// AnyGuarded opens every object that is Guarded, whatever its kind.
 	AnyGuarded bool
 	// Except is a kind that AnyGuarded does not open: the holder of such a lock is more than a process.
@@ -43,6 +46,11 @@ var robustWord = ownerWords{Count: 1, Class: 1}
 func permitCells(size uint64) ownerWords {
 	return ownerWords{At: permits.CellsAt, Count: uint32((size - permits.CellsAt) / 4), Stride: 4, Class: 2}
 }
+
+// partOf says that the payload begins with whose part it is.
+var partOf = ownerWords{Count: 1, Stride: partSize, Class: 3}
+
+const partSize = 16
 
 // hasPermits reports whether the owner words of an object whose payload has size bytes are those of permitCells.
 func hasPermits(o ownerWords, size uint64) bool {
@@ -194,6 +202,9 @@ func (k Kind) fill(seg *Segment, off uint64, fresh bool, name, typ string, size 
 	}
 	if k.Permits {
 		o.Owners = permitCells(o.Size)
+	}
+	if k.Part {
+		o.Owners = partOf
 	}
 	at := off + objectHead
 	mem, text := seg.memory[at:at+uint64(size):at+uint64(size)], seg.memory[at+uint64(size):]

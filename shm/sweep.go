@@ -96,6 +96,8 @@ func (s *sweep) visit(off uint64, o *object, room uint64) bool {
 		s.isOpen(o, s.gone)
 		if o.Owners == robustWord && room >= robust.Size {
 			s.bury(off, o, st)
+		} else if o.Owners == partOf && room >= partSize {
+			s.drop(off, o, st, room)
 		} else if size, _, _, err := s.texts(off, o, room); err == nil && hasPermits(o.Owners, size) {
 			s.recall(off, o, st, size)
 		}
@@ -134,6 +136,29 @@ func (s *sweep) recall(off uint64, o *object, st, size uint64) {
 		permits.Recall(mem, s.knownDead)
 	}
 	s.seg.unpin(off)
+}
+
+// drop frees the object at off, whose state was st, if what it is part of is gone.
+func (s *sweep) drop(off uint64, o *object, st, room uint64) {
+	whole, gen := s.partOf(off)
+	if w, _, err := s.block(whole); err == nil {
+		if of := w.State.Load(); generationOf(of) == gen && (of&stateMask == stateLive || of&stateMask == stateLimbo) {
+			return
+		}
+	}
+	limbo := st&^stateMask | stateLimbo
+	if o.State.CompareAndSwap(st, limbo) {
+		crashpoint.Hit("shm/sweep/dropped")
+		if s.unused(off, o, room, s.gone) {
+			s.inherit(off, o, limbo)
+		}
+	}
+}
+
+// partOf is what the object at off is part of.
+func (m memory) partOf(off uint64) (whole uint64, generation uint32) {
+	p := off + objectHead
+	return m.word(p).Load(), uint32(m.word(p + 8).Load())
 }
 
 // tidy sweeps up after those that are gone. all says to look at the blocks even if nobody is.

@@ -35,6 +35,7 @@ var layers = []layer{
 	{1, "internal/inherit", "holds what a parent process handed to this one"},
 	{2, "internal/robust", "turns an owner word through its states, a dead owner included"},
 	{2.5, "internal/permits", "counts permits, names their holders, and sets a flag"},
+	{2.5, "internal/condition", "keeps the waiters of a condition"},
 	{2, "internal/wait", "puts to sleep who finds a ring full or empty"},
 	{3, "shm", "maps segments, allocates objects, knows who is alive"},
 	{4, "locks", "has the synchronisation objects"},
