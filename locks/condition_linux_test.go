@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -433,4 +434,82 @@ func TestConditionWithPanics(t *testing.T) {
 	want(t, "Acquire", c.Acquire(t.Context()), locks.ErrOwnerDied)
 	proctest.Must(t, c.Mutex().Recover(t.Context(), nil))
 	proctest.Must(t, c.Release())
+}
+
+// More than eight processes that wait have records in an object of their own, which goes when the condition is gone.
+func TestConditionManyProcesses(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	c, err := locks.NewCondition(seg, "cond", nil)
+	proctest.Must(t, err)
+	var ws []*condWait
+	for range 11 {
+		ws = append(ws, startWait(t, c, true, ""))
+	}
+	local := startWait(t, c, false, "")
+	further := func() (n int) {
+		for o := range seg.Objects() {
+			if o.Kind == "waiters" {
+				n++
+			}
+		}
+		return n
+	}
+	if n := further(); n != 1 {
+		t.Errorf("%d objects of further records, want 1", n)
+	}
+	// The ninth to be notified has such a record, and passes it on.
+	proctest.Must(t, c.Acquire(t.Context()))
+	proctest.Must(t, c.Notify(9))
+	ws[8].p.Kill()
+	ws[8].p.Wait()
+	proctest.Must(t, c.Release())
+	for i, w := range ws[:10] {
+		if i != 8 {
+			w.ended(t, notified)
+		}
+	}
+	if len(local.woke) != 0 {
+		t.Error("more were woken than were notified")
+	}
+	asked(t, c, c.NotifyAll)
+	ws[10].ended(t, notified)
+	local.ended(t, notified)
+	nobodyWaits(t, c)
+
+	proctest.Must(t, seg.Remove("cond"))
+	seg.Repair()
+	if n := further(); n != 1 {
+		t.Errorf("%d objects of further records of a condition that is open, want 1", n)
+	}
+	runtime.KeepAlive(c)
+	c, local = nil, nil
+	for further() != 0 { // when its handles are collected
+		runtime.GC()
+		seg.Repair()
+	}
+}
+
+// Where there is no memory for more records, Wait says so, holding the lock.
+func TestConditionNoSpace(t *testing.T) {
+	seg := proctest.Segment(t, 1)
+	c, err := locks.NewCondition(seg, "cond", nil)
+	proctest.Must(t, err)
+	var ws []*condWait
+	for range 8 {
+		ws = append(ws, startWait(t, c, true, ""))
+	}
+	for size := 1 << 20; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = shm.NewBlock(seg, "", size)
+		}
+		want(t, "NewBlock", err, shm.ErrNoSpace)
+	}
+	proctest.Must(t, c.Acquire(t.Context()))
+	want(t, "Wait of a ninth process", c.Wait(t.Context()), shm.ErrNoSpace)
+	proctest.Must(t, c.NotifyAll())
+	proctest.Must(t, c.Release())
+	for _, w := range ws {
+		w.ended(t, notified)
+	}
+	nobodyWaits(t, c)
 }
