@@ -201,7 +201,6 @@ func TestConditionExact(t *testing.T) {
 		if want := fmt.Sprint(n, living-n, 0); got != want {
 			t.Fatalf("round %d: notified, cancelled, other: %s, want %s", round, got, want)
 		}
-		asked(t, c, func() error { return c.Notify(0) }) // empties the records of the killed
 		nobodyWaits(t, c)
 	}
 	for _, p := range ps {
