@@ -13,5 +13,6 @@
 //	0   8   owner word   the same
 //	8   8   tag          the number of the Owner that holds the lock, 0 if it is not known; who holds it, release
 //
-// Those of semaphores and events are in package permits, that of a reader-writer lock is in package rw.
+// Those of semaphores and events are in package permits, that of a reader-writer lock is in package rw, that of a barrier in
+// package barrier, and that of a condition in package condition.
 package locks

@@ -34,7 +34,8 @@ type abandoner interface{ abandon() error }
 
 // With runs f holding a, and returns the error of Acquire, or of f, or else of Release. If f panics or ends
 // its goroutine, a Lock or RWLock is left as if its owner had died, because what it guards may be half changed, and so is an
-// Owner's RLock, however often the Owner holds it; any other Acquirer is released. The panic goes on.
+// Owner's RLock, however often the Owner holds it, and the lock of a Condition; any other Acquirer is released. The panic goes
+// on.
 func With(ctx context.Context, a Acquirer, f func() error) (err error) {
 	if err := a.Acquire(ctx); err != nil {
 		return err

@@ -29,6 +29,11 @@ func hasMembers(o ownerWords, size uint64) bool {
 	return size >= barrier.CellsAt && size <= uint64(barrier.Size(barrier.Most)) && o == barrierCells(size)
 }
 
+// partOf says that the payload begins with whose part it is.
+var partOf = ownerWords{Count: 1, Stride: partSize, Class: 5}
+
+const partSize = 16
+
 // owning is what can be done with a payload that names participants, without knowing the object's type.
 type owning struct {
 	what      string

@@ -92,7 +92,11 @@ func (s *sweep) visit(off uint64, o *object, room uint64) bool {
 		}
 	case stateLive:
 		s.isOpen(o, s.gone)
-		s.bury(off, o, st, room)
+		if o.Owners == partOf && room >= partSize {
+			s.drop(off, o, st, room)
+		} else {
+			s.bury(off, o, st, room)
+		}
 	}
 	return true
 }
@@ -116,6 +120,29 @@ func (s *sweep) bury(off uint64, o *object, st, room uint64) {
 		w.bury(mem, s.knownDead)
 	}
 	s.seg.unpin(off)
+}
+
+// drop frees the object at off, whose state was st, if what it is part of is gone.
+func (s *sweep) drop(off uint64, o *object, st, room uint64) {
+	whole, gen := s.partOf(off)
+	if w, _, err := s.block(whole); err == nil {
+		if of := w.State.Load(); generationOf(of) == gen && (of&stateMask == stateLive || of&stateMask == stateLimbo) {
+			return
+		}
+	}
+	limbo := st&^stateMask | stateLimbo
+	if o.State.CompareAndSwap(st, limbo) {
+		crashpoint.Hit("shm/sweep/dropped")
+		if s.unused(off, o, room, s.gone) {
+			s.inherit(off, o, limbo)
+		}
+	}
+}
+
+// partOf is what the object at off is part of.
+func (m memory) partOf(off uint64) (whole uint64, generation uint32) {
+	p := off + objectHead
+	return m.word(p).Load(), uint32(m.word(p + 8).Load())
 }
 
 // tidy sweeps up after those that are gone. all says to look at the blocks even if nobody is.

@@ -10,6 +10,7 @@ import (
 // be; so a process has one waiter there, however many of its goroutines want the same, and a wake lets one of them look.
 type Place struct {
 	key        lineKey
+	shard      *shard        // of the word
 	turn       chan struct{} // has room for one
 	over       func() bool
 	waits      bool   // stands behind the first; the shard's mutex guards it and the links
@@ -33,13 +34,31 @@ var places = sync.Pool{New: func() any { return &Place{turn: make(chan struct{},
 // other things. With an error, ctx's, it has none; nor has it if the place is nil: then over is
 // true, which is asked as in Sleep.
 func Enter(ctx context.Context, w *atomic.Uint32, line uint64, over func() bool) (*Place, error) {
-	p := places.Get().(*Place)
-	p.key, p.over = lineKey{w, line}, over
-	s := shardOf(w)
-	if s.enter(p) {
+	p, first := newPlace(w, line, over)
+	if first {
 		return p, nil
 	}
-	if !over() { // PAIRS WITH kick
+	return p.Await(ctx)
+}
+
+// Join is Enter for who may not wait yet: Await or Quit follows.
+func Join(w *atomic.Uint32, line uint64, over func() bool) *Place {
+	p, first := newPlace(w, line, over)
+	if first {
+		p.turn <- struct{}{}
+	}
+	return p
+}
+
+func newPlace(w *atomic.Uint32, line uint64, over func() bool) (p *Place, first bool) {
+	p = places.Get().(*Place)
+	p.key, p.shard, p.over = lineKey{w, line}, shardOf(w), over
+	return p, p.shard.enter(p)
+}
+
+// Await is the rest of Enter for a place that Join returned.
+func (p *Place) Await(ctx context.Context) (*Place, error) {
+	if !p.over() { // PAIRS WITH kick
 		select {
 		case <-p.turn:
 			if p.key.word == nil {
@@ -50,14 +69,19 @@ func Enter(ctx context.Context, w *atomic.Uint32, line uint64, over func() bool)
 		case <-ctx.Done():
 		}
 	}
-	if !s.giveUp(p) {
+	p.Quit()
+	return nil, ctx.Err()
+}
+
+// Quit gives up a place that Join returned. Who has not slept on the word lets the next look.
+func (p *Place) Quit() {
+	if !p.giveUp() {
 		if <-p.turn; p.key.word != nil {
-			p.Leave() // the next looks; this one has not slept on the word
-			return nil, ctx.Err()
+			p.Leave()
+			return
 		}
 	}
 	p.put()
-	return nil, ctx.Err()
 }
 
 // First is Enter for who wants no other place than the first; if that is taken it returns nil.
@@ -70,7 +94,7 @@ func First(w *atomic.Uint32, line uint64) *Place {
 		return nil
 	}
 	p := places.Get().(*Place)
-	p.key = key
+	p.key, p.shard = key, s
 	s.begin(p)
 	return p
 }
@@ -110,7 +134,8 @@ func (s *shard) enter(p *Place) bool {
 }
 
 // giveUp takes p out, unless it has been told to go on already.
-func (s *shard) giveUp(p *Place) bool {
+func (p *Place) giveUp() bool {
+	s := p.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !p.waits {
@@ -136,7 +161,7 @@ func (l *lineup) remove(p *Place) {
 
 // Leave lets the next go on.
 func (p *Place) Leave() {
-	s := shardOf(p.key.word)
+	s := p.shard
 	s.mu.Lock()
 	if n := p.behind.second; n != nil {
 		p.behind.remove(n)

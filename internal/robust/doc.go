@@ -26,6 +26,8 @@
 //	recover   {0, DIED W?}       -> {self, LOCKED DIED W?}     the repair runs now
 //	repaired  {self, LOCKED DIED W?} -> {self, LOCKED W?}      held, like any other
 //	failed    {self, LOCKED DIED W?} -> {0, DIED W?}           also when its process dies meanwhile (bury); with W wakes all
+//	retake    {0, DIED W?}       -> {self, LOCKED DIED WHOLE W?}   by who is to hold it, and will not repair
+//	return    {self, LOCKED DIED WHOLE W?} -> {0, DIED W?}     also when its process dies meanwhile (bury); with W wakes all
 //	expose    {self, LOCKED WHOLE ..} -> {self, LOCKED ..}     by a process that leaves the segment while it holds the word,
 //	                                                           or that begins to change what it guards
 //	abandon   {self, LOCKED W?}  -> {0, DIED W?}               with W wakes all

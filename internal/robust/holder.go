@@ -135,6 +135,29 @@ func (h *Holder) Unlock(m *Mutex) error {
 	return nil
 }
 
+// Suspend frees the word, however often h holds it, which it returns for Resume. The errors are Unlock's.
+func (h *Holder) Suspend(m *Mutex) (depth int, err error) {
+	depth = h.depth
+	if depth > 0 {
+		h.depth = 1
+	}
+	if err := h.Unlock(m); err != nil {
+		h.depth = depth
+		return 0, err
+	}
+	return depth, nil
+}
+
+// Resume is m's Retake, after which h holds the word as often as before Suspend.
+func (h *Holder) Resume(m *Mutex, depth int) error {
+	err := m.retake(h.number)
+	if err == nil || err == ErrOwnerDied {
+		h.Took(0)
+		h.depth = depth
+	}
+	return err
+}
+
 // Held is m's Held; if another Holder of this process has the word, ErrNotOwner.
 func (h *Holder) Held(m *Mutex) error {
 	switch {

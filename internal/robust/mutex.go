@@ -302,6 +302,38 @@ func (m *Mutex) recover(ctx context.Context, flags, tag uint64, repair func() er
 	}
 }
 
+// Retake is Lock for who freed the word for a while, and is to hold it again whatever happened: when a death is to be
+// recovered from, it takes the word with its mark, with which Unlock leaves it, and returns ErrOwnerDied. With any other
+// error, which is os.ErrClosed, the word is not held.
+func (m *Mutex) Retake() error { return m.retake(0) }
+
+func (m *Mutex) retake(tag uint64) error {
+	err := m.lock(context.Background(), 0, Died, tag)
+	if err != ErrOwnerDied {
+		return err
+	}
+	if err := m.lock(context.Background(), Whole, 0, tag); err != nil {
+		return err
+	}
+	crashpoint.Hit("robust/retake/taken")
+	if m.word.Load()&Died != 0 {
+		return ErrOwnerDied
+	}
+	expose(m.word, uint32(m.mine>>32)) // it was recovered meanwhile
+	return nil
+}
+
+// Notice reports whether a death is to be recovered from, after it has marked that of the owner, if it is known or, with
+// ask, found.
+func (m *Mutex) Notice(ask bool) bool {
+	w := m.word.Load()
+	if id := uint32(w >> 32); w&Locked != 0 && uint64(id) != m.mine>>32 && (m.peers.KnownDead(id) || ask && m.peers.Dead(id)) {
+		m.bury(w)
+		w = m.word.Load()
+	}
+	return w&Died != 0
+}
+
 // Unlock frees the word and wakes a waiter. While a repair runs, the word is nobody's to free (ErrNotLocked):
 // it ends with the repair.
 func (m *Mutex) Unlock() error { return m.unlock(0) }
@@ -317,7 +349,10 @@ func (m *Mutex) unlock(mark uint64) error {
 			return err
 		}
 		if mark == 0 && w&Died != 0 {
-			return ErrNotLocked
+			if w&Whole == 0 {
+				return ErrNotLocked
+			}
+			mark = Died
 		}
 		free := mark | w&Waiters
 		if free == Waiters {
@@ -404,7 +439,7 @@ func Valid(w uint64) bool {
 	owned, low := w>>32 != 0, uint32(w)
 	switch {
 	case low&Locked != 0:
-		return owned && low&^(Locked|Waiters|Died|Whole) == 0 && low&(Died|Whole) != Died|Whole
+		return owned && low&^(Locked|Waiters|Died|Whole) == 0
 	case owned: // the mark of a release
 		return low&(1<<countShift-1) == Waiters
 	}

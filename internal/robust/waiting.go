@@ -40,6 +40,7 @@ type Waiting struct {
 	line    uint64
 	sleeper Sleeper
 	place   *parking.Place
+	joined  *parking.Place // a place whose turn has not come
 	naps    int
 	since   int64     // sys.Monotonic; 0 at first
 	long    *longWait // nil at first
@@ -72,11 +73,24 @@ func NewWaiting(peers Peers, word, object *atomic.Uint32, tag, line uint64, s Sl
 	return Waiting{peers: peers, word: word, object: object, tag: tag, line: line, sleeper: s}
 }
 
+// Join takes this goroutine's place in line, if it is not the first, before it may wait: Line does so then.
+func (w *Waiting) Join() {
+	if w.place = parking.First(w.word, w.line); w.place == nil {
+		w.lengthen(sys.Monotonic())
+		w.joined = parking.Join(w.word, w.line, w.long.over)
+	}
+}
+
 // Line waits until nobody else of this process is before this goroutine. Unless it says to go on, the caller is to look
 // whether there is something else to do. The error is ctx's.
 func (w *Waiting) Line(ctx context.Context) (on bool, err error) {
 	if w.place != nil {
 		return true, nil
+	}
+	if p := w.joined; p != nil {
+		w.joined = nil
+		w.place, err = p.Await(ctx)
+		return false, err
 	}
 	if w.place = parking.First(w.word, w.line); w.place != nil {
 		return true, nil
@@ -131,6 +145,9 @@ func (w *Waiting) lengthen(now int64) {
 
 // End takes the record away, and lets the next in line go on. Nobody asks the Sleeper any more.
 func (w *Waiting) End() {
+	if w.joined != nil {
+		w.joined.Quit()
+	}
 	if w.place != nil {
 		w.place.Leave()
 	}

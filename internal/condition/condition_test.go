@@ -1,0 +1,171 @@
+package condition_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"testing"
+
+	"github.com/shoal-ipc/shoal/internal/condition"
+	"github.com/shoal-ipc/shoal/internal/robust"
+)
+
+// peer is one of several processes that are made up.
+type peer struct {
+	id   uint32
+	dead func(id uint32) bool
+}
+
+func (p peer) Self() uint32             { return p.id }
+func (p peer) Dead(id uint32) bool      { return p.dead != nil && p.dead(id) }
+func (p peer) KnownDead(id uint32) bool { return p.Dead(id) }
+func (p peer) Closed() bool             { return false }
+
+// memory is 8-aligned.
+func memory(size int) []byte { return make([]byte, size+8)[:size:size] }
+
+// process is the use that a made-up process makes of the condition in mem.
+func process(p peer, mem []byte, more condition.More) (*robust.Mutex, *condition.Condition) {
+	m := robust.At(mem, p, p)
+	return &m, condition.At(mem, p, p, &condition.Lock{Mutex: &m}, more)
+}
+
+func u32(mem []byte, at int) uint32 { return binary.LittleEndian.Uint32(mem[at:]) }
+func u64(mem []byte, at int) uint64 { return binary.LittleEndian.Uint64(mem[at:]) }
+
+// must ends the test if err is not nil.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// over is a context that is done.
+func over() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// The offsets and bits of docs/LAYOUT.md.
+func TestLayout(t *testing.T) {
+	if condition.Size != 384 || condition.SizeMore != 32640 {
+		t.Errorf("%d and %d bytes, want 384 and 32640", condition.Size, condition.SizeMore)
+	}
+	mem := memory(condition.Size)
+	lock, c := process(peer{id: 0x1001}, mem, nil)
+	waits := make(chan struct{})
+	done := make(chan error)
+	go func() {
+		err := lock.Lock(context.Background(), 0)
+		close(waits)
+		done <- errors.Join(err, c.Wait(context.Background()), lock.Unlock())
+	}()
+	<-waits
+	other, d := process(peer{id: 0x2002}, mem, nil)
+	must(t, other.Lock(t.Context(), 0))
+	if got := [4]uint64{u64(mem, 40), uint64(u32(mem, 128)), u64(mem, 136), u64(mem, 144)}; got != [4]uint64{1, 0x1001, 1<<32 | 1<<28, 1} {
+		t.Errorf("while one waits: tickets, owner, waits, ticket %#x", got)
+	}
+	must(t, d.Notify(1))
+	if got := u64(mem, 136) &^ (1<<14 - 1 | (1<<14-1)<<46); got != 1<<32|1<<28 || u64(mem, 136)&(1|1<<46) == 0 {
+		t.Errorf("waits when one was notified: %#x", u64(mem, 136))
+	}
+	must(t, other.Unlock())
+	must(t, <-done)
+	if got := u64(mem, 136); got != 1<<28 {
+		t.Errorf("waits when nobody waits: %#x", got)
+	}
+	if rest := append(mem[8:40:40], mem[48:128]...); !bytes.Equal(rest, make([]byte, len(rest))) {
+		t.Errorf("the rest is not 0: %x", rest)
+	}
+}
+
+// Records are for 1,024 processes; those of the dead, and of who does not wait, are used again.
+func TestRecords(t *testing.T) {
+	mem, more := memory(condition.Size), memory(condition.SizeMore)
+	made := 0
+	find := func(offset uint64, generation uint32) ([]byte, uint64, uint32, error) {
+		if offset == 0 {
+			made++
+		} else if offset != 640 || generation != 3 {
+			t.Errorf("records at %d, generation %d, want 640 and 3", offset, generation)
+		}
+		return more, 640, 3, nil
+	}
+	killed := uint32(0)
+	dead := func(id uint32) bool { return id == killed }
+	// Each waits, as if for ever: its record says so.
+	enter := func(id uint32) error {
+		lock, c := process(peer{id, dead}, mem, find)
+		must(t, lock.Lock(t.Context(), 0))
+		err := c.Wait(over())
+		if err == nil || errors.Is(err, context.Canceled) {
+			for at := 128; at < len(mem); at += 32 {
+				if u32(mem, at) == id {
+					mem[at+12] = 1
+				}
+			}
+			for at := 128; at < len(more); at += 32 {
+				if u32(more, at) == id {
+					more[at+12] = 1
+				}
+			}
+		}
+		must(t, lock.Unlock())
+		return err
+	}
+	for id := uint32(1); id <= 1024; id++ {
+		if err := enter(id); !errors.Is(err, context.Canceled) {
+			t.Fatalf("process %d: %v", id, err)
+		}
+		if want := min(max(int(id)-8, 0), 1); made != want {
+			t.Fatalf("process %d: further records were made %d times, want %d", id, made, want)
+		}
+	}
+	if u32(mem, 24) != 3 || u64(mem, 32) != 640 {
+		t.Errorf("the further records are said to be at %d, generation %d", u64(mem, 32), u32(mem, 24))
+	}
+	if err := enter(1025); !errors.Is(err, condition.ErrFull) {
+		t.Errorf("one process more: %v, want ErrFull", err)
+	}
+	killed = 500
+	if err := enter(1025); !errors.Is(err, context.Canceled) {
+		t.Errorf("one process more, when another has died: %v", err)
+	}
+	lock, c := process(peer{1026, dead}, mem, find)
+	must(t, lock.Lock(t.Context(), 0))
+	must(t, c.NotifyAll())
+	for at := 128; at < len(mem); at += 32 {
+		if mem[at+8] != 1 {
+			t.Errorf("record at %d was not notified", at)
+		}
+	}
+	for at := 128; at < len(more); at += 32 {
+		if more[at+8] != 1 {
+			t.Errorf("further record at %d was not notified", at)
+		}
+	}
+}
+
+// Whatever stands in the memory, Notify and Wait come to an end.
+func FuzzCondition(f *testing.F) {
+	f.Add([]byte{1}, 1)
+	f.Add(bytes.Repeat([]byte{0xff}, condition.Size-8), 1000)
+	f.Add(bytes.Repeat([]byte{1, 0, 0x80}, 100), -1)
+	f.Fuzz(func(t *testing.T, data []byte, n int) {
+		mem, more := memory(condition.Size), memory(condition.SizeMore)
+		copy(mem[8:], data)
+		copy(more, data)
+		find := func(uint64, uint32) ([]byte, uint64, uint32, error) { return more, 1, 1, nil }
+		lock, c := process(peer{0x1001, func(id uint32) bool { return id%2 == 0 }}, mem, find)
+		must(t, lock.Lock(t.Context(), 0))
+		must(t, c.Notify(n))
+		c.Wait(over())
+		c.Rouse()
+		must(t, c.NotifyAll())
+		must(t, lock.Unlock())
+	})
+}
