@@ -41,6 +41,7 @@ type Waiting struct {
 	sleeper Sleeper
 	place   *parking.Place
 	naps    int
+	since   int64     // sys.Monotonic; 0 at first
 	long    *longWait // nil at first
 }
 
@@ -88,18 +89,22 @@ func (w *Waiting) Line(ctx context.Context) (on bool, err error) {
 // napsInARow is how many naps end without Nap saying that it is time to ask whether others live.
 const napsInARow = 64
 
-// Nap is the first part of a sleep while the word is old. It reports whether to look again; if not, Sleep is to follow.
+// Nap is the first part of a sleep while the word is old. It reports whether to look again; if not, Sleep is to follow. It
+// records, too, because of waits that are many naps.
 func (w *Waiting) Nap(ctx context.Context, old uint32) bool {
 	w.naps++
 	if ctx.Err() != nil {
 		return false
 	}
-	began := sys.Monotonic()
-	again := parking.Nap(ctx, w.word, old) && w.naps%napsInARow != 0
-	if !again {
-		w.lengthen(began)
+	now := sys.Monotonic()
+	if w.since == 0 {
+		w.since = now
 	}
-	return again
+	if time.Duration(now-w.since) >= noteAfter {
+		w.lengthen(now)
+		w.long.note()
+	}
+	return parking.Nap(ctx, w.word, old) && w.naps%napsInARow != 0
 }
 
 // Sleep is the rest of it. The error is ctx's.
@@ -112,11 +117,14 @@ func (w *Waiting) Sleep(ctx context.Context, old uint32) error {
 // Slept reports whether there was a Nap.
 func (w *Waiting) Slept() bool { return w.naps != 0 }
 
-// lengthen makes the wait a long one, which began then.
-func (w *Waiting) lengthen(began int64) {
+// lengthen makes the wait a long one, which began now if it had not yet.
+func (w *Waiting) lengthen(now int64) {
+	if w.since == 0 {
+		w.since = now
+	}
 	if w.long == nil {
 		l := longWaits.Get().(*longWait)
-		l.peers, l.object, l.tag, l.sleeper, l.since = w.peers, w.object, w.tag, w.sleeper, began
+		l.peers, l.object, l.tag, l.sleeper, l.since = w.peers, w.object, w.tag, w.sleeper, w.since
 		w.long = l
 	}
 }
@@ -136,8 +144,7 @@ func (l *longWait) ask() bool {
 	return l.sleeper.Over()
 }
 
-// note records the wait if it has lasted long enough. It is called before each sleep, too, because of waits that are
-// many short ones.
+// note records the wait if it has lasted long enough.
 func (l *longWait) note() {
 	if l.noted.Load() || crashpoint.Enabled { // steps are counted, and how long a wait lasts is chance
 		return

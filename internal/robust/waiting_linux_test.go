@@ -75,6 +75,25 @@ func TestWaiting(t *testing.T) {
 	}
 }
 
+// A wait that is many short naps is recorded as one that sleeps is.
+func TestWaitingBySteps(t *testing.T) {
+	word := new(atomic.Uint32)
+	var begun, done int
+	w := robust.NewWaiting(recorder{peer{id: 1}, &begun, &done, false}, word, word, 9, 1, sleeper(func() bool { return false }))
+	for i := range 4 {
+		if !w.Nap(t.Context(), 1) { // the word is another
+			t.Error("a nap that ended early")
+		}
+		if i == 0 && begun != 0 {
+			t.Error("a short wait is recorded")
+		}
+		time.Sleep(3 * time.Millisecond)
+	}
+	if w.End(); begun != 1 || done != 1 {
+		t.Errorf("recorded %d times, forgotten %d times", begun, done)
+	}
+}
+
 // tags notes the tags of records.
 type tags struct {
 	peer
