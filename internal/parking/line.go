@@ -43,7 +43,7 @@ func Enter(ctx context.Context, w *atomic.Uint32, line uint64, over func() bool)
 		select {
 		case <-p.turn:
 			if p.key.word == nil {
-				places.Put(p)
+				p.put()
 				return nil, nil
 			}
 			return p, nil
