@@ -562,6 +562,19 @@ func TestStats(t *testing.T) {
 	})
 }
 
+// Who naps or sleeps for a word that is another by then is not counted.
+func TestStatsWithoutSleep(t *testing.T) {
+	w := new(atomic.Uint32)
+	before := parking.Stats()
+	if !parking.Nap(t.Context(), w, 1) {
+		t.Error("a nap though the word is another")
+	}
+	proctest.Must(t, parking.Sleep(t.Context(), w, 1, nil))
+	if s := parking.Stats(); s.Waits != before.Waits || s.Wakes != before.Wakes || s.Spurious != before.Spurious {
+		t.Errorf("from %+v to %+v", before, s)
+	}
+}
+
 // Whoever stands in a line for a lock leaves it at once, from anywhere in it, and the line goes on.
 func TestLine(t *testing.T) {
 	proctest.Watch(t)

@@ -95,6 +95,9 @@ func Wait(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) e
 // ends. It reports whether to look again; if not, that time has passed, or ctx is about to be done, or too
 // many sleep so already: Sleep is to follow.
 func Nap(ctx context.Context, w *atomic.Uint32, old uint32) bool {
+	if w.Load() != old {
+		return true
+	}
 	if total.waits.Add(1)%64 == 1 {
 		direct.single.Store(runtime.GOMAXPROCS(0) == 1)
 	}
@@ -150,21 +153,22 @@ func nap(ctx context.Context, w *atomic.Uint32, old uint32) bool {
 // nap. It looks at memory and nothing else. If it is nil every Kick and the end of a second end the sleep; else the
 // sleep ends after a minute.
 func Sleep(ctx context.Context, w *atomic.Uint32, old uint32, over func() bool) error {
-	if w.Load() == old {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		done, err := false, error(nil)
-		if direct.now.Add(1) <= mostDirect && !forced.noDirect.Load() {
-			done, err = directly(ctx, w, old, over)
-		}
-		direct.now.Add(-1)
-		if !done {
-			err = park(ctx, w, old, over)
-		}
-		if err != nil {
-			return err
-		}
+	if w.Load() != old {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	done, err := false, error(nil)
+	if direct.now.Add(1) <= mostDirect && !forced.noDirect.Load() {
+		done, err = directly(ctx, w, old, over)
+	}
+	direct.now.Add(-1)
+	if !done {
+		err = park(ctx, w, old, over)
+	}
+	if err != nil {
+		return err
 	}
 	count(w, old)
 	return nil
