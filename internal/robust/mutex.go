@@ -182,12 +182,13 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse, tag uint64) error {
 	}
 }
 
-// taken is what the free word w becomes when this process takes it. What is to be repaired is not whole.
+// taken is what the free word w becomes when this process takes it. What is to be repaired is not whole, but for who will not
+// repair it: in flags that is Died.
 func (m *Mutex) taken(w, flags uint64) uint64 {
-	if w&Died != 0 {
+	if w&Died != 0 && flags&Died == 0 {
 		flags = 0
 	}
-	return m.mine | flags | w&(Waiters|Died)
+	return m.mine | flags&Whole | w&(Waiters|Died)
 }
 
 // Over reports whether who sleeps on a held word has something else to do.
@@ -312,7 +313,7 @@ func (m *Mutex) retake(tag uint64) error {
 	if err != ErrOwnerDied {
 		return err
 	}
-	if err := m.lock(context.Background(), Whole, 0, tag); err != nil {
+	if err := m.lock(context.Background(), Whole|Died, 0, tag); err != nil {
 		return err
 	}
 	crashpoint.Hit("robust/retake/taken")
