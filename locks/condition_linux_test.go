@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -513,4 +514,57 @@ func TestConditionNoSpace(t *testing.T) {
 		w.ended(t, notified)
 	}
 	nobodyWaits(t, c)
+}
+
+// Who gives up and was notified before it could leave has been notified, if nobody else of its process is there for that.
+func TestConditionNotifiedAndCancelled(t *testing.T) {
+	c := newCondition(t)
+	h := reopened(t, c)
+	ctx, cancel := context.WithCancel(t.Context())
+	woke, waits := make(chan error), make(chan struct{})
+	go func() {
+		err := h.Acquire(context.Background())
+		close(waits)
+		woke <- errors.Join(err, h.Wait(ctx), h.Release())
+	}()
+	<-waits
+	begun(t, c)
+	proctest.Must(t, c.Acquire(t.Context()))
+	cancel()
+	time.Sleep(20 * time.Millisecond) // so that it gives up, and wants the lock; nothing depends on it
+	proctest.Must(t, c.Notify(1))
+	proctest.Must(t, c.Release())
+	proctest.Must(t, <-woke)
+	nobodyWaits(t, c)
+}
+
+// Goroutines are notified in the order in which they had the lock, however close together they began to wait.
+func TestConditionLine(t *testing.T) {
+	c := newCondition(t)
+	const many = 8
+	for range 50 {
+		var entered, left []int // the lock guards them
+		done := make(chan error)
+		for i := range many {
+			go func() {
+				err := c.Acquire(context.Background())
+				entered = append(entered, i)
+				err = errors.Join(err, c.Wait(context.Background()))
+				left = append(left, i)
+				done <- errors.Join(err, c.Release())
+			}()
+		}
+		for n := 0; n < many; {
+			proctest.Must(t, c.Acquire(t.Context()))
+			n = len(entered)
+			proctest.Must(t, c.Release())
+		}
+		for range many {
+			asked(t, c, func() error { return c.Notify(1) })
+			proctest.Must(t, <-done)
+		}
+		if !slices.Equal(entered, left) {
+			t.Fatalf("they came as %v, and were notified as %v", entered, left)
+		}
+	}
 }
