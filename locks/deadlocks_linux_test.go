@@ -136,13 +136,16 @@ func TestDeadlocksOfOwners(t *testing.T) {
 		b, err := locks.NewRLock(seg, "")
 		proctest.Must(t, err)
 		done := make(chan error, 2)
-		for _, ls := range [][2]*locks.RLock{{a, b}, {b, a}} {
-			first := ls[0].Owner()
-			second := ls[1].Owner()
+		firsts := []*locks.Owner{a.Owner(), b.Owner()}
+		for _, o := range firsts {
+			proctest.Must(t, o.Acquire(ctx))
+		}
+		for i, first := range firsts {
+			other := []*locks.RLock{b, a}[i]
+			second := other.Owner()
 			if known {
-				second = ls[1].Owner(first)
+				second = other.Owner(first)
 			}
-			proctest.Must(t, first.Acquire(ctx))
 			go func() {
 				err := second.Acquire(ctx)
 				first.Release()

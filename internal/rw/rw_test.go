@@ -170,7 +170,7 @@ func TestEdges(t *testing.T) {
 	other, _ := use(mem, 0x1005, dead)
 	put(mem, 8, 1)
 	put(mem, 128, 0x1001<<32|1)
-	if err := other.Recover(over(), nil); !errors.Is(err, context.Canceled) || u64(mem, 0) != robust.Died|0 {
+	if err := other.Recover(over(), nil); !errors.Is(err, context.Canceled) || u64(mem, 0) != robust.Died {
 		t.Errorf("Recover beside a reader: %v, word %#x", err, u64(mem, 0))
 	}
 	put(mem, 128, 0)
