@@ -12,33 +12,33 @@ import (
 
 // BarrierOptions are the rarer wishes of a barrier handle.
 type BarrierOptions struct {
-	// Action, if set, is run by the last party to arrive, before the others go on, when that comes through this handle. If
-	// it fails, panics or ends its goroutine, the barrier is broken, and that party gets its error. A handle that arrives
-	// in an argument has none; OpenBarrier makes one that has, if the barrier has a name.
+	// Action, if set, is run by the last party to arrive, before the others go on, when that comes through this
+	// handle. If it fails, panics or ends its goroutine, the barrier is broken, and that party gets its error. A
+	// handle that arrives in an argument has none; OpenBarrier makes one that has, if the barrier has a name.
 	Action func() error
 }
 
-// Barrier holds parties back until all have arrived: each Wait of a pass is one party, goroutines of one process too. The
-// next pass follows at once; who comes while the action of the last one is run waits for its end first.
+// Barrier holds parties back until all have arrived: each Wait of a pass is one party, goroutines of one process too.
+// The next pass follows at once; who comes while the action of the last one is run waits for its end first.
 //
-// A process is bound to the barrier from Join, its first Wait, or being started with the barrier in its argument (before its
-// first instruction), until Close of the handle with which it did that, or that arrived; of several such handles the last.
-// One that dies in between, also when its function has returned, breaks the barrier, whether it had arrived or not; so
-// does one that closes the segment. So a child that has done its part calls Close. When more processes than parties
-// are bound, those beyond them are bound from their arrival to the end of the pass only. The death of a party that has arrived breaks
-// the pass in any case.
+// A process is bound to the barrier from Join, its first Wait, or being started with the barrier in its argument
+// (before its first instruction), until Close of the handle with which it did that, or that arrived; of several such
+// handles the last. One that dies in between, also when its function has returned, breaks the barrier, whether it had
+// arrived or not; so does one that closes the segment. So a child that has done its part calls Close. When more
+// processes than parties are bound, those beyond them are bound from their arrival to the end of the pass only. The
+// death of a party that has arrived breaks the pass in any case.
 //
-// All parties of a pass are told the same, except those whose handle was closed: that it was completed, or that the barrier is broken. A
-// broken one stays so until a Reset, which forgets the dead.
+// All parties of a pass are told the same, except those whose handle was closed: that it was completed, or that the
+// barrier is broken. A broken one stays so until a Reset, which forgets the dead.
 //
-// All methods may be called from any goroutine of any process. Wait blocks, and a party that is stopped holds up the others;
-// everything else is lock-free. Who waits learns of a death within about a second, who arrives last at once.
+// All methods may be called from any goroutine of any process. Wait blocks, and a party that is stopped holds up the
+// others; everything else is lock-free. Who waits learns of a death within about a second, who arrives last at once.
 //
 // A Barrier is made by NewBarrier, OpenBarrier and OpenOrNewBarrier, or arrives in an argument; its zero value is for
 // UnmarshalBinary only.
 //
-// In the terms of the Go memory model every call of Wait in a pass that is completed is synchronized before the action, and that before the
-// return of every Wait of that pass, in all processes.
+// In the terms of the Go memory model every call of Wait in a pass that is completed is synchronized before the
+// action, and that before the return of every Wait of that pass, in all processes.
 type Barrier struct {
 	shm.Ref
 	b      *barrier.Barrier // nil in a zero handle
@@ -57,8 +57,8 @@ func newBarrier(opts []BarrierOptions) *Barrier {
 	panic("locks: more than one BarrierOptions")
 }
 
-// NewBarrier makes a barrier for n parties, of which there can be 2^16; each takes 16 bytes of the segment. The errors are those of shm.Kind.New, and
-// os.ErrInvalid if there cannot be so many.
+// NewBarrier makes a barrier for n parties, of which there can be 2^16; each takes 16 bytes of the segment. The errors
+// are those of shm.Kind.New, and os.ErrInvalid if there cannot be so many.
 func NewBarrier(seg *shm.Segment, name string, n int, opts ...BarrierOptions) (*Barrier, error) {
 	b := newBarrier(opts)
 	if err := checkParties(n); err != nil {
@@ -112,7 +112,8 @@ func (b *Barrier) use(mem []byte, err error) (*Barrier, error) {
 	return b, nil
 }
 
-// Close detaches this handle, as other objects do, and ends what this process was bound by it for. A Wait that it ends has arrived all the same.
+// Close detaches this handle, as other objects do, and ends what this process was bound by it for. A Wait that it ends
+// has arrived all the same.
 func (b *Barrier) Close() error {
 	defer runtime.KeepAlive(b)
 	err := b.Ref.Close()
@@ -122,8 +123,8 @@ func (b *Barrier) Close() error {
 	return err
 }
 
-// Join says that this process will come to the barrier. The errors are shm.ErrNoSpace when as many processes as there are parties
-// are bound already, and os.ErrClosed.
+// Join says that this process will come to the barrier. The errors are shm.ErrNoSpace when as many processes as there
+// are parties are bound already, and os.ErrClosed.
 func (b *Barrier) Join() error {
 	defer runtime.KeepAlive(b)
 	switch {
@@ -137,8 +138,8 @@ func (b *Barrier) Join() error {
 
 // Wait waits for the others and returns this party's index, the last to arrive being parties-1. If ctx ends first the
 // barrier is broken for all, since an arrival cannot be taken back; the last party does not wait, and ctx does not
-// matter to it. The errors are ErrBroken, with ctx's beside it in the error of the party whose ctx it was, os.ErrClosed,
-// and, for who ran it, the action's. With an error the index means nothing.
+// matter to it. The errors are ErrBroken, with ctx's beside it in the error of the party whose ctx it was,
+// os.ErrClosed, and, for who ran it, the action's. With an error the index means nothing.
 func (b *Barrier) Wait(ctx context.Context) (index int, err error) {
 	defer runtime.KeepAlive(b)
 	index, err = b.b.Wait(ctx, b.action)
@@ -158,8 +159,8 @@ func (b *Barrier) Abort() error {
 	return nil
 }
 
-// Reset makes the barrier new: those who wait get ErrBroken, those who died are forgotten, those who are bound and live stay
-// so. A process that dies in it leaves the barrier as it was, broken, or new. The error is os.ErrClosed.
+// Reset makes the barrier new: those who wait get ErrBroken, those who died are forgotten, those who are bound and
+// live stay so. A process that dies in it leaves the barrier as it was, broken, or new. The error is os.ErrClosed.
 func (b *Barrier) Reset() error {
 	defer runtime.KeepAlive(b)
 	if b.Closed() {

@@ -220,8 +220,8 @@ var bound = proctest.NewRole("bound", func(ctx context.Context, c *proctest.Chil
 	return nil
 })
 
-// A process that dies breaks the barrier for those who sleep, and for those who come later: when it has arrived, when it has
-// joined, when it was started with the barrier and has done nothing with it, and when it was in earlier passes.
+// A process that dies breaks the barrier for those who sleep, and for those who come later: when it has arrived, when
+// it has joined, when it was started with the barrier and has done nothing with it, and when it was in earlier passes.
 func TestPartyKilled(t *testing.T) {
 	for _, do := range []string{"nothing", "join", "wait", "pass"} {
 		t.Run(do, func(t *testing.T) {
@@ -302,8 +302,8 @@ func TestPartyLeaves(t *testing.T) {
 // nothingWith does nothing with its barrier.
 var nothingWith = process.Register("nothing-with", func(ctx context.Context, a barrierArgs) error { return nil })
 
-// There are as many places as parties. Who has none is bound while he waits; handles of one process share a place, which is free
-// when the last is closed.
+// There are as many places as parties. Who has none is bound while he waits; handles of one process share a place,
+// which is free when the last is closed.
 func TestBarrierPlaces(t *testing.T) {
 	b := newBarrier(t, 2)
 	var ps []*proctest.Proc
@@ -474,9 +474,9 @@ func TestManyParties(t *testing.T) {
 func TestBarrierEndsMeet(t *testing.T) {
 	b := newBarrier(t, 2)
 	r := proctest.Rand(t)
-	rounds := 5000
+	rounds := 1500
 	if testing.Short() {
-		rounds = 500
+		rounds = 300
 	}
 	passed := 0
 	for i := range rounds {
@@ -484,13 +484,13 @@ func TestBarrierEndsMeet(t *testing.T) {
 		first := waiter(ctx, b)
 		waiting(b, 1)
 		second := make(chan error, 1)
+		delay, pause := time.Duration(r.IntN(200))*time.Microsecond, time.Duration(r.IntN(200))*time.Microsecond
 		go func() {
-			for range r.IntN(100) {
-				runtime.Gosched()
-			}
+			time.Sleep(delay)
 			_, err := b.Wait(t.Context())
 			second <- err
 		}()
+		time.Sleep(pause)
 		switch i % 3 {
 		case 0:
 			cancel()

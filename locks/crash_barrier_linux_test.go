@@ -88,8 +88,8 @@ func renewed(t testing.TB, a barrierArgs) {
 	}
 }
 
-// A party that is killed or stopped at any step, before and after it has arrived, leaves a barrier that is broken, or not, and can be
-// reset. While it is stopped the others can do so, too.
+// A party that is killed or stopped at any step, before and after it has arrived, leaves a barrier that is broken, or
+// not, and can be reset. While it is stopped the others can do so, too.
 func TestCrashBarrierFirst(t *testing.T) {
 	op := opBarrierFirst.Beside(func(t testing.TB, p *proctest.Proc, a barrierArgs) {
 		if p.Asleep() {
@@ -99,7 +99,8 @@ func TestCrashBarrierFirst(t *testing.T) {
 	proctest.Crash(t, op, crashBarrier(2), renewed, func(t testing.TB, a barrierArgs, survived bool) { renewed(t, a) })
 }
 
-// The last party is killed or stopped: the pass is completed, or broken, from one step to the next, and who sleeps is told so.
+// The last party is killed or stopped: the pass is completed, or broken, from one step to the next, and who sleeps is
+// told so.
 func TestCrashBarrierLast(t *testing.T) {
 	var first chan error
 	tell := func(t testing.TB, stopped bool) {
@@ -182,8 +183,8 @@ func TestCrashBarrierOfTheDead(t *testing.T) {
 	}
 }
 
-// A process killed or stopped while it is bound, or ends that, or starts a child with the barrier, leaves a barrier that can be
-// reset.
+// A process killed or stopped while it is bound, or ends that, or starts a child with the barrier, leaves a barrier
+// that can be reset.
 func TestCrashBarrierBound(t *testing.T) {
 	for _, op := range []*proctest.Op[barrierArgs]{opBarrierJoin, opBarrierStart} {
 		proctest.Crash(t, op, crashBarrier(2), renewed, func(t testing.TB, a barrierArgs, survived bool) { renewed(t, a) })

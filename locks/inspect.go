@@ -10,7 +10,7 @@ import (
 // Info is what an object records about itself. Participants that died are not in it. The Since of a participant is not
 // since when it holds the object or waits, but since when it has the segment.
 type Info struct {
-	Owners  []shm.Participant // who hold it, each once; of a semaphore only with Recover, of an RWLock who read or write, and who is to write next
+	Owners  []shm.Participant // who hold it, each once; of a semaphore only with Recover, of a barrier who are bound to it, of an RWLock who read or write, and who is to write next
 	Waiters []shm.Participant // who wait for it, each once, however many of its goroutines do
 	Since   time.Time         // since when the first of them does; zero if nobody does
 }

@@ -1,13 +1,15 @@
 /*
  * The protocol of package internal/barrier: a barrier for two parties, and three processes that have it from their start.
- * Each comes, aborts or resets, twice, and closes its handle; contexts end, and one process is killed anywhere.
+ * One does two things and each other one, of coming, aborting and resetting, and then closes its handle; there is one abort, reset or
+ * end of a context, and one process is killed anywhere.
  * Run by docs/models/check: it must hold as it is; with FAULT, in which who takes a cell does not see that the pass may be
  * over, so that the cell may be one of the next pass, spin must find that.
  *
  * A step is one access to the word or to a cell. What must hold:
  *
  *   - All parties of a pass are told the same, whoever was told first.
- *   - A pass is completed when both cells are taken, and each index is told once.
+ *   - A pass is completed when both cells are taken, and each index is told once; not if somebody bound to it was dead
+ *     when the last came.
  *   - A death is forgotten only by a reset of a pass that it broke, or that was broken when it happened.
  *   - In the end nobody sleeps whose pass is over or broken, or has lost somebody.
  *
@@ -37,7 +39,7 @@ bool owed[PROCS];                  /* who died bound to the pass, which has not 
 byte sleptOn[PROCS];               /* the pass */
 
 /* What happens rarely. */
-byte kills = 1, endings = 2;
+byte kills = 1, endings = 1;
 
 #define here(i, p)  (cellOwner[i] != NOBODY && cellPass[i] == p)
 #define gone(i, p)  (here(i, p) && dead[cellOwner[i]])
@@ -77,21 +79,26 @@ inline tell(ok) {
 	}
 }
 
-proctype Party(byte self) {
-	byte p, i, owner, was, ops = 2;
+proctype Party(byte self, ops) {
+	byte p, i, owner, was;
 	bool wake, ok, extra, bury[PROCS];
+	bool died;	/* when the last came, somebody bound was dead; it is recorded only */
 
 	{ skip;
 	next:
-		p = 0; i = 0; ok = false; extra = false;
-		if
-		:: ops > 0 -> ops--; goto arrive
-		:: ops > 0 && endings > 0 -> atomic { ops--; endings--; p = pass }; spoil(p); goto next
-		:: ops > 0 && endings > 0 -> atomic { ops--; endings--; p = pass }; goto renew
-		:: ops == 0 -> goto close
-		fi;
+		atomic {
+			p = 0; i = 0; ok = false; extra = false;
+			if
+			:: ops > 0 -> ops--; goto arrive
+			:: ops > 0 && endings > 0 -> ops--; endings--; p = pass /* Abort */
+			:: ops > 0 && endings > 0 -> ops--; endings--; p = pass; goto renew
+			:: ops == 0 -> goto close
+			fi
+		}
+		spoil(p);
+		goto next;
 
-	renew:	/* breaks the pass, forgets the dead, and begins another */
+	renew:	/* Reset: breaks the pass, forgets the dead, and begins another */
 		spoil(p);
 		if
 		:: pass == p && broken
@@ -155,7 +162,7 @@ proctype Party(byte self) {
 			owner = 0; was = 0;
 			if
 			:: i < PARTIES - 1 -> goto await
-			:: else
+			:: else -> died = owed[0] || owed[1] || owed[2]
 			fi
 		}
 
@@ -166,9 +173,10 @@ proctype Party(byte self) {
 		fi;
 		d_step {
 			if
-			:: pass == p && !broken -> ok = true; pass++; wake = sleeps; sleeps = false
+			:: pass == p && !broken -> assert(!died); ok = true; pass++; wake = sleeps; sleeps = false
 			:: else -> ok = false
-			fi
+			fi;
+			died = false
 		}
 		wakeAll();
 		tell(ok);
@@ -219,22 +227,25 @@ proctype Party(byte self) {
 	close:
 		member[self] = false
 	} unless {
-		dead[self] -> atomic { asleep[self] = false; capped = capped || wake }
+		atomic {
+			dead[self] -> asleep[self] = false; capped = capped || wake;
+			p = 0; i = 0; owner = 0; was = 0; ops = 0; wake = false; ok = false; extra = false; died = false;
+			bury[0] = false; bury[1] = false; bury[2] = false
+		}
 	}
 }
 
+#define kill(v)	atomic { kills > 0 -> kills--; dead[v] = true; owed[v] = member[v] && !broken }
+
 init {
-	byte v;
-	atomic { run Party(0); run Party(1); run Party(2) }
+	atomic { run Party(0, 2); run Party(1, 1); run Party(2, 1) }
 	do
-	:: kills > 0 ->
-		kills--;
-		select(v : 0 .. PROCS - 1);
-		atomic { dead[v] = true; owed[v] = member[v] && !broken }
-	:: timeout ->
-		for (v : 0 .. PROCS - 1) {
-			assert(!asleep[v] || pass == sleptOn[v] && !broken && !lost(pass))
-		}
-		break
-	od
+	:: kill(0)
+	:: kill(1)
+	:: kill(2)
+	:: timeout -> break
+	od;
+	assert(!asleep[0] || pass == sleptOn[0] && !broken && !lost(pass));
+	assert(!asleep[1] || pass == sleptOn[1] && !broken && !lost(pass));
+	assert(!asleep[2] || pass == sleptOn[2] && !broken && !lost(pass))
 }

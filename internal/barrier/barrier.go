@@ -113,8 +113,8 @@ func (b *Barrier) Leave() {
 	}
 }
 
-// Wait arrives, and waits for the others. The index is the order of arrival. Who comes last runs action, if that is not nil, before
-// the others go on. The errors are ErrBroken, which ctx's come with, os.ErrClosed and action's.
+// Wait arrives, and waits for the others. The index is the order of arrival. Who comes last runs action, if that is
+// not nil, before the others go on. The errors are ErrBroken, which ctx's come with, os.ErrClosed and action's.
 func (b *Barrier) Wait(ctx context.Context, action func() error) (index int, err error) {
 	b.Join() // or else it is bound when it has arrived
 	b.race.Release()

@@ -10,7 +10,8 @@
 //	128       8n   arrivals                   CAS
 //	128+8n    8n   members                    CAS
 //
-// All words are little-endian; the word sleeps with its lowest 32 bits. Each transition is one compare-and-swap of a whole word.
+// All words are little-endian; the word sleeps with its lowest 32 bits. Each transition is one compare-and-swap of a
+// whole word.
 //
 // # The word
 //
@@ -24,25 +25,25 @@
 //	break     {h, p, S?} -> {h, p, BROKEN}        with S wakes all
 //	reset     {h, p, BROKEN} -> {2h+1, p+1}       nobody sleeps then
 //
-// A pass that was broken is never completed, and one that was completed is never broken: both are one compare-and-swap from
-// the same word. So all parties of a pass are told the same, also those who look when it is over: HISTORY tells
-// them for 32 passes, after which they are told that it broke, since nobody knows. (PASS comes round after 2^30 passes: who
-// is stopped for just as long takes the pass for his own.)
+// A pass that was broken is never completed, and one that was completed is never broken: both are one compare-and-swap
+// from the same word. So all parties of a pass are told the same, also those who look when it is over: HISTORY tells
+// them for 32 passes, after which they are told that it broke, since nobody knows. (PASS comes round after 2^30
+// passes: who is stopped for just as long takes the pass for his own.)
 //
 // # Arrivals
 //
-// An arrival is {pass in bits 0-29, owner id in bits 32-63}; one of another pass than the word's, or of nobody (0), is a
-// free cell.
+// An arrival is {pass in bits 0-29, owner id in bits 32-63}; one of another pass than the word's, or of nobody (0), is
+// a free cell.
 //
 //	arrive  {other pass, x} or 0 -> {p, self}     the lowest cell that is free, if the word is in pass p after reading that
 //
-// Cells are taken from the lowest upwards and none is given back, so those of a pass are always the first ones, and the
-// index of a cell is the order of arrival. Who takes the last knows that all have come; he runs the action, and then
-// completes the pass. Who comes when all cells are taken belongs to the next pass, and waits for this one to end.
+// Cells are taken from the lowest upwards and none is given back, so those of a pass are always the first ones, and
+// the index of a cell is the order of arrival. Who takes the last knows that all have come; he runs the action, and
+// then completes the pass. Who comes when all cells are taken belongs to the next pass, and waits for this one to end.
 //
-// Who reads the word in pass p may be slow, and find a cell that was taken in p+1: to him that looks free. So he looks at
-// the word again: if it is in p still, what he read in the cell is of p-1 or older, and his compare-and-swap fails if
-// somebody has taken it since, in whatever pass. If it succeeds when p is over, p was not completed, because this
+// Who reads the word in pass p may be slow, and find a cell that was taken in p+1: to him that looks free. So he looks
+// at the word again: if it is in p still, what he read in the cell is of p-1 or older, and his compare-and-swap fails
+// if somebody has taken it since, in whatever pass. If it succeeds when p is over, p was not completed, because this
 // cell was missing; the cell counts for no other pass, and is free.
 //
 // Who has arrived looks at the word once more: if p was broken or is over by then, HISTORY tells him how it ended.
@@ -58,11 +59,11 @@
 //	dismiss  {child, 0} -> 0                     by who could not start it
 //	bury     {dead, k} -> 0                      by a reset or the segment's sweep, when the barrier is broken
 //
-// A member that is dead breaks the barrier, and so does an arrival of the pass whose process is dead. The first to notice does it:
-// who arrives last asks the kernel for all of them before he completes the pass, who is about to sleep asks, who sleeps
-// looks at what is known each time that he wakes, and package shm asks for him. The dead is buried only in a pass that is
-// broken: as long as his death has not broken one his cell says that he is to come. More processes than there are cells are bound
-// from their arrival to the end of the pass only.
+// A member that is dead breaks the barrier, and so does an arrival of the pass whose process is dead. The first to
+// notice does it: who arrives last asks the kernel for all of them before he completes the pass, who is about to sleep
+// asks, who sleeps looks at what is known each time that he wakes, and package shm asks for him. The dead is buried
+// only in a pass that is broken: as long as his death has not broken one his cell says that he is to come. More
+// processes than there are cells are bound from their arrival to the end of the pass only.
 //
 // # What a kill or a stop leaves
 //

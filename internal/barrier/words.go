@@ -154,9 +154,9 @@ func (b *words) outcome(p uint32) (over bool, err error) {
 	return true, nil
 }
 
-// bury frees the cells of members that died before pass p, which is broken, was followed by another one. Of those who die
-// after that it must leave the cells, because they are to break the next pass; so who is dead is asked before
-// the word is looked at.
+// bury frees the cells of members that died before pass p, which is broken, was followed by another one. Of those who
+// die after that it must leave the cells, because they are to break the next pass; so who is dead is asked before the
+// word is looked at.
 func (b *words) bury(p uint32, dead func(id uint32) bool) {
 	cells := make(map[int]uint64)
 	for i := range b.members {
@@ -195,8 +195,8 @@ func Bury(mem []byte, dead func(id uint32) bool) {
 	}
 }
 
-// Enlist binds the process that will be the participant id to the barrier whose whole payload is mem, until it or a handle of
-// it ends that. It does not if there are as many members as parties.
+// Enlist binds the process that will be the participant id to the barrier whose whole payload is mem, until it or a
+// handle of it ends that. It does not if there are as many members as parties.
 func Enlist(mem []byte, id uint32) {
 	b := in(mem)
 	for i := range b.members {
@@ -219,8 +219,8 @@ func Dismiss(mem []byte, id uint32) {
 	}
 }
 
-// Check returns the offset of the first word in the barrier whose whole payload is mem to which no step leads, what it is,
-// and whether there is one; given tells which owner ids there can be.
+// Check returns the offset of the first word in the barrier whose whole payload is mem to which no step leads, what it
+// is, and whether there is one; given tells which owner ids there can be.
 func Check(mem []byte, given func(id uint32) bool) (at int, w uint64, wrong bool) {
 	b := in(mem)
 	if n := payloadOf(mem).parties; n != uint32(len(b.members)) {
