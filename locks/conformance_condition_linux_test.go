@@ -157,4 +157,39 @@ func TestConformanceCondition(t *testing.T) {
 		proctest.Must(t, c.Release())
 		nobodyWaits(t, c)
 	})
+	t.Run("SEED-22", func(t *testing.T) {
+		seg := proctest.Segment(t, 0)
+		l, err := locks.NewLock(seg, "")
+		proctest.Must(t, err)
+		r, err := locks.NewRLock(seg, "")
+		proctest.Must(t, err)
+		o := r.Owner()
+		for name, on := range map[string]locks.Mutex{"its own": nil, "a given one": l, "recursive": o} {
+			t.Run(name, func(t *testing.T) {
+				c, err := locks.NewCondition(seg, "", on)
+				proctest.Must(t, err)
+				want(t, "Wait without the lock", c.Wait(t.Context()), locks.ErrNotLocked)
+				want(t, "Notify without the lock", c.Notify(1), locks.ErrNotLocked)
+				want(t, "NotifyAll without the lock", c.NotifyAll(), locks.ErrNotLocked)
+				bothWays(t, func(t *testing.T, process bool) {
+					w := startWait(t, c, process, "")
+					asked(t, c, c.NotifyAll)
+					w.ended(t, notified)
+				})
+				nobodyWaits(t, c)
+			})
+		}
+		c, err := locks.NewCondition(seg, "", o)
+		proctest.Must(t, err)
+		proctest.Must(t, o.Acquire(t.Context()))
+		proctest.Must(t, o.Acquire(t.Context()))
+		p := notifies.Start(t, condArgs{c}) // it cannot before Wait frees the lock
+		proctest.Must(t, c.Wait(t.Context()))
+		if o.Depth() != 2 {
+			t.Errorf("depth %d after Wait, want 2", o.Depth())
+		}
+		proctest.Must(t, p.Wait())
+		proctest.Must(t, o.Release())
+		proctest.Must(t, o.Release())
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shoal-ipc/shoal/futex"
+	"github.com/shoal-ipc/shoal/internal/atomics"
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/race"
 	"github.com/shoal-ipc/shoal/internal/robust"
@@ -206,10 +207,16 @@ func (b *Barrier) await(ctx context.Context, p uint32) error {
 	wait := robust.NewWaiting(b.peers, b.low, b.low, 0, uint64(b.self), a)
 	defer wait.End()
 	var asked time.Time
+	spins := robust.SpinBudget()
 	for {
 		if over, err := b.outcome(p); over {
 			b.race.Acquire()
 			return err
+		}
+		if spins > 0 {
+			spins--
+			atomics.Pause(robust.SpinPause)
+			continue
 		}
 		if b.handle.Closed() {
 			return os.ErrClosed

@@ -105,7 +105,7 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse, tag uint64) error {
 		queued uint64 // Waiters once this goroutine may have slept
 		asked  uint32 // the owner that was alive
 		when   time.Time
-		spins  = spinBudget()
+		spins  = SpinBudget()
 	)
 	// Who would recover waits while others repair: those who are to be told then do not stand behind him.
 	wait := NewWaiting(m.peers, m.low, m.low, tag, m.mine|refuse, m)
@@ -141,7 +141,7 @@ func (m *Mutex) lock(ctx context.Context, flags, refuse, tag uint64) error {
 		}
 		if spins > 0 {
 			spins--
-			atomics.Pause(spinPause)
+			atomics.Pause(SpinPause)
 			continue
 		}
 		owner := uint32(w >> 32)
@@ -456,11 +456,12 @@ const patience = 8
 // for at each sleep, and shorter than the cap of a sleep, so that at its end the owner is asked for again.
 const askAgain = 250 * time.Millisecond
 
-// Spinning pays only while the owner runs on another CPU. The budget is about two microseconds, less than
-// what a sleep and a wake cost together.
-const spinPause = 4
+// SpinPause is for atomics.Pause, between two of SpinBudget looks at a word before a sleep. Spinning pays only while
+// whom one waits for runs on another CPU. All looks take about two microseconds, less than what a sleep and a wake cost together.
+const SpinPause = 4
 
-func spinBudget() int {
+// SpinBudget is how often to look.
+func SpinBudget() int {
 	if runtime.NumCPU() == 1 {
 		return 0
 	}

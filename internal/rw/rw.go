@@ -3,7 +3,6 @@ package rw
 import (
 	"context"
 	"os"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -101,7 +100,7 @@ func (l *Lock) empty(ctx context.Context, c *cell) error {
 	var (
 		asked uint32 // the process that was alive
 		when  time.Time
-		spins = spinBudget()
+		spins = robust.SpinBudget()
 	)
 	wait := robust.NewWaiting(l.peers, c.low(), l.object, 0, uint64(l.self), &cellWait{l, c})
 	defer wait.End()
@@ -120,7 +119,7 @@ func (l *Lock) empty(ctx context.Context, c *cell) error {
 		}
 		if spins > 0 {
 			spins--
-			atomics.Pause(spinPause)
+			atomics.Pause(robust.SpinPause)
 			continue
 		}
 		if on, err := wait.Line(ctx); err != nil {
@@ -500,16 +499,5 @@ func Check(mem []byte, given func(id uint32) bool) (at int, w uint64, wrong bool
 
 const everybody = 1<<31 - 1
 
-// askAgain is how long an answer that a process lives is good for, and spinPause and spinBudget are how a writer spins: see
-// package robust.
-const (
-	askAgain  = 250 * time.Millisecond
-	spinPause = 4
-)
-
-func spinBudget() int {
-	if runtime.NumCPU() == 1 {
-		return 0
-	}
-	return 30
-}
+// askAgain is how long an answer that a process lives is good for: see package robust.
+const askAgain = 250 * time.Millisecond
