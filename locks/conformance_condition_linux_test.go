@@ -166,7 +166,7 @@ func TestConformanceCondition(t *testing.T) {
 		o := r.Owner()
 		for name, on := range map[string]locks.Mutex{"its own": nil, "a given one": l, "recursive": o} {
 			t.Run(name, func(t *testing.T) {
-				c, err := locks.NewCondition(seg, "", on)
+				c, err := locks.NewCondition(seg, name, on)
 				proctest.Must(t, err)
 				want(t, "Wait without the lock", c.Wait(t.Context()), locks.ErrNotLocked)
 				want(t, "Notify without the lock", c.Notify(1), locks.ErrNotLocked)
