@@ -199,7 +199,7 @@ func at(t testing.TB, point string) bool { return strings.HasSuffix(t.Name(), po
 func TestCrashAsleep(t *testing.T) {
 	var n next
 	op := opAsleep.Beside(func(t testing.TB, p *proctest.Proc, a holdArgs) {
-		if p.Asleep() {
+		if p.FastAsleep() { // after its nap, when it sleeps anew and so may come behind others
 			n.queue(t, a)
 			proctest.Must(t, a.Lock.Release()) // wakes the child, which slept first
 		}
