@@ -41,6 +41,9 @@ func use(ctx context.Context) error {
 	if r.TryPush(1) {
 		r.TryPop()
 	}
+	if err := useLocks(ctx, seg); err != nil {
+		return err
+	}
 	if err := l.Recover(ctx, nil); err != nil {
 		return err
 	}
@@ -51,6 +54,28 @@ func use(ctx context.Context) error {
 		return err
 	}
 	return seg.Close()
+}
+
+func useLocks(ctx context.Context, seg *shm.Segment) error {
+	c, err := locks.NewCondition(seg, "condition", nil)
+	if err != nil {
+		return err
+	}
+	if err := locks.With(ctx, c, c.NotifyAll); err != nil {
+		return err
+	}
+	b, err := locks.NewBarrier(seg, "barrier", 1)
+	if err != nil {
+		return err
+	}
+	if _, err := b.Wait(ctx); err != nil {
+		return err
+	}
+	rw, err := locks.NewRWLock(seg, "rwlock")
+	if err != nil {
+		return err
+	}
+	return locks.With(ctx, rw, func() error { return nil })
 }
 
 func main() {
