@@ -112,7 +112,10 @@ func compare(o Options) (*comparisons, error) {
 	allowed := sys.CPUs()
 	for _, r := range rs {
 		for _, mode := range r.modes {
-			c := &comparison{row: r, mode: mode, cpus: mode.cpus(allowed), length: length * time.Duration(max(1, r.times)), turns: turns, peers: cs.peers, quick: o.Quick}
+			c := &comparison{row: r, mode: mode, cpus: mode.cpus(allowed), length: length, turns: turns, peers: cs.peers, quick: o.Quick}
+			if r.times != 0 && !o.Quick {
+				c.length *= time.Duration(r.times)
+			}
 			c.lack = c.lacks()
 			for _, impl := range r.sides {
 				if cs.peers != nil || !isPeer(impl) {
@@ -218,7 +221,7 @@ func (c *comparison) try(ctx context.Context, s *side) error {
 		return nil
 	}
 	// A try is at most so many times as long as the one before. What one so much shorter than a turn found says little:
-	// most of it may be what processes do before all of them are at work.
+	// most of it may be what processes do before all of them are at work; for a quick look it will do.
 	const more, near = 100, 4
 	most := cmp.Or(c.row.most, math.MaxInt)
 	s.n = min(20, most)
@@ -231,7 +234,7 @@ func (c *comparison) try(ctx context.Context, s *side) error {
 		grow := float64(c.length) / took
 		tried := s.n
 		s.n = min(max(1, int(min(grow, more)*float64(s.n))), most)
-		if grow < near || tried == most {
+		if grow < near || tried == most || c.quick && grow < more {
 			return nil
 		}
 	}
