@@ -47,7 +47,7 @@ type owning struct {
 func owningOf(o ownerWords, size uint64) (_ owning, ok bool) {
 	switch {
 	case o == robustWord && size >= robust.Size:
-		return owning{"owner word", robust.Holders, robust.Abandoned, robust.Bury, robust.Check}, true
+		return owning{"lock", robust.Holders, robust.Abandoned, robust.Bury, robust.Check}, true
 	case o == readerCells && size == rw.Size:
 		return owning{"reader-writer lock", rw.Holders, rw.Abandoned, rw.Bury, rw.Check}, true
 	case size >= permits.CellsAt && size <= uint64(permits.SizeCells(permits.MostCells)) && o == permitCells(size):

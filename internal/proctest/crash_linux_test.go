@@ -106,7 +106,7 @@ func TestCrashFindsFaults(t *testing.T) {
 		{"descriptor", 1, `kill-2 shm/lay/claimed left behind: descriptor \d+: /dev/null`},
 		{"participant", 1, `TestCrashFixture/kill-2_shm/lay/claimed(.*\n)*.* 2 living participants, 1 before`},
 		{"waste", 1, `TestCrashFixture/kill-2_shm/lay/claimed(.*\n)*.* \d+ bytes of memory are left in use, 256 by a child to which nothing happens`},
-		{"damage", 1, `TestCrashFixture/stop-1_fixture/begun(.*\n)*.*shm: offset \d+: owner word 0x100`},
+		{"damage", 1, `TestCrashFixture/stop-1_fixture/begun(.*\n)*.*shm: offset \d+: word 0x100 of a lock`},
 		{"hang", 2, `proctest: TestCrashFixture/stop-1_fixture/begun still runs(.*\n)*.*proctest_test\.TestCrashFixture(.*\n)*` +
 			`.*asking crash/fixture-\d+ \(pid \d+\)(.*\n)*SIGQUIT: quit(.*\n)*.*process\.run\(`},
 	} {
