@@ -568,3 +568,33 @@ func TestConditionLine(t *testing.T) {
 		}
 	}
 }
+
+// Who knows that it was notified, and waits for the lock when its handle is closed, passes the notification on.
+func TestConditionClosedAfterNotified(t *testing.T) {
+	c := newCondition(t)
+	h := reopened(t, c)
+	closed := make(chan error)
+	waits := make(chan struct{})
+	go func() {
+		proctest.Must(t, h.Acquire(context.Background()))
+		close(waits)
+		closed <- h.Wait(context.Background())
+	}()
+	<-waits
+	begun(t, c)
+	w := startWait(t, c, true, "")
+	proctest.Must(t, c.Acquire(t.Context()))
+	proctest.Must(t, c.Notify(1)) // h, which cannot have the lock
+	var r shm.Ref
+	mem, err := shm.Again(&r, &c.Ref)
+	proctest.Must(t, err)
+	for shm.Word32(mem, 128+12).Load()>>14&(1<<14-1) == 0 { // TAKEN of the first record
+		time.Sleep(100 * time.Microsecond)
+	}
+	proctest.Must(t, h.Close())
+	want(t, "Wait of a closed handle", <-closed, os.ErrClosed)
+	proctest.Must(t, c.Release())
+	w.ended(t, notified)
+	nobodyWaits(t, c)
+	runtime.KeepAlive(c)
+}
