@@ -187,7 +187,8 @@ func (c *Condition) notify(n int) {
 	}
 }
 
-// grant notifies n waits of r at most. Its first in line may be asleep if none knew of one before.
+// grant notifies n waits of r at most. Its first in line may be asleep if none knew of one before: it is woken when the lock
+// is free, without which it could do nothing.
 func (c *Condition) grant(r *record, n int) {
 	w, ok := r.change(func(w waits) waits { return w + granted*waits(min(n, w.open())) }) // PAIRS WITH take
 	crashpoint.Hit("condition/notify/granted")
@@ -199,7 +200,7 @@ func (c *Condition) grant(r *record, n int) {
 		crashpoint.Hit("condition/notify/behind")
 	}
 	if w.granted() == 0 {
-		futex.Wake(r.low(), 1)
+		c.lock.Owe(r.low())
 	}
 }
 

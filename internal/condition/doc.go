@@ -35,7 +35,7 @@
 //
 //	claim    {tag}               -> {tag+1}                then the owner id
 //	begin    {all}               -> {all+1}                if nobody waited, with a new ticket
-//	notify   {granted, all}      -> {granted+1, all}       if all > granted + taken; then wake one, if granted was 0
+//	notify   {granted, all}      -> {granted+1, all}       if all > granted + taken; if granted was 0 the lock's release wakes one
 //	consume  {taken, all}        -> {taken-1, all-1}       the last that Wait does
 //	resign   {all}               -> {all-1}                if all > granted + taken: others are there for what was granted
 //	accept   {granted, all}      -> {granted-1, all-1}     else
@@ -49,7 +49,8 @@
 // # How it goes
 //
 // A wait begins under the lock, and its goroutine joins the line of its process (package parking), in the same order, before
-// it frees the lock. The first in line sleeps while GRANTED is 0. When it has taken one it leaves the line, the next
+// it frees the lock. The first in line sleeps while GRANTED is 0. Who notifies wakes it when it frees the lock (package robust,
+// OWES), without which it could not go on. When it has taken one it leaves the line, the next
 // does likewise, and it takes the lock again, however long that takes. The notification is consumed when it has
 // the lock. Notify grants to the record with the lowest ticket of those that have waits for it, and a process that has more
 // of them draws another ticket: processes are in turn, in order of their oldest waiter. It waits for nobody.
@@ -72,7 +73,8 @@
 //   - in Wait, before the lock is free: a record that names the dead, and a death of the lock's holder.
 //   - asleep, notified or not: a record of the dead, of which the next who looks makes a free one.
 //   - between being notified and consuming: the same, and what was granted goes on.
-//   - between a grant and its wake: a death of the lock's holder; a stop holds up all who want the lock, as it must.
+//   - between a grant and the lock's release: a death of the lock's holder; a stop holds up all who want the lock, as it must.
+//   - between the release and its wakes: those who were notified look at the next death, and within a second.
 //   - between a return and its wakes: the others look at the next death, notification or wait, and within a second.
 //   - a waiter that is stopped holds nobody up, but keeps what it was granted.
 //

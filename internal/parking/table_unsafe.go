@@ -22,6 +22,7 @@ type shard struct {
 	lines   map[lineKey]*Place // those who are first
 	entries map[entryKey]*entry
 	direct  *waiter // the first of those that sleep in the kernel themselves
+	debts   []debt
 }
 
 // shardOf is the shard of a word.
@@ -43,6 +44,8 @@ func Kick(mem []byte) (n int) {
 		s := &table[i]
 		s.mu.Lock()
 		n += s.kickLines(in) + s.kickDirect(in) + s.kickEntries(in)
+		words, _ := s.take(make([]*atomic.Uint32, 0, len(s.debts)), in)
+		wakeEach(words)
 		s.mu.Unlock()
 	}
 	runtime.KeepAlive(mem)

@@ -12,13 +12,14 @@
 //	bit 2      DIED      a holder died (or gave up, see Abandon) and what it guarded may be half changed
 //	bit 3      WHOLE     what the holder guards is whole at every instant, so its death harms nobody
 //	bits 4-31  in a free word with WAITERS the count of the release that left it, by the process that bits 32-63 name;
-//	           else 0
+//	           in a held one bit 5, OWES: its holder's process wakes others, too, when it frees the word; else 0
 //	bits 32-63 owner id; in a free word with WAITERS that of the process that freed it last
 //
 // Transitions; each is one compare-and-swap of all 64 bits, so no state between taken and owned exists:
 //
 //	take      {0 or y, W n?}     -> {self, LOCKED W?}          W is kept, and set by one who slept
 //	queue     {x, LOCKED ..}     -> {x, LOCKED W ..}           then sleep while the low half is that
+//	owe       {self, LOCKED ..}  -> {self, LOCKED OWES ..}     who sleeps on which other words is known to the process
 //	free      {self, LOCKED}     -> {0}
 //	free      {self, LOCKED W}   -> {self, W n}                then wake one; if that found nobody: {self, W n} -> {0}
 //	bury      {dead, LOCKED W?}  -> {0, DIED W?}               by anybody who asked whether the owner lives; with W wakes all
@@ -31,6 +32,9 @@
 //	expose    {self, LOCKED WHOLE ..} -> {self, LOCKED ..}     by a process that leaves the segment while it holds the word,
 //	                                                           or that begins to change what it guards
 //	abandon   {self, LOCKED W?}  -> {0, DIED W?}               with W wakes all
+//
+// OWES is kept by all that keep LOCKED, and goes with it; only a free or a return by the process that holds the word then wakes
+// those others. For DIED is for whoever wakes by himself to find.
 //
 // DIED never passes through a word without it but by repaired. Nobody changes a word that names a living
 // other process, except to set WAITERS.

@@ -12,6 +12,7 @@ import (
 	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/atomics"
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/parking"
 	"github.com/shoal-ipc/shoal/internal/race"
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
@@ -22,6 +23,7 @@ const (
 	Waiters = 1 << 1
 	Died    = 1 << 2
 	Whole   = 1 << 3
+	Owes    = 1 << 5
 
 	// Shut is a bit that no word has which is free of WAITERS, or held; see Fast.
 	Shut = 1 << 4
@@ -49,6 +51,12 @@ type Peers interface {
 	Dead(id uint32) bool
 	// KnownDead answers from memory.
 	KnownDead(id uint32) bool
+}
+
+// Observer is a Peers that may know without a system call that somebody has not ended; a *shm.Segment is one.
+type Observer interface {
+	// KnownAlive answers from memory; false says nothing, and true is no answer to wait on.
+	KnownAlive(id uint32) bool
 }
 
 // Handle is the process's handle of the object that the word is part of; a *shm.Ref is one.
@@ -364,6 +372,10 @@ func (m *Mutex) unlock(mark uint64) error {
 			continue
 		}
 		crashpoint.Hit("robust/unlock/freed")
+		if w&Owes != 0 {
+			parking.Pay(m.low)
+			crashpoint.Hit("robust/unlock/paid")
+		}
 		switch {
 		case free&Waiters == 0:
 		case free&Died != 0:
@@ -376,6 +388,23 @@ func (m *Mutex) unlock(mark uint64) error {
 		}
 		crashpoint.Hit("robust/unlock/woken")
 		return nil
+	}
+}
+
+// Owe has the release of the word, which this process holds, wake one who sleeps on w: who is woken because of something that
+// the word guards does not find it held then. Only the release by which this process frees it does that, through whatever handle.
+func (m *Mutex) Owe(w *atomic.Uint32) {
+	parking.Owe(m.low, w)
+	for {
+		v := m.word.Load()
+		if m.held(v) != nil { // this process left the segment meanwhile
+			parking.Pay(m.low)
+			return
+		}
+		if v&Owes != 0 || m.word.CompareAndSwap(v, v|Owes) {
+			crashpoint.Hit("robust/owe/owes")
+			return
+		}
 	}
 }
 
@@ -440,7 +469,7 @@ func Valid(w uint64) bool {
 	owned, low := w>>32 != 0, uint32(w)
 	switch {
 	case low&Locked != 0:
-		return owned && low&^(Locked|Waiters|Died|Whole) == 0
+		return owned && low&^(Locked|Waiters|Died|Whole|Owes) == 0
 	case owned: // the mark of a release
 		return low&(1<<countShift-1) == Waiters
 	}

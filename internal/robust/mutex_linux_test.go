@@ -39,7 +39,7 @@ type sharedWord struct{ *shm.Block }
 func newWord(t *testing.T) sharedWord {
 	t.Helper()
 	proctest.Watch(t)
-	b, err := shm.NewBlock(proctest.Segment(t, 1), "", robust.Size)
+	b, err := shm.NewBlock(proctest.Segment(t, 1), "", 256)
 	proctest.Must(t, err)
 	return sharedWord{b}
 }

@@ -21,7 +21,8 @@ var crashExceptions = map[string]string{
 // sharedWrites are the methods that write to shared memory, and processLocal the fields on which they do not.
 var (
 	sharedWrites = []string{"Store", "CompareAndSwap", "Swap", "Add", "And", "Or", "Publish"}
-	processLocal = []string{"refused", "err", "asked", "tries", "hint", "joined", "Tally", "tidying", "noted"}
+	processLocal = []string{"refused", "err", "asked", "tries", "hint", "joined", "Tally", "tidying", "noted", "many",
+		"needed", "missed", "rest", "gap"}
 )
 
 // checkCrashPoints finds writes that follow another without a crash point in between, and exceptions that are
