@@ -305,6 +305,18 @@ func (m memory) knownDead(id uint32) bool {
 	return w != id&^slotMask|slotLive
 }
 
+// knownAlive reports from memory that id's process has not ended. It has a guard, which the kernel has not marked, so one of its
+// threads has not ended, and the slot is its own. A process may be without a guard, and the kernel may have lost its way to that
+// (somebody has cut off another segment, or written nonsense), so an answer of true is good where nobody waits until it is false,
+// and one of false says nothing.
+func (m memory) knownAlive(id uint32) bool {
+	if m.knownDead(id) { // there may be no memory for the slot, too
+		return false
+	}
+	g := m.slot(id & slotMask).Guard.Load()
+	return g != 0 && g&sys.RobustDied == 0 && !m.knownDead(id) // a later holder of the slot changes the word before the guard
+}
+
 // ended is knownDead, and asks the kernel when memory says that id lives. file is a description that has no
 // lock of its own; it need not be open for writing.
 func (m memory) ended(id uint32, file *os.File) bool { return m.knownDead(id) || !m.lives(id, file) }

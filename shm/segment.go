@@ -358,6 +358,14 @@ func (s *Segment) Dead(id uint32) bool {
 	return d
 }
 
+// KnownAlive reports from memory, at a time during the call, that participant id has not ended. An answer of false says nothing.
+// Nor is one of true certain if memory was corrupted, so do not wait until it is false: ask Dead now and then.
+func (s *Segment) KnownAlive(id uint32) bool {
+	a := s.knownAlive(id)
+	runtime.KeepAlive(s)
+	return a
+}
+
 // KnownDead is what Dead says without asking the kernel: true if the death was noticed by anybody.
 func (s *Segment) KnownDead(id uint32) bool {
 	d := s.knownDead(id)

@@ -520,6 +520,37 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// Memory tells that a process has not ended, but never of one of whose end the system has told.
+func TestKnownAlive(t *testing.T) {
+	defer shm.ForceNoTicks()()
+	defer shm.ForceNoEnds()()
+	seg := proctest.Segment(t, 0)
+	a := idleIn(t, seg)
+	if seg.KnownAlive(0) || seg.KnownAlive(1<<12|77) {
+		t.Error("nobody is alive")
+	}
+	for range 10 {
+		p, id := startIdle(t, a)
+		p.Tell(fmt.Sprintf("dead? %d", seg.Self())) // which has it watch
+		if line := p.Line(); line != "false" {
+			t.Fatal(line)
+		}
+		until(func() bool { return shm.Guarded(seg, id) })
+		if !seg.KnownAlive(id) {
+			t.Error("a process that watches others is not known to be alive")
+		}
+		if seg.KnownAlive(id + 1<<12) {
+			t.Error("the next that will have the slot is known to be alive")
+		}
+		p.Kill()
+		p.Wait()
+		if seg.KnownAlive(id) {
+			t.Error("known to be alive after its end")
+		}
+	}
+	runtime.KeepAlive(a)
+}
+
 // The kernel does not look at memory of a segment that is watched no more, though that of the next one was cut off.
 func TestGuardLeft(t *testing.T) {
 	seg := proctest.Segment(t, 0)
