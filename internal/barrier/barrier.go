@@ -25,13 +25,20 @@ const askAgain = 250 * time.Millisecond
 // Barrier is one handle's use of a barrier.
 type Barrier struct {
 	words
-	peers  robust.Peers
-	self   uint32
-	handle robust.Handle
-	race   *race.Word
+	peers    robust.Peers
+	observer robust.Observer // nil if the peers are none
+	self     uint32
+	handle   robust.Handle
+	race     *race.Word
+	spin     robust.Spin
 
 	mu     sync.Mutex  // guards the change of joined
 	joined atomic.Bool // whether a member cell counts this handle
+}
+
+// dead asks about a party, who lives as a rule: without a system call if that can be known.
+func (b *Barrier) dead(id uint32) bool {
+	return (b.observer == nil || !b.observer.KnownAlive(id)) && b.peers.Dead(id)
 }
 
 // Parties is how many have to come.
@@ -145,7 +152,7 @@ func (b *Barrier) Wait(ctx context.Context, action func() error) (index int, err
 
 // pass completes pass p, in which all have come.
 func (b *Barrier) pass(p uint32, action func() error) error {
-	if b.lost(p, b.self, b.peers.Dead) {
+	if b.lost(p, b.self, b.dead) {
 		b.spoil(p)
 	}
 	if over, err := b.outcome(p); over {
@@ -169,6 +176,7 @@ func (b *Barrier) pass(p uint32, action func() error) error {
 		crashpoint.Hit("barrier/pass/passed")
 		if w&wordSleeps != 0 {
 			futex.Wake(b.low, everybody)
+			b.spin.Late()
 		}
 		crashpoint.Hit("barrier/pass/woken")
 		return nil
@@ -207,17 +215,19 @@ func (b *Barrier) await(ctx context.Context, p uint32) error {
 	wait := robust.NewWaiting(b.peers, b.low, b.low, 0, uint64(b.self), a)
 	defer wait.End()
 	var asked time.Time
-	spins := robust.SpinBudget()
+	spins := b.spin.Begin()
 	for {
 		if over, err := b.outcome(p); over {
+			spins.End(true)
 			b.race.Acquire()
 			return err
 		}
-		if spins > 0 {
-			spins--
+		if spins.Left > 0 {
+			spins.Left--
 			atomics.Pause(robust.SpinPause)
 			continue
 		}
+		spins.End(false)
 		if b.handle.Closed() {
 			return os.ErrClosed
 		}

@@ -63,11 +63,13 @@ func At(mem []byte, peers robust.Peers, handle robust.Handle) (*Barrier, error) 
 	if n < 1 || n > Most || len(mem) != Size(int(n)) {
 		return nil, fmt.Errorf("barrier for %d parties in %d bytes", n, len(mem))
 	}
+	observer, _ := peers.(robust.Observer)
 	return &Barrier{
-		words:  in(mem),
-		peers:  peers,
-		self:   peers.Self(),
-		handle: handle,
-		race:   race.At(unsafe.Pointer(payloadOf(mem))),
+		words:    in(mem),
+		observer: observer,
+		peers:    peers,
+		self:     peers.Self(),
+		handle:   handle,
+		race:     race.At(unsafe.Pointer(payloadOf(mem))),
 	}, nil
 }
