@@ -39,7 +39,7 @@
 //
 // Enter and the look at the owner word are the fast path. A reader writes its cell before it looks at the owner word, and a
 // writer writes the owner word before it looks at the cell, so one of them notices the other; if both do, the reader leaves.
-// A reader that may not enter so queues for the owner word among the writers, takes it with WHOLE, enters while no writer can be
+// A reader that may not enter so looks for a moment whether it may then, and else queues for the owner word among the writers, takes it with WHOLE, enters while no writer can be
 // in, and frees the word for the next. A writer that has the word waits for those readers only that were in before: the others
 // queue behind it, as other writers do. So neither readers nor writers starve unless the owner word starves them.
 //
