@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/shoal-ipc/shoal/internal/sys"
@@ -67,6 +68,9 @@ func (r *Role[A]) Start(t testing.TB, a A, opts ...process.Options) *Proc {
 		read.Close()
 		if errors.Is(err, errors.ErrUnsupported) && runtime.GOOS != "linux" {
 			NeedLinux(t, "processes are started there alone")
+		}
+		if errors.Is(err, syscall.ENOEXEC) { // this very executable
+			t.Skipf("start %s: %v: an emulator runs this process, and can start no other like it", r.name, err)
 		}
 		t.Fatalf("start %s: %v", r.name, err)
 	}
