@@ -95,7 +95,8 @@ func New(mem []byte) (*Word, error) {
 // Wake wakes somebody who waits, if anybody does. Call it after each publication (atomics.Pos.Publish, or a store of
 // sync/atomic); it returns before who was woken does anything.
 func (w *Word) Wake() {
-	if (w.state.Load()|w.eager.Load())&(sleepers|fenced) != 0 { // PAIRS WITH flag
+	// eager comes first: once it is found to be 0, BARE is in every state that is loaded. PAIRS WITH join, flag
+	if (w.eager.Load()|w.state.Load())&(sleepers|fenced) != 0 {
 		w.wake()
 	}
 }
@@ -237,6 +238,7 @@ func (w *Word) flag() (n uint32, certain bool) {
 			if n&fenced != 0 {
 				w.confirm(n)
 				crashpoint.Hit("wait/word/sure")
+				n |= sure // else the sleep ends at once
 			}
 			return n, true
 		}
