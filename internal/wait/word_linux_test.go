@@ -15,6 +15,7 @@ import (
 	"github.com/shoal-ipc/shoal/internal/layout"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/race"
+	"github.com/shoal-ipc/shoal/internal/sys"
 	"github.com/shoal-ipc/shoal/internal/wait"
 	"github.com/shoal-ipc/shoal/shm"
 )
@@ -128,6 +129,15 @@ func TestWait(t *testing.T) {
 	if err := p.get(short); err != context.DeadlineExceeded {
 		t.Errorf("nothing came: %v", err)
 	}
+	n := 0
+	if err := p.word.Wait(t.Context(), func() bool { n++; return n >= 3 }); err != nil {
+		t.Error(err)
+	}
+	if v := p.word.State().Load(); v&wait.Sleepers != 0 {
+		t.Errorf("the state is %#x: whoever found something after his flag did not take that with him", v)
+	}
+	p.put()
+	proctest.Must(t, p.get(t.Context()))
 	if c := p.word.Counts(); c.Wakes != 0 {
 		t.Errorf("%d wakes, and nobody slept when something came", c.Wakes)
 	}
@@ -199,7 +209,17 @@ func TestFenced(t *testing.T) {
 		t.Errorf("the state is %#x after another turn", p.word.State().Load())
 	}
 
-	// Somebody asked and did no more. The first publisher that sees it twice makes it sure.
+	// Somebody asked and did no more: a sleeper makes it sure.
+	p.word.State().Store(wait.Bare | wait.Fenced | 6*wait.Turn)
+	turn()
+	if mode() != wait.Bare|wait.Fenced|wait.Sure {
+		t.Errorf("the state is %#x after another's question", p.word.State().Load())
+	}
+	if n := p.word.Counts().Barriers; n != 4 {
+		t.Errorf("%d barriers, want 4", n)
+	}
+
+	// Or the first publisher that sees it twice.
 	p.word.State().Store(wait.Bare | wait.Fenced | 7*wait.Turn)
 	p.word.Wake()
 	if mode()&wait.Sure != 0 {
@@ -313,6 +333,45 @@ func TestNoHerd(t *testing.T) {
 	wg.Wait()
 	if l := looks.Load(); l > 20*n {
 		t.Errorf("%d goroutines looked %d times", n, l)
+	}
+	runtime.KeepAlive(p.block)
+}
+
+// Of several who sleep one is woken, the others stay in the state, and who was woken wakes the next if there is more.
+func TestOneOfSeveral(t *testing.T) {
+	if !sys.HasWaitv() {
+		t.Skip("needs futex_waitv to see who sleeps for long")
+	}
+	p := openPot(t, newBlock(t))
+	count := func() uint32 { return p.word.State().Load() / wait.Wakes }
+	one := sleepsOn.Start(t, p.block)
+	one.FastAsleep()
+	v := p.word.State().Load()
+	p.word.State().Store(v&^wait.Sleepers | wait.Several) // as if there were somebody else
+	p.items.Add(2)
+	p.word.Wake()
+	proctest.Must(t, one.Wait())
+	if n := count(); n != 2 {
+		t.Errorf("%d wakes when the first left an item, want its own, too", n)
+	}
+	// That one found nobody.
+	if v := p.word.State().Load(); v&wait.Sleepers != 0 {
+		t.Errorf("the state is %#x", v)
+	}
+	proctest.Must(t, p.get(t.Context()))
+
+	var two []*proctest.Proc
+	for range 2 {
+		two = append(two, sleepsOn.Start(t, p.block))
+		two[len(two)-1].FastAsleep()
+	}
+	p.put()
+	if v := p.word.State().Load(); v&wait.Sleepers != wait.Several {
+		t.Errorf("the state is %#x after one of two was woken", v)
+	}
+	p.put()
+	for _, q := range two {
+		proctest.Must(t, q.Wait())
 	}
 	runtime.KeepAlive(p.block)
 }
