@@ -32,8 +32,8 @@ type Counts struct{ Wakes, Barriers, Late uint64 }
 // Counts reads them.
 func (w *Word) Counts() Counts { return Counts{w.wakes.Load(), w.barriers.Load(), w.late.Load()} }
 
-// OnMissed has f called when a sleep ended by itself and there was something to wake up for.
-func (w *Word) OnMissed(f func()) { w.missed = f }
+// OnMissed has f called when a sleep on a state ended by itself and there was something to wake up for.
+func (w *Word) OnMissed(f func(state uint32)) { w.missed = f }
 
 // Force forces fallbacks in this process: unregistered, refused, unasked, and blind, see forced. Without names it forces
 // none.

@@ -65,7 +65,7 @@ type Word struct {
 	wakes    atomic.Uint64 // calls of the kernel
 	barriers atomic.Uint64
 	late     atomic.Uint64 // sleeps that ended by themselves, and there was something to wake up for
-	missed   func()        // nil but in tests; called for each of those
+	missed   func(uint32)  // nil but in tests; called for each of those, with the state
 
 	line chan struct{} // has the token of who is first of this process's sleepers
 
@@ -408,7 +408,7 @@ func (w *Word) overslept(v uint32) {
 	}
 	w.late.Add(1)
 	if w.missed != nil {
-		w.missed()
+		w.missed(v)
 	}
 }
 
