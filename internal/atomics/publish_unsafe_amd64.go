@@ -4,6 +4,10 @@ package atomics
 
 import "unsafe"
 
+// PublishIsFenced is whether a load by sync/atomic that follows Publish is done after the position is visible to all.
+// Here it may be done before: the store waits in the processor's store buffer, and the load does not wait for it.
+const PublishIsFenced = false
+
 // Publish stores x with release semantics.
 //
 // It is an ordinary store that the compiler inlines: amd64 keeps stores in order (Intel SDM 8.2.2, AMD APM2

@@ -22,7 +22,8 @@ var crashExceptions = map[string]string{
 var (
 	sharedWrites = []string{"Store", "CompareAndSwap", "Swap", "Add", "And", "Or", "Publish"}
 	processLocal = []string{"refused", "err", "asked", "tries", "hint", "joined", "Tally", "tidying", "noted", "many",
-		"needed", "missed", "rest", "gap"}
+		"needed", "missed", "rest", "gap",
+		"fences", "eager", "unsure", "wakes", "barriers", "late"}
 )
 
 // checkCrashPoints finds writes that follow another without a crash point in between, and exceptions that are

@@ -34,6 +34,8 @@ var stateExceptions = map[string]string{
 	"internal/sys.forkMark":     "tells a forked process from its parent; set once",
 	"internal/sys.origin":       "one moment on two clocks, read when the process starts",
 	"internal/sys.pidNamespace": "that of a process never changes",
+	"internal/wait.register":    "a process is registered for barriers once, and stays so while it runs",
+	"internal/wait.forced":      "tests force fallbacks with it",
 	"process.family":            "this process has one parent and one set of children, until Finish",
 	"process.registry":          "parent and child find a function by its name; filled while packages are initialised",
 	"shm.watch":                 "one thread watches all segments, and finds what has begun before; empty when none has company",

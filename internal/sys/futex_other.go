@@ -50,6 +50,12 @@ func HasWaitv() bool { return false }
 // HasMembarrier is false here.
 func HasMembarrier() bool { return false }
 
+// RegisterBarrier is false here.
+func RegisterBarrier() bool { return false }
+
+// Barrier is false here.
+func Barrier() bool { return false }
+
 // HasIoUring is false here.
 func HasIoUring() bool { return false }
 

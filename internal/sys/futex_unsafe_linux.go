@@ -157,6 +157,22 @@ func HasMembarrier() bool {
 	return errno == 0 && r&globalExpedited != 0
 }
 
+// RegisterBarrier makes the Barrier of any process reach this one from now on, until it executes another program, and
+// reports whether it does (Linux 4.16). Afterwards a seccomp profile that refuses it makes no difference to that.
+func RegisterBarrier() bool {
+	const registerGlobalExpedited = 1 << 2
+	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, registerGlobalExpedited, 0, 0)
+	return errno == 0
+}
+
+// Barrier is a full memory barrier in each thread that runs now of each process that is registered, and in the
+// caller; threads that do not run have had theirs. It reports whether it was one: the kernel may lack it, or refuse it.
+func Barrier() bool {
+	const globalExpedited = 1 << 1
+	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, globalExpedited, 0, 0)
+	return errno == 0
+}
+
 // HasIoUring reports whether io_uring_setup is allowed; futexes on it came with Linux 6.7.
 func HasIoUring() bool {
 	// A null parameter block is EFAULT where the call is allowed and EPERM or ENOSYS where it is not.
