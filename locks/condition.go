@@ -22,7 +22,8 @@ import (
 // goroutine at a time: see As. Wait and Acquire block. Notify and NotifyAll wait for nobody, and take time for each process
 // that waits.
 //
-// A notification is consumed when Wait returns. If who received it is killed or gives up before, it goes to the next who waits.
+// A notification is consumed when Wait returns without an error. If who received it is killed or gives up before, or its Wait
+// returns ErrOwnerDied, it goes to the next who waits.
 // What a waiter is worth that was killed asleep nobody is notified of. When a process dies holding the lock all Waits end that
 // learn of it before somebody has recovered the lock, with ErrOwnerDied; so they do when the process dies in Wait or
 // Notify. One that is stopped holds up those who want the lock if it has it, and keeps a notification that it received.

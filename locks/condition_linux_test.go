@@ -598,3 +598,64 @@ func TestConditionClosedAfterNotified(t *testing.T) {
 	nobodyWaits(t, c)
 	runtime.KeepAlive(c)
 }
+
+// Who does not return from Wait as one that was notified, because an owner died, passes the notification on to one that has not
+// learned of that death.
+func TestConditionNotifiedAndOwnerDied(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	l, err := locks.NewLock(seg, "lock")
+	proctest.Must(t, err)
+	c, err := locks.NewCondition(seg, "cond", l)
+	proctest.Must(t, err)
+	wantsLock := func(w *condWait) {
+		for {
+			i, err := locks.Inspect(l)
+			proctest.Must(t, err)
+			if slices.ContainsFunc(i.Waiters, func(p shm.Participant) bool { return p.Pid == w.p.Pid() }) {
+				return
+			}
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+	dies := func(f func()) {
+		defer func() { recover() }()
+		locks.With(t.Context(), c, func() error { f(); panic("half changed") })
+	}
+
+	for _, s := range []struct {
+		name string
+		f    func(first *condWait)
+	}{
+		{"death first", func(first *condWait) {
+			dies(func() {})
+			proctest.Must(t, l.Recover(t.Context(), func() error {
+				first.p.Continue()
+				wantsLock(first) // since it has seen the mark
+				return nil
+			}))
+			proctest.Must(t, c.Notify(1))
+			proctest.Must(t, l.Release())
+			first.ended(t, locks.ErrOwnerDied.Error())
+		}},
+		{"notification first", func(first *condWait) {
+			asked(t, c, func() error { return c.Notify(1) })
+			dies(func() {
+				first.p.Continue()
+				wantsLock(first) // since it was notified
+			})
+			first.ended(t, locks.ErrOwnerDied.Error())
+			proctest.Must(t, l.Recover(t.Context(), nil))
+			proctest.Must(t, l.Release())
+		}},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			first, second := startWait(t, c, true, ""), startWait(t, c, true, "")
+			first.p.Stop()
+			second.p.Stop()
+			s.f(first)
+			second.p.Continue()
+			second.ended(t, notified)
+			nobodyWaits(t, c)
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package condition
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -414,21 +415,22 @@ func (c *Condition) adopt(ctx context.Context) error {
 // end ends the wait of r, which sleep has ended so, and takes the lock again, held depth times.
 func (c *Condition) end(r *record, depth int, notified bool, err error) error {
 	lost := c.lock.resume(depth)
-	switch {
-	case lost == os.ErrClosed:
+	if lost == os.ErrClosed {
 		if r.forsake(c.self, notified) {
 			c.Rouse()
 		}
 		return lost
-	case notified:
-		r.consume()
-		return lost
-	case r.resign() && err != robust.ErrOwnerDied:
-		return lost
-	case lost != nil:
-		return lost
 	}
-	return err
+	if notified {
+		r.consume()
+	} else if notified = r.resign(); !notified || err == robust.ErrOwnerDied {
+		lost = cmp.Or(lost, err)
+	}
+	if notified && lost != nil { // others may not have learned of the death
+		c.learn() // else it goes to one of those who are known
+		c.notify(1)
+	}
+	return lost
 }
 
 // Waits is how many waits there are, of the dead too.

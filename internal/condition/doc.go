@@ -56,8 +56,9 @@
 // of them draws another ticket: processes are in turn, in order of their oldest waiter. It waits for nobody.
 //
 // Who gives up, because its context is done, takes the lock too, and then looks whether it was notified: if all waits
-// of its process were, one of the notifications is its own. So no notification is lost or counts twice. Who cannot have the
-// lock, because its handle was closed, returns what it was notified of (RETURNED), and wakes the others.
+// of its process were, one of the notifications is its own. So no notification is lost or counts twice. Who was notified,
+// but returns ErrOwnerDied, notifies another, who may have slept from before the death until it was recovered from. Who cannot
+// have the lock, because its handle was closed, returns what it was notified of (RETURNED), and wakes the others.
 //
 // # Deaths
 //
