@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/condition"
@@ -39,8 +40,9 @@ type Condition struct {
 	c     *condition.Condition
 	l     condition.Lock
 	mutex Mutex
-	given shm.Ref // the given lock's object, which must stay mapped
-	word  []byte  // its memory, or nil
+	given shm.Ref     // the given lock's object, which must stay mapped
+	word  []byte      // its memory, or nil
+	lost  atomic.Bool // whether a Wait has ended with os.ErrClosed
 
 	mu   sync.Mutex
 	more shm.Ref // further records, once they are needed
@@ -262,8 +264,8 @@ func (c *Condition) Release() error {
 }
 
 // Wait frees the lock, at whatever depth, waits for a notification, and takes the lock again at that depth, for which it
-// waits even when ctx is done. The lock is held on return, whatever the error, except with os.ErrClosed (Release then does
-// nothing but return os.ErrClosed). If an owner died meanwhile the error is ErrOwnerDied and the lock is held with its
+// waits even when ctx is done. The lock is held on return, whatever the error, except with os.ErrClosed, also if the handle
+// was closed before (Release then does nothing but return os.ErrClosed). If an owner died meanwhile the error is ErrOwnerDied and the lock is held with its
 // mark: Release leaves it marked, for Mutex().Recover; but if the lock has been recovered meanwhile there is no mark any
 // more. Other errors: ctx's; ErrNotLocked and ErrNotOwner as of Release, when the lock is not held, or is being repaired;
 // shm.ErrNoSpace when 1,024 other processes wait, or 16,383 goroutines of this one, or the segment has no memory for more than the first 8 that
@@ -271,8 +273,11 @@ func (c *Condition) Release() error {
 func (c *Condition) Wait(ctx context.Context) error {
 	defer runtime.KeepAlive(c)
 	err := c.c.Wait(ctx)
-	if errors.Is(err, condition.ErrFull) {
+	switch {
+	case errors.Is(err, condition.ErrFull):
 		return fmt.Errorf("locks: condition %q: %w: %w", c.Name(), shm.ErrNoSpace, err)
+	case errors.Is(err, os.ErrClosed):
+		c.lost.Store(true)
 	}
 	return c.named(err)
 }
@@ -282,7 +287,7 @@ func (c *Condition) Wait(ctx context.Context) error {
 func (c *Condition) WaitFor(ctx context.Context, pred func() bool) error {
 	defer runtime.KeepAlive(c)
 	if c.Closed() {
-		return c.named(os.ErrClosed)
+		return c.Wait(ctx)
 	}
 	if err := c.c.Held(); err != nil {
 		return err
@@ -345,9 +350,12 @@ func (c *Condition) String() string {
 func (c *Condition) abandon() error {
 	defer runtime.KeepAlive(c)
 	var err error
-	if c.l.Holder != nil {
+	switch {
+	case c.l.Holder != nil:
 		err = c.l.Holder.Abandon(c.l.Mutex)
-	} else {
+	case c.lost.Load():
+		return c.named(os.ErrClosed) // the lock may be another goroutine's, which took it by another handle
+	default:
 		err = c.l.Abandon()
 	}
 	c.c.Rouse() // whoever waits learns of it

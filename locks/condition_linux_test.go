@@ -659,3 +659,66 @@ func TestConditionNotifiedAndOwnerDied(t *testing.T) {
 		})
 	}
 }
+
+// Wait gives the lock up when it returns os.ErrClosed, also if the handle was closed before.
+func TestConditionWaitAfterClose(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	r, err := locks.NewRLock(seg, "")
+	proctest.Must(t, err)
+	for _, on := range []locks.Mutex{nil, r.Owner()} {
+		c, err := locks.NewCondition(seg, "", on)
+		proctest.Must(t, err)
+		for name, wait := range map[string]func(c *locks.Condition) error{
+			"Wait":    func(c *locks.Condition) error { return c.Wait(t.Context()) },
+			"WaitFor": func(c *locks.Condition) error { return c.WaitFor(t.Context(), func() bool { return true }) },
+		} {
+			h := new(locks.Condition)
+			data, err := c.MarshalBinary()
+			proctest.Must(t, errors.Join(err, h.UnmarshalBinary(data)))
+			if o, ok := h.Mutex().(*locks.Owner); ok {
+				proctest.Must(t, o.Acquire(t.Context())) // so that it is held twice
+			}
+			proctest.Must(t, h.Acquire(t.Context()))
+			proctest.Must(t, h.Close())
+			want(t, name, wait(h), os.ErrClosed)
+			want(t, "Release", h.Release(), os.ErrClosed)
+			if c.Mutex().Locked() {
+				t.Fatalf("after %s of a closed handle: %v", name, c)
+			}
+		}
+	}
+}
+
+// A panic in With, after a Wait that has given the lock up because the handle was closed, does not concern who has the lock now.
+func TestConditionPanicsWithoutLock(t *testing.T) {
+	c := newCondition(t)
+	h := reopened(t, c)
+	waits, panicked := make(chan struct{}), make(chan error)
+	go func() {
+		var err error
+		defer func() {
+			recover()
+			panicked <- err
+		}()
+		locks.With(context.Background(), h, func() error {
+			close(waits)
+			err = h.Wait(context.Background())
+			panic(err)
+		})
+	}()
+	<-waits
+	proctest.Must(t, c.Acquire(t.Context()))
+	proctest.Must(t, h.Close())
+	want(t, "Wait of a closed handle", <-panicked, os.ErrClosed)
+	proctest.Must(t, c.Release())
+	proctest.Must(t, c.Acquire(t.Context()))
+
+	// Who has it leaves it as a death would, also if the handle is closed.
+	proctest.Must(t, c.Release())
+	func() {
+		defer func() { recover() }()
+		h := reopened(t, c)
+		locks.With(t.Context(), h, func() error { panic(h.Close()) })
+	}()
+	want(t, "Acquire after a panic with the lock", c.Acquire(t.Context()), locks.ErrOwnerDied)
+}

@@ -323,11 +323,15 @@ func (w *wait) Over() bool {
 // Wait frees the lock, waits for a notification, and takes the lock again. With an error of robust.ErrNotLocked,
 // ErrNotOwner, ErrFull or of More there was no wait. Else the lock is held again, but with os.ErrClosed.
 func (c *Condition) Wait(ctx context.Context) error {
-	if err := c.ready(); err != nil {
-		return err
+	var r *record
+	err := c.ready()
+	if err == nil {
+		r, err = c.begin()
 	}
-	r, err := c.begin()
 	if err != nil {
+		if errors.Is(err, os.ErrClosed) {
+			c.lock.suspend() // as if the handle had been closed a moment later: the caller will not release it
+		}
 		return err
 	}
 	w := &wait{c: c, r: r}
