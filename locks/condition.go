@@ -265,11 +265,11 @@ func (c *Condition) Release() error {
 
 // Wait frees the lock, at whatever depth, waits for a notification, and takes the lock again at that depth, for which it
 // waits even when ctx is done. The lock is held on return, whatever the error, except with os.ErrClosed, also if the handle
-// was closed before (Release then does nothing but return os.ErrClosed). If an owner died meanwhile the error is ErrOwnerDied and the lock is held with its
-// mark: Release leaves it marked, for Mutex().Recover; but if the lock has been recovered meanwhile there is no mark any
-// more. Other errors: ctx's; ErrNotLocked and ErrNotOwner as of Release, when the lock is not held, or is being repaired;
-// shm.ErrNoSpace when 1,024 other processes wait, or 16,383 goroutines of this one, or the segment has no memory for more than the first 8 that
-// wait; then there was no wait.
+// was closed before (Release then does nothing but return os.ErrClosed). If an owner died meanwhile the error is
+// ErrOwnerDied and the lock is held with its mark: Release leaves it marked, for Mutex().Recover; but if the lock has been
+// recovered meanwhile there is no mark any more. Other errors: ctx's; ErrNotLocked and ErrNotOwner as of Release, when the
+// lock is not held, or is being repaired; shm.ErrNoSpace when 1,024 other processes wait, or 16,383 goroutines of this one,
+// or the segment has no memory for more than the first 8 that wait; then there was no wait.
 func (c *Condition) Wait(ctx context.Context) error {
 	defer runtime.KeepAlive(c)
 	err := c.c.Wait(ctx)

@@ -393,11 +393,12 @@ func (m *Mutex) unlock(mark uint64) error {
 
 // Owe has the release of the word, which this process holds, wake one who sleeps on w: who is woken because of something that
 // the word guards does not find it held then. Only the release by which this process frees it does that, through whatever handle.
+// If the handle is closed, nobody may come to do that, nor to take what is noted of memory that goes: then it wakes at once.
 func (m *Mutex) Owe(w *atomic.Uint32) {
 	parking.Owe(m.low, w)
 	for {
 		v := m.word.Load()
-		if m.held(v) != nil { // this process left the segment meanwhile
+		if m.handle.Closed() || m.held(v) != nil { // PAIRS WITH the Kick of who closes; or this process left the segment meanwhile
 			parking.Pay(m.low)
 			return
 		}

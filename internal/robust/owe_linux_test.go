@@ -86,17 +86,20 @@ func TestOwe(t *testing.T) {
 
 // Other ends of holding pay, too: giving up, closing what the word is part of, and having lost the word before Owe.
 func TestOweOtherwise(t *testing.T) {
+	var closed atomic.Bool
 	for _, c := range []struct {
 		name string
 		end  func(w sharedWord, m *robust.Mutex, owe func()) error
 	}{
 		{"abandoned", func(w sharedWord, m *robust.Mutex, owe func()) error { owe(); return m.Abandon() }},
 		{"kicked", func(w sharedWord, m *robust.Mutex, owe func()) error { owe(); futex.Kick(w.Bytes()); return nil }},
+		{"closed before", func(w sharedWord, m *robust.Mutex, owe func()) error { closed.Store(true); owe(); return nil }},
 		{"buried before", func(w sharedWord, m *robust.Mutex, owe func()) error { w.set(robust.Died); owe(); return nil }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWord(t)
-			m := w.of(peer{id: 7})
+			closed.Store(false)
+			m := w.of(peer{id: 7, closed: closed.Load})
 			proctest.Must(t, m.Lock(t.Context(), 0))
 			woken := asleepOn(t, w.Uint32(64))
 			proctest.Must(t, c.end(w, m, func() { m.Owe(w.Uint32(64)) }))
