@@ -543,3 +543,38 @@ func TestBarrierCorrupt(t *testing.T) {
 	}
 	proctest.Must(t, b.Segment().Check())
 }
+
+type twoBarriers struct{ A, B *locks.Barrier }
+
+// boundTwice closes one handle after the other, each when it is told to.
+var boundTwice = proctest.NewRole("bound-twice", func(ctx context.Context, c *proctest.Child, a twoBarriers) error {
+	for _, b := range []*locks.Barrier{a.A, a.B} {
+		c.Say("ready")
+		c.Hear()
+		if err := b.Close(); err != nil {
+			return err
+		}
+	}
+	c.Say("ready")
+	c.Hear()
+	return nil
+})
+
+// A process that was started with two handles of the barrier is bound until it has closed both.
+func TestPartyWithTwoHandles(t *testing.T) {
+	for closed, want := range []error{locks.ErrBroken, locks.ErrBroken, nil} {
+		b := newBarrier(t, 1)
+		p := boundTwice.Start(t, twoBarriers{b, b})
+		p.WaitLine("ready")
+		for range closed {
+			p.Tell("close")
+			p.WaitLine("ready")
+		}
+		p.Kill()
+		p.Wait()
+		if _, err := b.Wait(t.Context()); err != want {
+			t.Errorf("Wait after the death of who has closed %d of 2 handles: %v, want %v", closed, err, want)
+		}
+		b.Segment().Close()
+	}
+}

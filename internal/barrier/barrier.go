@@ -86,15 +86,17 @@ func (b *Barrier) Join() bool {
 	return false
 }
 
-// Adopt makes what Enlist did this handle's, if it was done for this process and no other handle has it.
+// Adopt binds this process by this handle, which has arrived, if Enlist was done for it, and other handles have not ended that.
 func (b *Barrier) Adopt() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i := range b.members {
-		if b.members[i].CompareAndSwap(cell(b.self, 0), cell(b.self, 1)) {
-			crashpoint.Hit("barrier/adopt/adopted")
-			b.joined.Store(true)
-			return
+		for m := b.members[i].Load(); ownerOf(m) == b.self && m&memberStarted != 0; m = b.members[i].Load() {
+			if b.members[i].CompareAndSwap(m, m+1) {
+				crashpoint.Hit("barrier/adopt/adopted")
+				b.joined.Store(true)
+				return
+			}
 		}
 	}
 }
@@ -108,9 +110,9 @@ func (b *Barrier) Leave() {
 	}
 	b.joined.Store(false)
 	for i := range b.members {
-		for m := b.members[i].Load(); ownerOf(m) == b.self && uint32(m) != 0; m = b.members[i].Load() {
+		for m := b.members[i].Load(); ownerOf(m) == b.self && handles(m) != 0; m = b.members[i].Load() {
 			rest := m - 1
-			if uint32(rest) == 0 {
+			if handles(rest) == 0 {
 				rest = 0
 			}
 			if b.members[i].CompareAndSwap(m, rest) {

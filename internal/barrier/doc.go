@@ -50,14 +50,16 @@
 //
 // # Members
 //
-// A member is {number of handles in bits 0-31, owner id in bits 32-63}, 0 if the cell is free:
+// A member is {number of handles in bits 0-30, STARTED in bit 31, owner id in bits 32-63}, 0 if the cell is free. STARTED says
+// that the process was started with the barrier: then all handles that arrive in it count, for nobody knows how many its
+// argument has:
 //
-//	enlist   0 -> {child, 0}                     by who starts it, before it runs
-//	adopt    {self, 0} -> {self, 1}              by the child's handle
-//	join     {self, k} -> {self, k+1}, else 0 -> {self, 1}
-//	close    {self, k} -> {self, k-1}; {self, 1} -> 0
-//	dismiss  {child, 0} -> 0                     by who could not start it
-//	bury     {dead, k} -> 0                      by a reset or the segment's sweep, when the barrier is broken
+//	enlist   0 -> {child, S, 0}                  by who starts it, before it runs
+//	adopt    {self, S, k} -> {self, S, k+1}      by a handle that arrives in the child
+//	join     {self, S?, k} -> {self, S?, k+1}, else 0 -> {self, 1}
+//	close    {self, S?, k} -> {self, S?, k-1}; {self, S?, 1} -> 0
+//	dismiss  {child, S, 0} -> 0                  by who could not start it
+//	bury     {dead, S?, k} -> 0                  by a reset or the segment's sweep, when the barrier is broken
 //
 // A member that is dead breaks the barrier, and so does an arrival of the pass whose process is dead. The first to
 // notice does it: who arrives last asks the kernel for all of them before he completes the pass, who is about to sleep

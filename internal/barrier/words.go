@@ -18,6 +18,8 @@ const (
 	historyAt   = 32
 	historyBits = 32
 
+	memberStarted = 1 << 31
+
 	everybody = 1<<31 - 1
 )
 
@@ -31,6 +33,9 @@ func after(w, reset uint64) uint64 {
 
 // ownerOf is whom an arrival or a member names.
 func ownerOf(cell uint64) uint32 { return uint32(cell >> 32) }
+
+// handles is how many handles bind a member.
+func handles(member uint64) uint32 { return uint32(member &^ memberStarted) }
 
 func cell(owner, low uint32) uint64 { return uint64(owner)<<32 | uint64(low) }
 
@@ -201,7 +206,7 @@ func Enlist(mem []byte, id uint32) {
 	b := in(mem)
 	for i := range b.members {
 		m := b.members[i].Load()
-		if ownerOf(m) == id || m == 0 && b.members[i].CompareAndSwap(0, cell(id, 0)) {
+		if ownerOf(m) == id || m == 0 && b.members[i].CompareAndSwap(0, cell(id, memberStarted)) {
 			crashpoint.Hit("barrier/enlist/enlisted")
 			return
 		}
@@ -212,7 +217,7 @@ func Enlist(mem []byte, id uint32) {
 func Dismiss(mem []byte, id uint32) {
 	b := in(mem)
 	for i := range b.members {
-		if b.members[i].CompareAndSwap(cell(id, 0), 0) {
+		if b.members[i].CompareAndSwap(cell(id, memberStarted), 0) {
 			crashpoint.Hit("barrier/dismiss/dismissed")
 			return
 		}
