@@ -340,7 +340,7 @@ func (c *Condition) Wait(ctx context.Context) error {
 	depth, err := c.lock.suspend()
 	if err != nil {
 		place.End()
-		r.resign()
+		r.resign(c.self)
 		return err
 	}
 	crashpoint.Hit("condition/wait/suspended")
@@ -426,8 +426,8 @@ func (c *Condition) end(r *record, depth int, notified bool, err error) error {
 		return lost
 	}
 	if notified {
-		r.consume()
-	} else if notified = r.resign(); !notified || err == robust.ErrOwnerDied {
+		r.consume(c.self)
+	} else if notified = r.resign(c.self); !notified || err == robust.ErrOwnerDied {
 		lost = cmp.Or(lost, err)
 	}
 	if notified && lost != nil { // others may not have learned of the death

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"sync/atomic"
 	"testing"
 
 	"github.com/shoal-ipc/shoal/internal/condition"
@@ -165,4 +166,60 @@ func FuzzCondition(f *testing.F) {
 		must(t, c.NotifyAll())
 		must(t, lock.Unlock())
 	})
+}
+
+// leaver is a process that leaves the segment in the last moment in which its handle is found open.
+type leaver struct {
+	peer
+	leave *func()
+}
+
+func (l leaver) Closed() bool {
+	(*l.leave)()
+	return false
+}
+
+// Who has left the segment, and others have its record, does not touch that when its Wait ends.
+func TestLeftWhileWaitEnds(t *testing.T) {
+	mem := memory(condition.Size)
+	var gone atomic.Bool
+	lock, c := process(peer{2, func(id uint32) bool { return gone.Load() && id == 1 }}, mem, nil)
+	done := make(chan error)
+	leave := func() {}
+	p := leaver{peer{id: 1}, &leave}
+	m := robust.At(mem, p, p)
+	left := condition.At(mem, p, p, &condition.Lock{Mutex: &m}, nil)
+	must(t, m.Lock(t.Context(), 0))
+	leave = func() {
+		if u64(mem, 0) != 0 {
+			return // not in the wait yet
+		}
+		leave = func() {}
+		gone.Store(true)
+		must(t, lock.Lock(t.Context(), 0))
+		locked := make(chan struct{})
+		go func() {
+			close(locked)
+			done <- c.Wait(context.Background())
+		}()
+		<-locked
+		must(t, lock.Lock(t.Context(), 0)) // when it waits
+		if u32(mem, 128) != 2 {
+			t.Errorf("the record is that of %d", u32(mem, 128))
+		}
+		gone.Store(false) // nobody is to mark the death of who is about to have the lock: then all would learn of it
+		must(t, lock.Unlock())
+	}
+	if err := left.Wait(over()); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	must(t, m.Unlock())
+	must(t, lock.Lock(t.Context(), 0))
+	if n := c.Waits(); n != 1 {
+		t.Errorf("%d wait, want 1", n)
+	}
+	must(t, c.Notify(1))
+	must(t, lock.Unlock())
+	must(t, <-done)
+	must(t, lock.Unlock())
 }

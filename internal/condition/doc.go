@@ -79,7 +79,7 @@
 //   - between a return and its wakes: the others look at the next death, notification or wait, and within a second.
 //   - a waiter that is stopped holds nobody up, but keeps what it was granted.
 //
-// The TAG is for one who forsakes after its process left the segment, when the record may be another's: its
+// The TAG is for one whose wait ends after its process left the segment, when the record may be another's: its
 // compare-and-swap fails, unless the record had 16 owners between its load and that.
 //
 // docs/models/condition.pml is a model of this for package spin.

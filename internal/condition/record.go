@@ -60,10 +60,10 @@ func (r *record) take() bool {
 	return ok
 }
 
-// consume ends a wait that knows that it was notified. The lock is held.
-func (r *record) consume() {
+// consume ends a wait of owner that knows that it was notified. The lock is held.
+func (r *record) consume(owner uint32) {
 	r.change(func(w waits) waits {
-		if w.taken() == 0 || w.all() == 0 {
+		if r.owner.Load() != owner || w.taken() == 0 || w.all() == 0 { // see forsake
 			return w
 		}
 		return w - taken - all
@@ -71,11 +71,11 @@ func (r *record) consume() {
 	crashpoint.Hit("condition/record/consumed")
 }
 
-// resign ends a wait that does not know that it was notified, and reports whether it was. The lock is held.
-func (r *record) resign() (notified bool) {
+// resign ends a wait of owner that does not know that it was notified, and reports whether it was. The lock is held.
+func (r *record) resign(owner uint32) (notified bool) {
 	r.change(func(w waits) waits {
 		switch notified = false; {
-		case w.all() == 0:
+		case r.owner.Load() != owner || w.all() == 0:
 			return w
 		case w.open() == 0 && w.granted() != 0:
 			notified = true
