@@ -2,6 +2,7 @@ package shm
 
 import (
 	"github.com/shoal-ipc/shoal/internal/barrier"
+	"github.com/shoal-ipc/shoal/internal/condition"
 	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/robust"
 	"github.com/shoal-ipc/shoal/internal/rw"
@@ -56,6 +57,24 @@ func owningOf(o ownerWords, size uint64) (_ owning, ok bool) {
 		return owning{"barrier", barrier.Bound, barrier.Lost, barrier.Bury, barrier.Check}, true
 	}
 	return owning{}, false
+}
+
+// The kinds of a condition and of its further records. Owner words say nothing of the processes that wait: these own
+// nothing, and who looks for what they were notified of finds them by himself.
+const (
+	conditionName = "cond"
+	waitersName   = "waiters"
+)
+
+// waitersOf is how to check what waits in a payload of size bytes of an object of that kind; ok is whether something does.
+func waitersOf(kind string, size uint64) (check func(mem []byte, given func(id uint32) bool) (at int, w uint64, wrong bool), ok bool) {
+	switch {
+	case kind == conditionName && size == condition.Size:
+		return condition.Check, true
+	case kind == waitersName && size == condition.SizeMore:
+		return condition.CheckMore, true
+	}
+	return nil, false
 }
 
 // owningAt is what can be done with the payload of the object at off, and that payload.
