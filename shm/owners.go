@@ -42,19 +42,20 @@ type owning struct {
 	abandoned func(mem []byte, dead func(id uint32) bool) bool                            // whether it names the dead
 	bury      func(mem []byte, dead func(id uint32) bool)                                 // takes them out
 	check     func(mem []byte, given func(id uint32) bool) (at int, w uint64, wrong bool) // the first word that cannot be
+	came      func(mem []byte) []uint32                                                   // nil, or whom it names who wait as others do
 }
 
 // owningOf is what can be done with a payload of size bytes whose header has o; ok is whether there is something.
 func owningOf(o ownerWords, size uint64) (_ owning, ok bool) {
 	switch {
 	case o == robustWord && size >= robust.Size:
-		return owning{"lock", robust.Holders, robust.Abandoned, robust.Bury, robust.Check}, true
+		return owning{"lock", robust.Holders, robust.Abandoned, robust.Bury, robust.Check, nil}, true
 	case o == readerCells && size == rw.Size:
-		return owning{"reader-writer lock", rw.Holders, rw.Abandoned, rw.Bury, rw.Check}, true
+		return owning{"reader-writer lock", rw.Holders, rw.Abandoned, rw.Bury, rw.Check, nil}, true
 	case size >= permits.CellsAt && size <= uint64(permits.SizeCells(permits.MostCells)) && o == permitCells(size):
-		return owning{"semaphore", permits.Holders, permits.Abandoned, permits.Recall, permits.Check}, true
+		return owning{"semaphore", permits.Holders, permits.Abandoned, permits.Recall, permits.Check, nil}, true
 	case hasMembers(o, size):
-		return owning{"barrier", barrier.Bound, barrier.Lost, barrier.Bury, barrier.Check}, true
+		return owning{"barrier", barrier.Bound, barrier.Lost, barrier.Bury, barrier.Check, barrier.Came}, true
 	}
 	return owning{}, false
 }
