@@ -423,7 +423,8 @@ func (c *Condition) end(r *record, depth int, notified bool, err error) error {
 	case notified:
 		r.consume()
 		return lost
-	case r.resign() && err != robust.ErrOwnerDied:
+	case r.resign():
+		// Also if it is a death that ended the sleep: who has recovered from that may have notified this one.
 		return lost
 	case lost != nil:
 		return lost

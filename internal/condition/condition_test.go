@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/shoal-ipc/shoal/internal/condition"
 	"github.com/shoal-ipc/shoal/internal/robust"
@@ -201,6 +203,46 @@ func TestCheck(t *testing.T) {
 		{[]word{{32608, 0x1001}, {32616, all}}, -1}, {[]word{{32608, 0x1002}}, 32608}, {[]word{{32632, 1}}, 32632},
 	} {
 		check("further records", condition.CheckMore, memory(condition.SizeMore), append(part[:2:2], c.words...), c.want)
+	}
+}
+
+// Who learns of a death, and is notified before it has the lock again, by one who has recovered that, has been notified: else
+// the notification is lost.
+func TestNotifiedAfterRecovery(t *testing.T) {
+	mem := memory(condition.Size)
+	var died, learnt atomic.Bool
+	dead := func(id uint32) bool { return id == 0x3003 && died.Load() }
+	lock, c := process(peer{0x1001, func(id uint32) bool {
+		if id == 0x2002 { // it finds the mark, or waits for who repairs
+			learnt.Store(true)
+		}
+		return dead(id)
+	}}, mem, nil)
+	locked, done := make(chan struct{}), make(chan error)
+	go func() {
+		err := lock.Lock(context.Background(), 0)
+		close(locked)
+		if err == nil {
+			err = errors.Join(c.Wait(context.Background()), lock.Unlock())
+		}
+		done <- err
+	}()
+	<-locked
+	owner, _ := process(peer{0x3003, nil}, mem, nil)
+	must(t, owner.Lock(t.Context(), 0)) // now it waits
+	died.Store(true)
+	other, d := process(peer{0x2002, dead}, mem, nil)
+	must(t, other.Recover(t.Context(), func() error {
+		for !learnt.Load() {
+			d.Rouse()
+			time.Sleep(100 * time.Microsecond)
+		}
+		return nil
+	}))
+	must(t, d.Notify(1))
+	must(t, other.Unlock())
+	if err := <-done; err != nil {
+		t.Errorf("Wait of one who was notified: %v", err)
 	}
 }
 
