@@ -344,6 +344,9 @@ func (c *Condition) String() string {
 func (c *Condition) abandon() error {
 	defer runtime.KeepAlive(c)
 	var err error
+	if c.c.Lost() {
+		return c.named(os.ErrClosed) // whoever of this process has the lock, it is not known to be the caller
+	}
 	if c.l.Holder != nil {
 		err = c.l.Holder.Abandon(c.l.Mutex)
 	} else {

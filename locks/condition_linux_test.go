@@ -598,3 +598,42 @@ func TestConditionClosedAfterNotified(t *testing.T) {
 	nobodyWaits(t, c)
 	runtime.KeepAlive(c)
 }
+
+// A panic in With, when Wait has given the lock up because the handle was closed, leaves it to who has it now.
+func TestConditionWithClosed(t *testing.T) {
+	c := newCondition(t)
+	h := reopened(t, c)
+	waits, done := make(chan struct{}), make(chan any)
+	go func() {
+		defer func() { done <- recover() }()
+		locks.With(context.Background(), h, func() error {
+			close(waits)
+			panic(h.Wait(context.Background()))
+		})
+	}()
+	<-waits
+	proctest.Must(t, c.Acquire(t.Context()))
+	proctest.Must(t, h.Close())
+	if err, _ := (<-done).(error); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Wait: %v", err)
+	}
+	if err := c.Release(); err != nil {
+		t.Errorf("Release of a lock that is held: %v", err)
+	}
+	want(t, "Acquire", c.Acquire(t.Context()), nil)
+	c.Release()
+	nobodyWaits(t, c)
+
+	// But if it was held all the time it is left as by a death.
+	h = reopened(t, c)
+	func() {
+		defer func() { recover() }()
+		locks.With(t.Context(), h, func() error {
+			proctest.Must(t, h.Close())
+			panic("half changed")
+		})
+	}()
+	want(t, "Acquire", c.Acquire(t.Context()), locks.ErrOwnerDied)
+	proctest.Must(t, c.Mutex().Recover(t.Context(), nil))
+	proctest.Must(t, c.Release())
+}

@@ -59,6 +59,7 @@ type Condition struct {
 	inline []record
 	more   atomic.Pointer[[]record] // nil until they are there and this handle has found them
 	own    *record                  // that this process had last; the lock guards it
+	lost   atomic.Bool              // a wait through this handle ended without the lock
 }
 
 // At returns the use of the condition that is the payload mem of handle's object, 32-aligned and at least Size bytes long, on
@@ -416,6 +417,7 @@ func (c *Condition) end(r *record, depth int, notified bool, err error) error {
 	lost := c.lock.resume(depth)
 	switch {
 	case lost == os.ErrClosed:
+		c.lost.Store(true)
 		if r.forsake(c.self, notified) {
 			c.Rouse()
 		}
@@ -431,6 +433,9 @@ func (c *Condition) end(r *record, depth int, notified bool, err error) error {
 	}
 	return err
 }
+
+// Lost reports whether a wait through this handle, which is closed then, has ended without the lock.
+func (c *Condition) Lost() bool { return c.lost.Load() }
 
 // Waits is how many waits there are, of the dead too.
 func (c *Condition) Waits() (n int) {
