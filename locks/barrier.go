@@ -22,8 +22,8 @@ type BarrierOptions struct {
 // The next pass follows at once; who comes while the action of the last one is run waits for its end first.
 //
 // A process is bound to the barrier from Join, its first Wait, or being started with the barrier in its argument
-// (before its first instruction), until Close of the handle with which it did that, or that arrived; of several such
-// handles the last. One that dies in between, also when its function has returned, breaks the barrier, whether it had
+// (before its first instruction), until Close of the handle with which it did that, or that arrived, the first if there are
+// several in the argument; of several that bind it the last. One that dies in between, also when its function has returned, breaks the barrier, whether it had
 // arrived or not; so does one that closes the segment. So a child that has done its part calls Close. When more
 // processes than parties are bound, those beyond them are bound from their arrival to the end of the pass only. The
 // death of a party that has arrived breaks the pass in any case.

@@ -543,3 +543,40 @@ func TestBarrierCorrupt(t *testing.T) {
 	}
 	proctest.Must(t, b.Segment().Check())
 }
+
+type twiceArgs struct {
+	A, B *locks.Barrier
+}
+
+// Of several handles of one barrier in the argument of a process the first binds it; another does when it is used.
+var closesOne = proctest.NewRole("closes-one", func(ctx context.Context, c *proctest.Child, a twiceArgs) error {
+	c.Say("started")
+	c.Hear()
+	if err := a.A.Close(); err != nil {
+		return err
+	}
+	c.Say("closed")
+	c.Hear()
+	if err := a.B.Join(); err != nil {
+		return err
+	}
+	c.Say("joined")
+	c.Hear()
+	return a.B.Close()
+})
+
+func TestBarrierArrivesTwice(t *testing.T) {
+	b := newBarrier(t, 2)
+	p := closesOne.Start(t, twiceArgs{b, b})
+	p.WaitLine("started")
+	wantOwners(t, b, p.Pid())
+	p.Tell("close")
+	p.WaitLine("closed")
+	wantOwners(t, b)
+	p.Tell("join")
+	p.WaitLine("joined")
+	wantOwners(t, b, p.Pid())
+	p.Tell("close")
+	proctest.Must(t, p.Wait())
+	wantOwners(t, b)
+}

@@ -264,7 +264,7 @@ func (c *Condition) Release() error {
 // waits even when ctx is done. The lock is held on return, whatever the error, except with os.ErrClosed (Release then does
 // nothing but return os.ErrClosed). If an owner died meanwhile the error is ErrOwnerDied and the lock is held with its
 // mark: Release leaves it marked, for Mutex().Recover; but if the lock has been recovered meanwhile there is no mark any
-// more. Other errors: ctx's; ErrNotLocked and ErrNotOwner as of Release, when the lock is not held, or is being repaired;
+// more. A handle that was closed before Wait leaves the lock as it is: see shm.Ref.Close. Other errors: ctx's; ErrNotLocked and ErrNotOwner as of Release, when the lock is not held, or is being repaired;
 // shm.ErrNoSpace when 1,024 other processes wait, or 16,383 goroutines of this one, or the segment has no memory for more than the first 8 that
 // wait; then there was no wait.
 func (c *Condition) Wait(ctx context.Context) error {
@@ -298,7 +298,7 @@ func (c *Condition) WaitFor(ctx context.Context, pred func() bool) error {
 }
 
 // Notify picks n waiters, or all if they are fewer: processes in turn, in order of their oldest waiter, and within a
-// process oldest first. It waits for nobody, and the lock must be held. A notification whose receiver dies or
+// process oldest first; a process whose oldest waiter gives up keeps its turn for the others. It waits for nobody, and the lock must be held. A notification whose receiver dies or
 // gives up before its Wait returns goes to the next waiter; if nobody waits it is lost. The errors are ErrNotLocked, ErrNotOwner,
 // and os.ErrClosed.
 func (c *Condition) Notify(n int) error {
