@@ -304,7 +304,7 @@ func (c *Condition) WaitFor(ctx context.Context, pred func() bool) error {
 }
 
 // Notify picks n waiters, or all if they are fewer: processes in turn, in order of their oldest waiter, and within a
-// process oldest first. It waits for nobody, and the lock must be held. A notification whose receiver dies or
+// process oldest first; a process whose oldest waiter gives up keeps its turn for the others. It waits for nobody, and the lock must be held. A notification whose receiver dies or
 // gives up before its Wait returns goes to the next waiter; if nobody waits it is lost. The errors are ErrNotLocked, ErrNotOwner,
 // and os.ErrClosed.
 func (c *Condition) Notify(n int) error {

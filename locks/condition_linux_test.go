@@ -635,7 +635,8 @@ func TestConditionNotifiedAndOwnerDied(t *testing.T) {
 			}))
 			proctest.Must(t, c.Notify(1))
 			proctest.Must(t, l.Release())
-			first.ended(t, locks.ErrOwnerDied.Error())
+			first.ended(t, notified)
+			asked(t, c, func() error { return c.Notify(1) })
 		}},
 		{"notification first", func(first *condWait) {
 			asked(t, c, func() error { return c.Notify(1) })
@@ -721,4 +722,49 @@ func TestConditionPanicsWithoutLock(t *testing.T) {
 		locks.With(t.Context(), h, func() error { panic(h.Close()) })
 	}()
 	want(t, "Acquire after a panic with the lock", c.Acquire(t.Context()), locks.ErrOwnerDied)
+}
+
+// An Owner that holds its lock with the mark of a death does not acquire it once more, as if all were well.
+func TestConditionOwnerDiedNested(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	r, err := locks.NewRLock(seg, "rlock")
+	proctest.Must(t, err)
+	o := r.Owner()
+	c, err := locks.NewCondition(seg, "cond", o)
+	proctest.Must(t, err)
+	p := holdCond.Start(t, condArgs{c})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	proctest.Must(t, o.Acquire(t.Context()))
+	proctest.Must(t, o.Acquire(t.Context()))
+	go func() {
+		p.WaitLine("held") // now this one waits
+		p.Kill()
+	}()
+	want(t, "Wait", c.Wait(ctx), locks.ErrOwnerDied)
+	p.Wait()
+	want(t, "Acquire", o.Acquire(t.Context()), locks.ErrOwnerDied)
+	want(t, "Acquire of the condition", c.Acquire(t.Context()), locks.ErrOwnerDied)
+	_, err = o.TryAcquire()
+	want(t, "TryAcquire", err, locks.ErrOwnerDied)
+	want(t, "Recover", o.Recover(t.Context(), func() error {
+		t.Error("a repair by one who was to release the lock first")
+		return nil
+	}), locks.ErrOwnerDied)
+	if o.Depth() != 2 {
+		t.Errorf("held %d times, want 2", o.Depth())
+	}
+	proctest.Must(t, c.Release())
+	proctest.Must(t, o.Release())
+	want(t, "Acquire after that", r.Owner().Acquire(t.Context()), locks.ErrOwnerDied)
+	repaired := false
+	proctest.Must(t, o.Recover(t.Context(), func() error {
+		repaired = true
+		return errors.Join(o.Acquire(t.Context()), o.Release())
+	}))
+	if !repaired {
+		t.Error("the mark is gone")
+	}
+	proctest.Must(t, errors.Join(o.Acquire(t.Context()), o.Release(), o.Release()))
+	nobodyWaits(t, c)
 }

@@ -5,9 +5,11 @@ package locks_test
 import (
 	"context"
 	"errors"
+	"os"
 	"testing"
 	"time"
 
+	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/shm"
@@ -108,6 +110,16 @@ var (
 		}
 		return a.C.Release()
 	})
+	// The first records are taken.
+	opExtend = proctest.NewOp("condition/extend", nil, func(ctx context.Context, a condArgs) error {
+		if err := a.C.Acquire(ctx); err != nil {
+			return err
+		}
+		if err := a.C.Wait(over()); !errors.Is(err, context.Canceled) {
+			return errors.New("notified by nobody")
+		}
+		return a.C.Release()
+	})
 )
 
 // released reports whether the step is one after the child's last release of the lock.
@@ -195,4 +207,144 @@ func TestCrashConditionGiveUp(t *testing.T) {
 			proctest.Must(t, a.C.Release())
 		}
 	}, func(t testing.TB, a condArgs, survived bool) { w.whole(t, a) })
+}
+
+type forsakeArgs struct {
+	condArgs
+	Step *shm.Block // its first word is 1 when the child waits, and 2 when it is to go on
+}
+
+// looked is a context that calls f the first time that a wait asks whether it is done.
+type looked struct {
+	context.Context
+	f func()
+}
+
+func (c *looked) Err() error {
+	if f := c.f; f != nil {
+		c.f = nil
+		f()
+	}
+	return c.Context.Err()
+}
+
+// The child waits through a handle that it closes when it has notified itself through another one.
+var opForsake = proctest.NewOp("condition/forsake", nil, func(ctx context.Context, a forsakeArgs) error {
+	h, err := locks.OpenCondition(a.C.Segment(), "cond")
+	if err != nil {
+		return err
+	}
+	if err := h.Acquire(ctx); err != nil {
+		return err
+	}
+	var in error
+	err = h.Wait(&looked{ctx, func() {
+		step := a.Step.Uint32(0)
+		for step.CompareAndSwap(0, 1); step.Load() == 1 && in == nil; {
+			in = futex.Wait(ctx, step, 1)
+		}
+		in = errors.Join(in, a.C.Acquire(ctx), a.C.Notify(1), h.Close(), a.C.Release())
+	}})
+	if errors.Is(err, os.ErrClosed) {
+		err = nil
+	}
+	return errors.Join(err, in)
+})
+
+// What a process was notified of that cannot have the lock, because it closed the handle, goes to the next, wherever it is
+// killed; while it is stopped the next gets it when somebody looks.
+func TestCrashConditionForsake(t *testing.T) {
+	var w aside
+	goOn := func(a forsakeArgs) {
+		a.Step.Uint32(0).Store(2)
+		futex.Wake(a.Step.Uint32(0), 1)
+	}
+	op := opForsake.Beside(func(t testing.TB, p *proctest.Proc, a forsakeArgs) {
+		if p.Asleep() {
+			w.wait(t, a.condArgs)
+		}
+		goOn(a)
+	})
+	passed := func(t testing.TB) bool { // the child has notified itself, and freed the lock
+		return at(t, "condition/record/forsaken") || at(t, "condition/wait/left")
+	}
+	proctest.Crash(t, op, func(t testing.TB) forsakeArgs {
+		a := w.ready(t)
+		b, err := shm.NewBlock(a.C.Segment(), "", 4)
+		proctest.Must(t, err)
+		return forsakeArgs{a, b}
+	}, func(t testing.TB, a forsakeArgs) {
+		ok, err := a.C.TryAcquire()
+		if err != nil {
+			t.Error(err)
+		}
+		if !ok {
+			return
+		}
+		proctest.Must(t, a.C.Notify(0))
+		proctest.Must(t, a.C.Release())
+		if at(t, "condition/record/forsaken") {
+			if got := w.woke(); got != notified {
+				t.Errorf("Wait when another that is stopped returned its notification: %s", got)
+			}
+		}
+	}, func(t testing.TB, a forsakeArgs, survived bool) {
+		died := false
+		if w.waits && (survived || passed(t)) {
+			if got := w.woke(); got != notified {
+				t.Errorf("Wait when another did not want its notification: %s", got)
+			}
+		} else if err := a.C.Acquire(t.Context()); errors.Is(err, locks.ErrOwnerDied) {
+			if died = true; w.waits {
+				if got := w.woke(); got != locks.ErrOwnerDied.Error() {
+					t.Errorf("Wait when the owner was killed: %s", got)
+				}
+			}
+		} else {
+			proctest.Must(t, err)
+			proctest.Must(t, a.C.Release())
+		}
+		if w.whole(t, a.condArgs) != died {
+			t.Errorf("the owner died: %t", !died)
+		}
+	})
+}
+
+// Who is killed while it makes further records leaves none, or whole ones.
+func TestCrashConditionExtend(t *testing.T) {
+	// records makes the first ones look as if other processes waited, or as if nobody ever had.
+	records := func(t testing.TB, a condArgs, owner, all uint32) {
+		var r shm.Ref
+		mem, err := shm.Again(&r, &a.C.Ref)
+		proctest.Must(t, err)
+		for at := 128; at < len(mem); at += 32 {
+			shm.Word32(mem, at+12).Store(all)
+			shm.Word32(mem, at).Store(owner)
+		}
+		proctest.Must(t, r.Close())
+	}
+	proctest.Crash(t, opExtend, func(t testing.TB) condArgs {
+		a := condArgs{newCondition(t)}
+		records(t, a, a.C.Segment().Self(), 1)
+		return a
+	}, func(t testing.TB, a condArgs) {
+		if ok, err := a.C.TryAcquire(); err != nil {
+			t.Error(err)
+		} else if ok {
+			proctest.Must(t, a.C.Release())
+		}
+	}, func(t testing.TB, a condArgs, survived bool) {
+		if died := usable(t, a.C.Mutex()); died && survived {
+			t.Error("the owner died")
+		}
+		records(t, a, 0, 0)
+		proctest.Must(t, a.C.Segment().Check())
+		asked(t, a.C, func() error {
+			if err := a.C.Wait(over()); !errors.Is(err, context.Canceled) {
+				return err
+			}
+			return nil
+		})
+		nobodyWaits(t, a.C)
+	})
 }

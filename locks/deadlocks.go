@@ -18,9 +18,10 @@ import (
 // be within one process, too, and then the cycle has that one participant; there are no others of one participant.
 //
 // All others are possible deadlocks: it is known which processes hold and wait, not which of their goroutines, so
-// another goroutine may be about to release what is waited for. Of a semaphore with Recover one holder's release is enough, of an
-// RWLock a writer waits for all readers. What is still there after a time in which nobody should hold anything that long is
-// one. Not every cycle is listed, but one through each participant that is in any.
+// another goroutine may be about to release what is waited for. Of a semaphore with Recover one holder's release is enough, of
+// an RWLock a writer waits for all readers. Who has come to a Barrier, and waits for nothing else, holds up nobody there. What
+// is still there after a time in which nobody should hold anything that long is one. Not every cycle is listed, but one through
+// each participant that is in any.
 //
 // Waits are known as Inspect says: when they have lasted for some milliseconds. A goroutine that waits behind others of its process
 // for the same is not seen. Deadlocks looks twice, some milliseconds apart, and counts only what it finds both times. It

@@ -232,3 +232,50 @@ func TestDeadlocksCertainFirst(t *testing.T) {
 		t.Errorf("cycles of %v, want %v and then %v", got, []int{r.Pid(), s.Pid()}, []int{p.Pid(), q.Pid()})
 	}
 }
+
+type meetArgs struct {
+	B *locks.Barrier
+	L *locks.Lock // nil, or what one goroutine wants while another one waits at the barrier
+}
+
+var meets = proctest.NewRole("meets", func(ctx context.Context, c *proctest.Child, a meetArgs) error {
+	if a.L != nil {
+		go a.L.Acquire(ctx)
+	}
+	_, err := a.B.Wait(ctx)
+	return err
+})
+
+// Those who have come to a barrier do not hold up each other, but who has come with one goroutine may be to come with another.
+func TestDeadlocksAtBarrier(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	b, err := locks.NewBarrier(seg, "", 3)
+	proctest.Must(t, err)
+	p, q := meets.Start(t, meetArgs{B: b}), meets.Start(t, meetArgs{B: b})
+	wantWaiters(t, b, p.Pid(), q.Pid())
+	if cycles, err := locks.Deadlocks(seg); len(cycles) != 0 || err != nil {
+		t.Errorf("two wait for a third at a barrier: %v, %v", cycles, err)
+	}
+	_, err = b.Wait(t.Context())
+	proctest.Must(t, errors.Join(err, p.Wait(), q.Wait()))
+
+	b, err = locks.NewBarrier(seg, "", 3)
+	proctest.Must(t, err)
+	l, err := locks.NewLock(seg, "")
+	proctest.Must(t, err)
+	proctest.Must(t, l.Acquire(t.Context()))
+	p = meets.Start(t, meetArgs{b, l})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		_, err := b.Wait(ctx)
+		done <- err
+	}()
+	if got := deadlocked(t, seg, 1); !turned(got[0], []int{os.Getpid(), p.Pid()}) {
+		t.Errorf("the cycle of %v, want this process and %d", got[0], p.Pid())
+	}
+	cancel()
+	want(t, "Wait", <-done, locks.ErrBroken)
+	p.Kill()
+	p.Wait()
+}

@@ -1,15 +1,18 @@
 package locks_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/race"
 	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/shm"
 )
 
 // TestRaceDetectorRWLock: the race detector is quiet about what writers hand to readers and readers to writers, and loud about
@@ -64,5 +67,33 @@ func TestRaceDetectorRWLock(t *testing.T) {
 		if err == nil || !strings.Contains(string(out), "DATA RACE") {
 			t.Errorf("%s: the race detector is quiet: %v\n%s", how, err, out)
 		}
+	}
+}
+
+// Who recovers the lock after the death of another process's writer, with nothing to repair, comes after those who read.
+func TestRaceDetectorRWLockRecover(t *testing.T) {
+	for _, repair := range []func() error{nil, func() error { return nil }} {
+		l := newRWLock(t)
+		step, err := shm.NewBlock(l.Segment(), "", 4) // the detector does not see it
+		proctest.Must(t, err)
+		x := new(int)
+		done := make(chan error)
+		go func() {
+			for step.Uint32(0).Load() == 0 {
+				time.Sleep(100 * time.Microsecond)
+			}
+			err := l.Recover(t.Context(), repair)
+			*x++
+			done <- errors.Join(err, l.Release())
+		}()
+		proctest.Must(t, l.RAcquire(t.Context()))
+		_ = *x
+		proctest.Must(t, l.RRelease())
+		p := writerRole.Start(t, rwArgs{L: l})
+		p.WaitLine("in")
+		p.Kill()
+		p.Wait()
+		step.Uint32(0).Store(1)
+		proctest.Must(t, <-done)
 	}
 }

@@ -169,7 +169,8 @@ func (o *Owner) releaseSlow() error {
 }
 
 // Recover takes the lock as Acquire does, whether or not its owner had died, and runs repair first if so, as Lock.Recover
-// does. What repair acquires through o nests. If o holds the lock it does once more, and nothing is repaired.
+// does. What repair acquires through o nests. If o holds the lock it does once more, and nothing is repaired; but
+// when it holds that with the mark of a death, since Condition.Wait said so, it is ErrOwnerDied: release it first.
 func (o *Owner) Recover(ctx context.Context, repair func() error) error {
 	defer runtime.KeepAlive(o)
 	return o.named(o.h.Recover(ctx, &o.r.m, repair))

@@ -9,11 +9,13 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/shoal-ipc/shoal/internal/condition"
 	"github.com/shoal-ipc/shoal/internal/inherit"
 )
 
 // Check verifies the whole segment: header, participants, blocks, directory, the owner words of what is
-// guarded by a lock, the permits of semaphores, and barriers. It returns nil, or the errors.Join of an error for each inconsistency, of the form
+// guarded by a lock, the permits of semaphores, who reads, barriers, and who waits for conditions. It returns nil, or
+// the errors.Join of an error for each inconsistency, of the form
 //
 //	shm: offset 553088: what is wrong there: shm: corrupt
 //
@@ -37,11 +39,12 @@ func (s *Segment) Check() error {
 // an object counts if the object's state, which has the generation, is the same before and after.
 type checker struct {
 	heap
-	found []error
-	offs  []uint64 // of the blocks, in their order
-	named []named  // objects with a name, before the chains were read
-	end   uint64   // of the last block
-	vain  int      // looks for blocks that are not there
+	found  []error
+	offs   []uint64 // of the blocks, in their order
+	named  []named  // objects with a name, before the chains were read
+	linked []linked // conditions with further records
+	end    uint64   // of the last block
+	vain   int      // looks for blocks that are not there
 }
 
 // named is an object with a name.
@@ -50,6 +53,9 @@ type named struct {
 	bucket     uint32
 	name       string
 }
+
+// linked is a condition at off that says that its further records are at to.
+type linked struct{ off, state, to uint64 }
 
 func (c *checker) wrong(at uint64, format string, args ...any) {
 	c.found = append(c.found, fmt.Errorf("shm: offset %d: %s: %w", at, fmt.Sprintf(format, args...), ErrCorrupt))
@@ -162,6 +168,11 @@ func (c *checker) checkHeap() {
 	}
 	c.checkHints()
 	c.checkWaits()
+	for _, m := range c.linked { // these are there for as long as the condition is
+		if at := m.off + objectHead + condition.MoreAt; !c.begins(m.to) && c.object(m.off).State.Load() == m.state {
+			c.wrong(at, "further records of a condition at %d, where no block begins", m.to)
+		}
+	}
 }
 
 // checkWaits checks that the tables of waits lie in memory of who has them, and name blocks.
@@ -352,6 +363,16 @@ func (c *checker) described(off, end uint64, o *object, st uint64) (name string)
 		}
 	} else if o.Owners != (ownerWords{}) && !(o.Owners == partOf && size >= partSize) { // what it is part of may be gone
 		c.wrong(offsetOf(c.memory, &o.Owners), "owner words %+v in %d bytes", o.Owners, size)
+	}
+	if check, ok := waitersOf(kind, size); ok {
+		from := off + objectHead
+		mem := c.memory[from : from+size]
+		if at, word, wrong := check(mem, c.given); wrong {
+			c.wrong(from+uint64(at), "word %#x of a condition", word)
+		} else if kind != conditionName {
+		} else if to := condition.Further(mem); to != 0 {
+			c.linked = append(c.linked, linked{off, st, to})
+		}
 	}
 	return name
 }

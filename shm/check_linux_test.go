@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/condition"
 	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/rw"
@@ -21,13 +22,20 @@ var permitsKind = shm.Kind{Name: "permits", Permits: true}
 
 var readersKind = shm.Kind{Name: "readers", Readers: true}
 
+// A condition on a lock of its own, and further records of one.
+var (
+	conditionKind = shm.Kind{Name: "cond", Guarded: true}
+	waitersKind   = shm.Kind{Name: "waiters", Part: true}
+)
+
 // checked is a segment with something of everything in it. Objects that it names say where they are.
 type checked struct {
 	seg *shm.Segment
 	mem []byte
-	// a and b are in one bucket, b first; c has an owner word; d has no name; e has three permits; f has readers.
-	a, b, c, d, e, f int
-	nameA            string
+	// a and b are in one bucket, b first; c has an owner word; d has no name; e has three permits; f has readers; g is a
+	// condition, and h its further records.
+	a, b, c, d, e, f, g, h int
+	nameA                  string
 }
 
 // siblings are two names of one length and one bucket.
@@ -71,6 +79,19 @@ func newChecked(t testing.TB) checked {
 	_, err = readersKind.New(&q, c.seg, "", rw.Size, nil)
 	proctest.Must(t, err)
 	c.f = int(q.Handle().Offset)
+	var cond, more shm.Ref
+	mem, err := conditionKind.New(&cond, c.seg, "", condition.Size, nil)
+	proctest.Must(t, err)
+	c.g = int(cond.Handle().Offset)
+	_, err = waitersKind.New(&more, c.seg, "", condition.SizeMore, func(mem []byte) error {
+		binary.LittleEndian.PutUint64(mem, uint64(c.g))
+		mem[8] = byte(cond.Handle().Generation)
+		return nil
+	})
+	proctest.Must(t, err)
+	c.h = int(more.Handle().Offset)
+	binary.LittleEndian.PutUint32(mem[24:], more.Handle().Generation)
+	binary.LittleEndian.PutUint64(mem[32:], uint64(c.h))
 	c.mem = shm.Memory(c.seg)
 	return c
 }
@@ -161,6 +182,11 @@ func TestCheckNames(t *testing.T) {
 		{"readers of nobody", func(c checked) int { return c.f + 128 + 128 }, 9<<44 | 1, 8, nil},
 		{"more readers' cells than there are", func(c checked) int { return c.f + 128 + 8 }, 65, 4, nil},
 		{"writer that is nobody", func(c checked) int { return c.f + 128 }, 9<<44 | 1, 8, nil},
+		{"condition on a lock and its own", func(c checked) int { return c.g + 128 + 8 }, 128, 8, nil},
+		{"further records where no block begins", func(c checked) int { return c.g + 128 + 32 }, shm.HeapAt + 128, 8, nil},
+		{"waits of nobody", func(c checked) int { return c.g + 128 + 128 + 32 }, 9 << 12, 4, nil},
+		{"further waits of nobody", func(c checked) int { return c.h + 128 + 128 + 1015*32 }, 9 << 12, 4, nil},
+		{"writer of a condition that is nobody", func(c checked) int { return c.g + 128 }, 9<<44 | 1, 8, nil},
 		{"sleep word with a bit too many", func(c checked) int { return c.e + 128 + 16 }, 2, 4, nil},
 
 		{"bucket lost", func(c checked) int { return shm.BucketAt("guarded") }, 0, 8, nil},

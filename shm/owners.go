@@ -2,6 +2,7 @@ package shm
 
 import (
 	"github.com/shoal-ipc/shoal/internal/barrier"
+	"github.com/shoal-ipc/shoal/internal/condition"
 	"github.com/shoal-ipc/shoal/internal/permits"
 	"github.com/shoal-ipc/shoal/internal/robust"
 	"github.com/shoal-ipc/shoal/internal/rw"
@@ -41,21 +42,40 @@ type owning struct {
 	abandoned func(mem []byte, dead func(id uint32) bool) bool                            // whether it names the dead
 	bury      func(mem []byte, dead func(id uint32) bool)                                 // takes them out
 	check     func(mem []byte, given func(id uint32) bool) (at int, w uint64, wrong bool) // the first word that cannot be
+	came      func(mem []byte) []uint32                                                   // nil, or whom it names who wait as others do
 }
 
 // owningOf is what can be done with a payload of size bytes whose header has o; ok is whether there is something.
 func owningOf(o ownerWords, size uint64) (_ owning, ok bool) {
 	switch {
 	case o == robustWord && size >= robust.Size:
-		return owning{"lock", robust.Holders, robust.Abandoned, robust.Bury, robust.Check}, true
+		return owning{"lock", robust.Holders, robust.Abandoned, robust.Bury, robust.Check, nil}, true
 	case o == readerCells && size == rw.Size:
-		return owning{"reader-writer lock", rw.Holders, rw.Abandoned, rw.Bury, rw.Check}, true
+		return owning{"reader-writer lock", rw.Holders, rw.Abandoned, rw.Bury, rw.Check, nil}, true
 	case size >= permits.CellsAt && size <= uint64(permits.SizeCells(permits.MostCells)) && o == permitCells(size):
-		return owning{"semaphore", permits.Holders, permits.Abandoned, permits.Recall, permits.Check}, true
+		return owning{"semaphore", permits.Holders, permits.Abandoned, permits.Recall, permits.Check, nil}, true
 	case hasMembers(o, size):
-		return owning{"barrier", barrier.Bound, barrier.Lost, barrier.Bury, barrier.Check}, true
+		return owning{"barrier", barrier.Bound, barrier.Lost, barrier.Bury, barrier.Check, barrier.Came}, true
 	}
 	return owning{}, false
+}
+
+// The kinds of a condition and of its further records. Owner words say nothing of the processes that wait: these own
+// nothing, and who looks for what they were notified of finds them by himself.
+const (
+	conditionName = "cond"
+	waitersName   = "waiters"
+)
+
+// waitersOf is how to check what waits in a payload of size bytes of an object of that kind; ok is whether something does.
+func waitersOf(kind string, size uint64) (check func(mem []byte, given func(id uint32) bool) (at int, w uint64, wrong bool), ok bool) {
+	switch {
+	case kind == conditionName && size == condition.Size:
+		return condition.Check, true
+	case kind == waitersName && size == condition.SizeMore:
+		return condition.CheckMore, true
+	}
+	return nil, false
 }
 
 // owningAt is what can be done with the payload of the object at off, and that payload.

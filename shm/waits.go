@@ -192,7 +192,28 @@ func Waits(s *Segment) (waits []Wait, err error) {
 			waits = append(waits, w)
 		}
 	}
+	s.uncross(waits)
 	return waits, nil
+}
+
+// uncross takes those from the holders in waits who have come to the barrier that is waited for, and wait for nothing else: each
+// party waits for others, and not for those. Who waits for something else too, in another goroutine, may be to come once more.
+func (s *Segment) uncross(waits []Wait) {
+	for i := range waits {
+		w := &waits[i]
+		o, room, err := s.block(w.Object)
+		if err != nil {
+			continue
+		}
+		own, mem, ok := s.owningAt(w.Object, o, room)
+		if !ok || own.came == nil {
+			continue
+		}
+		came := own.came(mem)
+		w.Holders = slices.DeleteFunc(w.Holders, func(id uint32) bool {
+			return slices.Contains(came, id) && !slices.ContainsFunc(waits, func(v Wait) bool { return v.Waiter == id && v.Object != w.Object })
+		})
+	}
 }
 
 // holders are the participants that the owner words of an object name.

@@ -184,6 +184,16 @@ func Bound(mem []byte) []uint32 {
 	return b.bound()
 }
 
+// Came is who has arrived in the pass of the barrier whose whole payload is mem.
+func Came(mem []byte) (ids []uint32) {
+	b := in(mem)
+	p := passOf(b.word.Load())
+	for i := range b.arrived(p) {
+		ids = append(ids, ownerOf(b.arrivals[i].Load()))
+	}
+	return ids
+}
+
 // Lost reports whether somebody of whom dead says so is bound to the barrier whose whole payload is mem.
 func Lost(mem []byte, dead func(id uint32) bool) bool {
 	b := in(mem)

@@ -23,6 +23,7 @@ import (
 // world is what the processes share.
 type world struct {
 	Seed uint64 // of the process's random numbers
+	Late bool   // the process comes when others are there
 
 	Lock     *locks.Lock
 	Plain    *shm.Block          // words that Lock guards and nothing else: see the constants
@@ -32,7 +33,10 @@ type world struct {
 	Nest     *locks.RLock     // guards two words of Plain
 	Permits  *locks.Semaphore // as many as there are words in Plain for those who hold one; they come back from the dead
 	Gate     *locks.Event     // is set for a moment now and then
-	Ring     *shm.Block       // an SPSC ring in which position p has the number p
+	Shelf    shelf
+	Meeting  *locks.Barrier // of two
+	Readers  *locks.RWLock  // guards two words of Plain
+	Ring     *shm.Block     // an SPSC ring in which position p has the number p
 	Done     *value.Atomic[int]
 	// Grandchildren that were about to be started, that ran, and that were joined.
 	Starting, Ran, Joined *value.Atomic[int]
@@ -360,9 +364,14 @@ func (w world) memory(r *rand.Rand) error {
 // busy does everything until its context ends, which for most comes by SIGKILL.
 var busy = proctest.NewRole("chaos", func(ctx context.Context, c *proctest.Child, w world) error {
 	r := rand.New(rand.NewPCG(w.Seed, 0))
+	s, err := w.hire(ctx, r)
+	if err != nil {
+		return err
+	}
 	c.Say("ready")
 	for {
-		err := errors.Join(w.transfer(ctx, r), w.Pair.Update(ctx, raise), w.ring(r), w.nest(ctx, r), w.permit(ctx, r))
+		err := errors.Join(w.transfer(ctx, r), w.Pair.Update(ctx, raise), w.ring(r), w.nest(ctx, r), w.permit(ctx, r), s.order(),
+			w.read(ctx, r))
 		switch n := r.IntN(400); {
 		case n == 0:
 			err = errors.Join(err, w.start(ctx))
@@ -374,8 +383,14 @@ var busy = proctest.NewRole("chaos", func(ctx context.Context, c *proctest.Child
 			err = errors.Join(err, w.lend(r))
 		case n < 200:
 			err = errors.Join(err, w.name(ctx, r))
-		case n < 300:
+		case n < 270:
 			err = errors.Join(err, w.gate(ctx, r))
+		case n < 310:
+			err = errors.Join(err, w.meet(ctx))
+		case n < 320:
+			err = errors.Join(err, s.close(ctx))
+		default:
+			err = errors.Join(err, w.write(ctx, r))
 		}
 		if err != nil {
 			return err
@@ -390,9 +405,9 @@ func newWorld(t testing.TB) (w world) {
 	for i := range accounts {
 		accounts[i] = 1000
 	}
-	var errs [13]error
+	var errs [16]error
 	w.Lock, errs[0] = locks.NewLock(seg, "lock")
-	w.Plain, errs[1] = shm.NewBlock(seg, "", 768)
+	w.Plain, errs[1] = shm.NewBlock(seg, "", plain)
 	w.Accounts, errs[2] = array.From(seg, "accounts", accounts, array.Options{Unlocked: true})
 	w.Intent, errs[3] = value.New(seg, "", intent{}, value.Options{Unlocked: true})
 	w.Pair, errs[4] = value.New(seg, "", pair{})
@@ -404,6 +419,9 @@ func newWorld(t testing.TB) (w world) {
 	w.Nest, errs[10] = locks.NewRLock(seg, "")
 	w.Permits, errs[11] = locks.NewSemaphore(seg, "", permits, locks.SemaphoreOptions{Recover: true})
 	w.Gate, errs[12] = locks.NewEvent(seg, "")
+	errs[13] = newShelf(&w)
+	w.Meeting, errs[14] = locks.NewBarrier(seg, "", 2)
+	w.Readers, errs[15] = locks.NewRWLock(seg, "")
 	proctest.Must(t, errors.Join(errs[:]...))
 	_, err := ring.NewSPSC[uint64](w.Ring.Bytes(), 64, seg)
 	proctest.Must(t, err)
@@ -424,7 +442,7 @@ func TestChaos(t *testing.T) {
 
 	var running []*proctest.Proc
 	start := func() {
-		w.Seed = r.Uint64()
+		w.Seed, w.Late = r.Uint64(), len(running) > 0
 		p := busy.Start(t, w)
 		p.WaitLine("ready")
 		running = append(running, p)
@@ -437,9 +455,10 @@ func TestChaos(t *testing.T) {
 			runtime.Gosched()
 		}
 	}
+	ended := len(running)
 	for n := 0; n < kills || time.Now().Before(stop); n++ {
 		i := r.IntN(len(running))
-		p, before := running[i], w.Done.Load()
+		p, before, taken := running[i], w.Done.Load(), w.Plain.Uint32(takenAt).Load()
 		pause()
 		stopped := r.IntN(3) == 0 // and killed in that state, or continued
 		if stopped {
@@ -455,9 +474,10 @@ func TestChaos(t *testing.T) {
 				t.Fatalf("it ended by itself: %v", p.Wait())
 			}
 			running = append(running[:i], running[i+1:]...)
+			ended++
 			start()
 		}
-		for w.Done.Load() == before { // they go on
+		for w.Done.Load() == before || w.Plain.Uint32(takenAt).Load() == taken { // they go on
 			runtime.Gosched()
 			for _, p := range running {
 				if !p.Process().Alive() {
@@ -466,7 +486,7 @@ func TestChaos(t *testing.T) {
 			}
 		}
 	}
-	for w.Joined.Load() == 0 || w.Plain.Uint32(seen).Load() == 0 { // with some luck they were all killed before
+	for w.Joined.Load() == 0 || w.Plain.Uint32(seen).Load() == 0 || w.Plain.Uint32(passedAt).Load() == 0 { // with some luck they were all killed before
 		runtime.Gosched()
 	}
 	for _, p := range running {
@@ -476,6 +496,7 @@ func TestChaos(t *testing.T) {
 		}
 	}
 	w.verify(t)
+	w.verifyWaiting(t, ended)
 }
 
 // verify checks what is left when all have ended.

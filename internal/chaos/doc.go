@@ -1,3 +1,3 @@
-// Package chaos has a test and nothing else: locks, values, arrays, rings, names and processes on one segment,
-// while those who use them are killed and stopped at random.
+// Package chaos has a test and nothing else: locks, conditions, barriers, values, arrays, rings, names and processes on one
+// segment, while those who use them are killed and stopped at random.
 package chaos

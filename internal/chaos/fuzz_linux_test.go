@@ -69,6 +69,9 @@ type target struct {
 	ring   *ring.SPSC[flagged]
 	sems   []*locks.Semaphore // with permits that are counted, and that come back
 	event  *locks.Event
+	conds  []*locks.Condition // on a lock of its own, a given one, and an RLock
+	meet   *locks.Barrier
+	rw     *locks.RWLock
 	freed  []shm.Object // but open
 	refs   []shm.Object // all of them
 }
@@ -83,6 +86,27 @@ var semaphores = []struct {
 	name string
 	o    locks.SemaphoreOptions
 }{{name: "counted"}, {"cells", locks.SemaphoreOptions{Recover: true}}}
+
+var conditions = []string{"cond own", "cond given", "cond rlock"}
+
+// furtherWaiters makes the first condition have further records: all others are taken by others.
+func (v *target) furtherWaiters(ctx context.Context) error {
+	c := v.conds[0]
+	at := int64(c.Handle().Offset) + blockHead + 128
+	for i := range int64(8) {
+		v.put(at+32*i, uint64(v.gifts[i%2].Owner))
+		v.put(at+32*i+8, 1<<32) // one waits
+	}
+	if err := c.Acquire(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := c.Wait(ctx); err != context.Canceled {
+		return fmt.Errorf("Wait: %v", err)
+	}
+	return c.Release()
+}
 
 // build makes one of everything in a new segment.
 func build(t *testing.T, name string, size int) *target {
@@ -136,6 +160,23 @@ func build(t *testing.T, name string, size int) *target {
 	}
 	v.event, err = locks.NewEvent(v.seg, "event")
 	proctest.Must(t, err)
+	r, err := locks.NewRLock(v.seg, "rlock")
+	proctest.Must(t, err)
+	for i, on := range []locks.Mutex{nil, v.lock, r.Owner()} {
+		c, err := locks.NewCondition(v.seg, conditions[i], on)
+		proctest.Must(t, err)
+		v.conds = append(v.conds, c)
+		v.refs = append(v.refs, c)
+	}
+	proctest.Must(t, v.furtherWaiters(t.Context()))
+	v.meet, err = locks.NewBarrier(v.seg, "barrier", 2)
+	proctest.Must(t, err)
+	proctest.Must(t, v.meet.Join())
+	v.rw, err = locks.NewRWLock(v.seg, "rwlock")
+	proctest.Must(t, err)
+	proctest.Must(t, v.rw.RAcquire(t.Context())) // now there is a cell
+	proctest.Must(t, v.rw.RRelease())
+	v.refs = append(v.refs, v.meet, v.rw)
 	free, err := shm.NewBlock(v.seg, "", 100)
 	proctest.Must(t, err)
 	errs[5] = shm.Free(free)
@@ -327,6 +368,15 @@ func (v *target) open() {
 		}
 	}
 	v.event, _ = locks.OpenEvent(v.seg, "event")
+	v.conds = nil
+	for _, name := range conditions {
+		if c, err := locks.OpenOrNewCondition(v.seg, name); err == nil {
+			v.conds = append(v.conds, c)
+			v.refs = append(v.refs, c)
+		}
+	}
+	v.meet, _ = locks.OpenOrNewBarrier(v.seg, "barrier", 2)
+	v.rw, _ = locks.OpenOrNewRWLock(v.seg, "rwlock")
 	for _, a := range arrangement {
 		o := value.Options{Unlocked: a.unlocked}
 		if a.given && v.lock != nil {
@@ -393,6 +443,62 @@ func useEvent(e *locks.Event, ctx context.Context) {
 	e.Wait(ctx)
 	e.Set()
 	e.IsSet()
+}
+
+// useCondition calls every method of a condition.
+func useCondition(c *locks.Condition, ctx context.Context) {
+	_ = c.String()
+	c.Notify(1)
+	c.Wait(ctx)
+	c.Release()
+	locks.With(ctx, c, func() error {
+		c.Wait(ctx)
+		c.Notify(2)
+		c.WaitFor(ctx, func() bool { return false })
+		return c.NotifyAll()
+	})
+	if ok, _ := c.TryAcquire(); ok {
+		c.Release()
+	}
+	useMutex(c.Mutex(), ctx)
+}
+
+// useBarrier calls every method of a barrier.
+func useBarrier(b *locks.Barrier, ctx context.Context) {
+	_ = b.String()
+	b.Join()
+	b.Wait(ctx)
+	b.Reset()
+	b.Wait(ctx)
+	b.Abort()
+	b.Reset()
+	b.Parties()
+}
+
+// useRWLock calls every method of a reader-writer lock.
+func useRWLock(l *locks.RWLock, ctx context.Context) {
+	_ = l.String()
+	l.RRelease()
+	l.Release()
+	if l.RAcquire(ctx) == nil {
+		l.TryRAcquire()
+		l.TryAcquire()
+		l.RRelease()
+	}
+	if ok, _ := l.TryRAcquire(); ok {
+		l.RRelease()
+	}
+	if l.Acquire(ctx) == nil {
+		l.TryRAcquire()
+		l.Release()
+	}
+	if ok, _ := l.TryAcquire(); ok {
+		l.Release()
+	}
+	locks.With(ctx, l, func() error { return nil })
+	if l.Recover(ctx, func() error { return errors.New("not yet") }) == nil || l.Recover(ctx, nil) == nil {
+		l.Release()
+	}
 }
 
 // useValue calls every method of a value.
@@ -492,6 +598,15 @@ func (v *target) use(ctx context.Context) {
 	if v.event != nil {
 		useEvent(v.event, ctx)
 	}
+	for _, c := range v.conds {
+		useCondition(c, ctx)
+	}
+	if v.meet != nil {
+		useBarrier(v.meet, ctx)
+	}
+	if v.rw != nil {
+		useRWLock(v.rw, ctx)
+	}
 	for _, x := range v.values {
 		useValue(x, ctx)
 	}
@@ -526,7 +641,22 @@ func (v *target) use(ctx context.Context) {
 			s locks.Semaphore
 			u locks.BoundedSemaphore
 			e locks.Event
+			w locks.Condition
+			m locks.Barrier
+			p locks.RWLock
 		)
+		if w.UnmarshalBinary(data) == nil {
+			useCondition(&w, ctx)
+			w.Close()
+		}
+		if m.UnmarshalBinary(data) == nil {
+			useBarrier(&m, ctx)
+			m.Close()
+		}
+		if p.UnmarshalBinary(data) == nil {
+			useRWLock(&p, ctx)
+			p.Close()
+		}
 		if s.UnmarshalBinary(data) == nil {
 			useSemaphore(&s, ctx)
 			s.Close()
@@ -634,6 +764,7 @@ func (v *target) work() {
 	}
 	_, err = s.Repair()
 	over(err)
+	locks.Deadlocks(s)
 }
 
 // fuzzNames begins the names of the segments of one run. A worker that is fuzzing may be ended at any time: it names them
@@ -722,6 +853,9 @@ func attack(t *testing.T, data []byte) {
 	}
 	if v.ring != nil {
 		v.ring.Close()
+	}
+	if v.meet != nil {
+		v.meet.Close()
 	}
 	v.use(done)
 	v.seg.Close()

@@ -427,9 +427,9 @@ func (c *Condition) end(r *record, depth int, notified bool, err error) error {
 	}
 	if notified {
 		r.consume(c.self)
-	} else if notified = r.resign(c.self); !notified || err == robust.ErrOwnerDied {
+	} else if notified = r.resign(c.self); !notified {
 		lost = cmp.Or(lost, err)
-	}
+	} // else by one who had recovered from the death, if that ended the sleep
 	if notified && lost != nil { // others may not have learned of the death
 		c.learn() // else it goes to one of those who are known
 		c.notify(1)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/shoal-ipc/shoal/internal/condition"
 	"github.com/shoal-ipc/shoal/internal/robust"
@@ -148,6 +149,103 @@ func TestRecords(t *testing.T) {
 	}
 }
 
+// Words of any content give an answer, and only those to which no step leads are wrong.
+func TestCheck(t *testing.T) {
+	given := func(id uint32) bool { return id == 0x1001 }
+	const all, taken = 1 << 32, 1 << 46
+	type word struct {
+		at int
+		w  uint64
+	}
+	check := func(what string, f func([]byte, func(uint32) bool) (int, uint64, bool), mem []byte, words []word, want int) {
+		t.Helper()
+		for _, w := range words {
+			binary.LittleEndian.PutUint64(mem[w.at:], w.w)
+		}
+		at, w, wrong := f(mem, given)
+		if wrong != (want >= 0) || wrong && at != want {
+			t.Errorf("%s %#x: the word %#x at %d: %t, want one at %d", what, words, w, at, wrong, want)
+		}
+	}
+	one := word{128, 0x1001} // who has the first record
+	for _, c := range []struct {
+		words []word
+		want  int // -1: it may be
+	}{
+		{nil, -1},
+		{[]word{{8, 256}, {16, 1<<32 | 1}}, -1}, {[]word{{8, 256}, {16, 3<<32 | 1}}, -1}, // on a lock
+		{[]word{{8, 256}}, 8}, {[]word{{8, 250}, {16, 1<<32 | 1}}, 8}, {[]word{{16, 1<<32 | 1}}, 8},
+		{[]word{{16, 1}}, 16}, {[]word{{8, 256}, {16, 1 << 32}}, 16},
+		{[]word{{8, 256}, {16, 2<<32 | 1}}, 20}, {[]word{{8, 256}, {16, 1<<32 | 1}, {0, 1 << 8}}, 1},
+		{[]word{{0, 0x1002<<32 | 1}}, -1}, // package robust's
+		{[]word{{24, 5}}, -1}, {[]word{{24, 5}, {32, 384}}, -1}, {[]word{{24, 5}, {32, 385}}, 32}, {[]word{{32, 384}}, 24},
+		{[]word{{24, 1 << 40}}, 29}, {[]word{{120, 1}}, 120},
+		{[]word{{40, 9}, one, {144, 9}}, -1}, {[]word{{40, 9}, one, {144, 10}}, 144},
+		{[]word{{40, 9}, {144, 9}}, -1}, // its owner was killed before he was named
+		{[]word{{136, 5 << 28}}, -1},
+		{[]word{one, {136, all}}, -1}, {[]word{one, {136, 2*all + taken + 1<<28 + 1}}, -1},
+		{[]word{one, {136, 2*all + 2*taken + 1<<28 + 1}}, 136}, {[]word{one, {136, 1}}, 136}, {[]word{one, {136, taken}}, 136},
+		{[]word{one, {136, 7 << 14}}, -1}, // all have forsaken
+		{[]word{{136, all}}, 136}, {[]word{{136, 1 << 14}}, 136}, {[]word{one, {136, 1<<60 | all}}, 136},
+		{[]word{{128, 0x1002}}, 128}, {[]word{{352, 0x1001}, {360, all}}, -1}, {[]word{{352, 0x1002}}, 352},
+		{[]word{{128, 1<<32 | 0x1001}}, 132}, {[]word{{152, 1 << 56}}, 159},
+	} {
+		check("condition", condition.Check, memory(condition.Size), c.words, c.want)
+	}
+	part := []word{{0, 384}, {8, 1}}
+	for _, c := range []struct {
+		words []word
+		want  int
+	}{
+		{nil, -1},
+		{[]word{{0, 0}}, 0}, {[]word{{0, 1}}, 0}, {[]word{{8, 0}}, 8}, {[]word{{8, 1<<32 | 1}}, 12}, {[]word{{16, 1}}, 16},
+		{[]word{one, {136, 3*all + 1}, {144, 1000}}, -1}, {[]word{one, {136, all + 2}}, 136},
+		{[]word{{32608, 0x1001}, {32616, all}}, -1}, {[]word{{32608, 0x1002}}, 32608}, {[]word{{32632, 1}}, 32632},
+	} {
+		check("further records", condition.CheckMore, memory(condition.SizeMore), append(part[:2:2], c.words...), c.want)
+	}
+}
+
+// Who learns of a death, and is notified before it has the lock again, by one who has recovered that, has been notified: else
+// the notification is lost.
+func TestNotifiedAfterRecovery(t *testing.T) {
+	mem := memory(condition.Size)
+	var died, learnt atomic.Bool
+	dead := func(id uint32) bool { return id == 0x3003 && died.Load() }
+	lock, c := process(peer{0x1001, func(id uint32) bool {
+		if id == 0x2002 { // it finds the mark, or waits for who repairs
+			learnt.Store(true)
+		}
+		return dead(id)
+	}}, mem, nil)
+	locked, done := make(chan struct{}), make(chan error)
+	go func() {
+		err := lock.Lock(context.Background(), 0)
+		close(locked)
+		if err == nil {
+			err = errors.Join(c.Wait(context.Background()), lock.Unlock())
+		}
+		done <- err
+	}()
+	<-locked
+	owner, _ := process(peer{0x3003, nil}, mem, nil)
+	must(t, owner.Lock(t.Context(), 0)) // now it waits
+	died.Store(true)
+	other, d := process(peer{0x2002, dead}, mem, nil)
+	must(t, other.Recover(t.Context(), func() error {
+		for !learnt.Load() {
+			d.Rouse()
+			time.Sleep(100 * time.Microsecond)
+		}
+		return nil
+	}))
+	must(t, d.Notify(1))
+	must(t, other.Unlock())
+	if err := <-done; err != nil {
+		t.Errorf("Wait of one who was notified: %v", err)
+	}
+}
+
 // Whatever stands in the memory, Notify and Wait come to an end.
 func FuzzCondition(f *testing.F) {
 	f.Add([]byte{1}, 1)
@@ -164,6 +262,9 @@ func FuzzCondition(f *testing.F) {
 		c.Wait(over())
 		c.Rouse()
 		must(t, c.NotifyAll())
+		given := func(id uint32) bool { return id%3 == 0 }
+		condition.Check(mem, given)
+		condition.CheckMore(more, given)
 		must(t, lock.Unlock())
 	})
 }

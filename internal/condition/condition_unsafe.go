@@ -12,10 +12,17 @@ const (
 	// SizeMore is that of its further records.
 	SizeMore = recordsAt + further*recordSize
 
+	// Of the guard, which package guard lays out.
+	lockAt           = 8
+	lockGenerationAt = 16
+	modeAt           = 20
+
 	generationAt = 24
-	moreAt       = 32
-	ticketsAt    = 40
-	recordsAt    = 128
+	// MoreAt is where the offset of the further records is.
+	MoreAt = 32
+
+	ticketsAt = 40
+	recordsAt = 128
 
 	recordSize = 32
 	waitsAt    = 8
@@ -48,7 +55,7 @@ type record struct {
 var (
 	_ [recordSize]struct{}   = [unsafe.Sizeof(record{})]struct{}{}
 	_ [generationAt]struct{} = [unsafe.Offsetof(payload{}.generation)]struct{}{}
-	_ [moreAt]struct{}       = [unsafe.Offsetof(payload{}.more)]struct{}{}
+	_ [MoreAt]struct{}       = [unsafe.Offsetof(payload{}.more)]struct{}{}
 	_ [ticketsAt]struct{}    = [unsafe.Offsetof(payload{}.tickets)]struct{}{}
 	_ [waitsAt]struct{}      = [unsafe.Offsetof(record{}.waits)]struct{}{}
 	_ [ticketAt]struct{}     = [unsafe.Offsetof(record{}.ticket)]struct{}{}

@@ -63,7 +63,7 @@
 // # Deaths
 //
 // All that concerns more than one word is changed under the lock. Who dies in that has died holding the lock: every wait
-// that learns of it ends with ErrOwnerDied, holding the lock with its mark. Until then the record of each is as it was, or
+// that learns of it ends with ErrOwnerDied, holding the lock with its mark, unless it is notified after a recovery. Until then the record of each is as it was, or
 // one step further.
 //
 // What a process had been granted that dies in its wait goes to others. Whoever takes the lock for Wait or

@@ -13,6 +13,7 @@ const (
 	tagMask  = tagOne * (1<<4 - 1)
 	all      = 1 << 32
 	taken    = 1 << 46
+	usedBits = 60
 )
 
 // waits is the content of a record's word, of which nobody has checked that it makes sense.

@@ -68,6 +68,9 @@ func (h *Holder) nest(m *Mutex, flags uint64) error {
 	if m.handle.Closed() {
 		return os.ErrClosed
 	}
+	if h.whole && m.word.Load()&Died != 0 { // see Resume; during a repair it is not held with WHOLE
+		return ErrOwnerDied
+	}
 	if h.whole && flags&Whole == 0 {
 		expose(m.word, uint32(m.mine>>32))
 		h.whole = false
@@ -148,12 +151,13 @@ func (h *Holder) Suspend(m *Mutex) (depth int, err error) {
 	return depth, nil
 }
 
-// Resume is m's Retake, after which h holds the word as often as before Suspend.
+// Resume is m's Retake, after which h holds the word as often as before Suspend. With the mark of a death, it is not to be had
+// once more.
 func (h *Holder) Resume(m *Mutex, depth int) error {
 	err := m.retake(h.number)
 	if err == nil || err == ErrOwnerDied {
 		h.Took(0)
-		h.depth = depth
+		h.depth, h.whole = depth, err == ErrOwnerDied
 	}
 	return err
 }

@@ -329,6 +329,11 @@ func (m *Mutex) retake(tag uint64) error {
 		return ErrOwnerDied
 	}
 	expose(m.word, uint32(m.mine>>32)) // it was recovered meanwhile
+	if m.handle.Closed() {
+		// If this process left the segment before that, others pass over its death.
+		m.Unlock()
+		return os.ErrClosed
+	}
 	return nil
 }
 

@@ -456,3 +456,24 @@ func TestInLineBehindRecover(t *testing.T) {
 	}
 	runtime.KeepAlive(w.Block)
 }
+
+// Who retakes the word when it has been recovered meanwhile, and leaves the segment just then, so that others pass over his
+// death, looks at his handle again.
+func TestRetakeLeaving(t *testing.T) {
+	w := newWord(t)
+	const self = 0x1001
+	w.set(robust.Died)
+	looks := 0
+	m := w.of(peer{id: self, closed: func() bool {
+		if looks++; looks == 2 { // he has found the mark, and looks whether he may take it with that
+			w.set(0) // it was recovered, and freed
+		}
+		return w.get()>>32 == self
+	}})
+	if err := m.Retake(); err != os.ErrClosed {
+		t.Errorf("Retake: %v", err)
+	}
+	if got := w.get(); got != 0 {
+		t.Errorf("the word is %#x, want that it is free", got)
+	}
+}

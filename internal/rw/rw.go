@@ -235,10 +235,13 @@ func (l *Lock) Recover(ctx context.Context, repair func() error) error {
 	died := false
 	err := l.m.RecoverWhole(ctx, func() error {
 		died = true
-		if err := l.drain(ctx); err != nil || repair == nil {
+		if err := l.drain(ctx); err != nil {
 			return err
 		}
 		l.readers.Acquire()
+		if repair == nil {
+			return nil
+		}
 		return repair()
 	})
 	if died || err != nil {
