@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/shoal-ipc/shoal/internal/barrier"
 	"github.com/shoal-ipc/shoal/shm"
@@ -13,8 +14,7 @@ import (
 // BarrierOptions are the rarer wishes of a barrier handle.
 type BarrierOptions struct {
 	// Action, if set, is run by the last party to arrive, before the others go on, when that comes through this
-	// handle. If it fails, panics or ends its goroutine, the barrier is broken, and that party gets its error. A
-	// handle that arrives in an argument has none; OpenBarrier makes one that has, if the barrier has a name.
+	// handle: see SetAction.
 	Action func() error
 }
 
@@ -28,8 +28,16 @@ type BarrierOptions struct {
 // processes than parties are bound, those beyond them are bound from their arrival to the end of the pass only. The
 // death of a party that has arrived breaks the pass in any case.
 //
+// The action, a function that is run once in each pass, is a matter of the handle, not of the barrier: the last party to
+// arrive runs that of the handle by which it comes, or none if that has none. So each party that may come last sets it, by
+// BarrierOptions, or by SetAction where the handle has arrived in an argument.
+//
 // All parties of a pass are told the same, except those whose handle was closed: that it was completed, or that the
-// barrier is broken. A broken one stays so until a Reset, which forgets the dead.
+// barrier is broken.
+//
+// Once one Wait has returned ErrBroken all do, at once, until somebody calls Reset, which forgets the dead. To go on after
+// that, one process, chosen by the program, calls Reset, and then tells the others, by an Event for instance, to come
+// again: a Reset that comes late breaks the pass for which others wait already.
 //
 // All methods may be called from any goroutine of any process. Wait blocks, and a party that is stopped holds up the
 // others; everything else is lock-free. Who waits learns of a death within about a second, who arrives last at once.
@@ -41,8 +49,8 @@ type BarrierOptions struct {
 // action, and that before the return of every Wait of that pass, in all processes.
 type Barrier struct {
 	shm.Ref
-	b      *barrier.Barrier // nil in a zero handle
-	action func() error
+	b      *barrier.Barrier             // nil in a zero handle
+	action atomic.Pointer[func() error] // nil, or it is one
 }
 
 var barrierKind = shm.Kind{Name: "barrier", Members: true, Min: barrier.Least}
@@ -52,7 +60,9 @@ func newBarrier(opts []BarrierOptions) *Barrier {
 	case 0:
 		return new(Barrier)
 	case 1:
-		return &Barrier{action: opts[0].Action}
+		b := new(Barrier)
+		b.SetAction(opts[0].Action)
+		return b
 	}
 	panic("locks: more than one BarrierOptions")
 }
@@ -112,8 +122,20 @@ func (b *Barrier) use(mem []byte, err error) (*Barrier, error) {
 	return b, nil
 }
 
+// SetAction makes action that of this handle, nil none: it is run by the last party to arrive when that comes through this
+// handle, before the others go on. If it fails, panics or ends its goroutine the barrier is broken, and that party gets its
+// error. It counts for each Wait that begins afterwards. Other handles, of other processes and of this one, do not get it.
+func (b *Barrier) SetAction(action func() error) {
+	var f *func() error
+	if action != nil {
+		f = &action
+	}
+	b.action.Store(f)
+}
+
 // Close detaches this handle, as other objects do, and ends what this process was bound by it for. A Wait that it ends
-// has arrived all the same.
+// has arrived all the same. It breaks nothing: others that still need this party wait on until their contexts end. A
+// party that leaves before the others are done calls Abort first.
 func (b *Barrier) Close() error {
 	defer runtime.KeepAlive(b)
 	err := b.Ref.Close()
@@ -142,7 +164,11 @@ func (b *Barrier) Join() error {
 // os.ErrClosed, and, for who ran it, the action's. With an error the index means nothing.
 func (b *Barrier) Wait(ctx context.Context) (index int, err error) {
 	defer runtime.KeepAlive(b)
-	index, err = b.b.Wait(ctx, b.action)
+	var action func() error
+	if f := b.action.Load(); f != nil {
+		action = *f
+	}
+	index, err = b.b.Wait(ctx, action)
 	return index, b.named(err)
 }
 

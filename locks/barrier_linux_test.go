@@ -16,6 +16,7 @@ import (
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/process"
 	"github.com/shoal-ipc/shoal/shm"
+	"github.com/shoal-ipc/shoal/value"
 )
 
 func newBarrier(t testing.TB, n int, opts ...locks.BarrierOptions) *locks.Barrier {
@@ -158,6 +159,60 @@ func TestBarrierAction(t *testing.T) {
 		}
 		want(t, what, <-other, locks.ErrBroken)
 	}
+}
+
+type actsArgs struct {
+	B    *locks.Barrier
+	Acts *value.Atomic[int]
+}
+
+// acts sets an action, and comes as often as it is told to.
+var acts = proctest.NewRole("acts", func(ctx context.Context, c *proctest.Child, a actsArgs) error {
+	a.B.SetAction(func() error { a.Acts.Add(1); return nil })
+	for c.Say("ready"); c.Hear() == "come"; c.Say("ready") {
+		if _, err := a.B.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	return a.B.Close()
+})
+
+// The action is that of the handle by which the last party comes, also if that arrived in an argument.
+func TestBarrierSetAction(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	b, err := locks.NewBarrier(seg, "", 2)
+	proctest.Must(t, err)
+	n, err := value.NewAtomic(seg, "", 0)
+	proctest.Must(t, err)
+	p := acts.Start(t, actsArgs{b, n})
+	p.WaitLine("ready")
+	pass := func(childLast bool, want int) {
+		t.Helper()
+		var done chan error
+		if childLast {
+			done = waiter(t.Context(), b)
+			waiting(b, 1)
+			p.Tell("come")
+		} else {
+			p.Tell("come")
+			waiting(b, 1)
+			done = waiter(t.Context(), b)
+		}
+		proctest.Must(t, <-done)
+		if got := n.Load(); got != want { // before the others go on
+			t.Errorf("%d actions, want %d", got, want)
+		}
+		p.WaitLine("ready")
+	}
+	pass(true, 1)
+	pass(false, 1) // this handle has none
+	b.SetAction(func() error { n.Add(10); return nil })
+	pass(false, 11)
+	pass(true, 12)
+	b.SetAction(nil)
+	pass(false, 12)
+	p.Tell("go")
+	proctest.Must(t, p.Wait())
 }
 
 // Who comes while the action of a pass is run waits for the next pass.
