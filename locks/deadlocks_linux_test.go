@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -13,8 +14,8 @@ import (
 	"github.com/shoal-ipc/shoal/shm"
 )
 
-// deadlocked looks until Deadlocks finds n cycles, and returns their processes.
-func deadlocked(t testing.TB, seg *shm.Segment, n int) (pids [][]int) {
+// deadlocked looks until Deadlocks finds n cycles, and returns them and their processes.
+func deadlocked(t testing.TB, seg *shm.Segment, n int) (cycles []locks.Cycle, pids [][]int) {
 	t.Helper()
 	proctest.Watch(t)
 	for {
@@ -22,16 +23,27 @@ func deadlocked(t testing.TB, seg *shm.Segment, n int) (pids [][]int) {
 		proctest.Must(t, err)
 		if len(cycles) == n {
 			for _, c := range cycles {
-				var in []int
-				for _, p := range c {
-					in = append(in, p.Pid)
-				}
-				pids = append(pids, in)
+				pids = append(pids, waitersOf(t, c))
 			}
-			return pids
+			return cycles, pids
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// waitersOf checks that c is a cycle, and returns its processes in their order.
+func waitersOf(t testing.TB, c locks.Cycle) (pids []int) {
+	t.Helper()
+	for i, e := range c.Edges {
+		if next := c.Edges[(i+1)%len(c.Edges)].Waiter; e.Holder.Pid != next.Pid {
+			t.Errorf("process %d holds what %d waits for, and %d waits: %v", e.Holder.Pid, e.Waiter.Pid, next.Pid, c)
+		}
+		if e.Since.IsZero() || e.Object.Kind == "" || e.Object.Handle.Generation == 0 {
+			t.Errorf("it tells of a wait %+v", e)
+		}
+		pids = append(pids, e.Waiter.Pid)
+	}
+	return pids
 }
 
 // turned reports whether a is b, if one begins with another member.
@@ -68,8 +80,8 @@ var takesBoth = proctest.NewRole("takes-both", func(ctx context.Context, c *proc
 func TestDeadlocks(t *testing.T) {
 	seg := proctest.Segment(t, 0)
 	var ls []*locks.Lock
-	for range 3 {
-		l, err := locks.NewLock(seg, "")
+	for _, name := range []string{"a", "b", ""} {
+		l, err := locks.NewLock(seg, name)
 		proctest.Must(t, err)
 		ls = append(ls, l)
 	}
@@ -88,8 +100,14 @@ func TestDeadlocks(t *testing.T) {
 	wantWaiters(t, ls[2], order[1])
 	deadlocked(t, seg, 0) // a chain is no cycle
 	ps[2].Tell("second")
-	if got := deadlocked(t, seg, 1); !turned(got[0], order) {
-		t.Errorf("the cycle of %v, want %v", got[0], order)
+	cycles, got := deadlocked(t, seg, 1)
+	if !turned(got[0], order) || cycles[0].Certain {
+		t.Errorf("%v, want a possible one of %v", cycles[0], order)
+	}
+	for _, e := range cycles[0].Edges {
+		if want := ls[(slices.Index(order, e.Waiter.Pid)+1)%3]; e.Object.Handle != want.Handle() || e.Object.Name != want.Name() {
+			t.Errorf("%v, want that %d waits for %q @%d", e, e.Waiter.Pid, want.Name(), want.Handle().Offset)
+		}
 	}
 	ps[1].Kill()
 	ps[1].Wait()
@@ -116,7 +134,7 @@ func TestDeadlocksOfReaders(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- rw.RAcquire(ctx) }() // once more, behind the writer
 	want := []int{os.Getpid(), w.Pid()}
-	if got := deadlocked(t, seg, 1); !turned(got[0], want) {
+	if _, got := deadlocked(t, seg, 1); !turned(got[0], want) {
 		t.Errorf("the cycle of %v, want %v", got[0], want)
 	}
 	cancel()
@@ -164,9 +182,17 @@ func TestDeadlocksOfOwners(t *testing.T) {
 	unknown := cross(false)
 	deadlocked(t, seg, 0)
 	known := cross(true)
-	if got := deadlocked(t, seg, 1); !slices.Equal(got[0], []int{os.Getpid()}) {
-		t.Errorf("the cycle of %v, want this process alone", got)
+	self := []int{os.Getpid(), os.Getpid()} // two goroutines of it
+	cycles, got := deadlocked(t, seg, 1)
+	if !slices.Equal(got[0], self) || !cycles[0].Certain || cycles[0].Edges[0].Object.Handle == cycles[0].Edges[1].Object.Handle {
+		t.Errorf("%v, want two goroutines of this process", cycles[0])
 	}
+	knownToo := cross(true) // of the same process, and another one
+	_, got = deadlocked(t, seg, 2)
+	if !slices.Equal(got[0], self) || !slices.Equal(got[1], self) {
+		t.Errorf("cycles of %v, want two of this process", got)
+	}
+	knownToo()
 
 	// A possible one between two processes comes after that.
 	l, m := newLockIn(t, seg), newLockIn(t, seg)
@@ -177,9 +203,9 @@ func TestDeadlocksOfOwners(t *testing.T) {
 	waiting, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- m.Acquire(waiting) }()
-	got := deadlocked(t, seg, 2)
-	if !slices.Equal(got[0], []int{os.Getpid()}) || !turned(got[1], []int{os.Getpid(), p.Pid()}) {
-		t.Errorf("cycles of %v", got)
+	cycles, got = deadlocked(t, seg, 2)
+	if !slices.Equal(got[0], self) || !turned(got[1], []int{os.Getpid(), p.Pid()}) || !cycles[0].Certain || cycles[1].Certain {
+		t.Errorf("%v", cycles)
 	}
 	cancel()
 	<-done
@@ -227,7 +253,7 @@ func TestDeadlocksCertainFirst(t *testing.T) {
 	for _, x := range []*proctest.Proc{p, q, r, s} {
 		x.Tell("second")
 	}
-	got := deadlocked(t, seg, 2) // p and q, who have the lower ids, come second
+	_, got := deadlocked(t, seg, 2) // p and q, who have the lower ids, come second
 	if !turned(got[0], []int{r.Pid(), s.Pid()}) || !turned(got[1], []int{p.Pid(), q.Pid()}) {
 		t.Errorf("cycles of %v, want %v and then %v", got, []int{r.Pid(), s.Pid()}, []int{p.Pid(), q.Pid()})
 	}
@@ -271,11 +297,36 @@ func TestDeadlocksAtBarrier(t *testing.T) {
 		_, err := b.Wait(ctx)
 		done <- err
 	}()
-	if got := deadlocked(t, seg, 1); !turned(got[0], []int{os.Getpid(), p.Pid()}) {
+	if _, got := deadlocked(t, seg, 1); !turned(got[0], []int{os.Getpid(), p.Pid()}) {
 		t.Errorf("the cycle of %v, want this process and %d", got[0], p.Pid())
 	}
 	cancel()
 	want(t, "Wait", <-done, locks.ErrBroken)
 	p.Kill()
 	p.Wait()
+}
+
+func TestCycleString(t *testing.T) {
+	for _, x := range []struct {
+		c    locks.Cycle
+		want string
+	}{
+		{locks.Cycle{}, "possible deadlock: "},
+		{locks.Cycle{Certain: true, Edges: []locks.Edge{
+			{
+				Waiter: shm.Participant{Pid: 1},
+				Object: shm.ObjectInfo{Kind: "rlock", Name: "a", Handle: shm.Handle{Offset: 64}},
+				Holder: shm.Participant{Pid: 2},
+				Since:  time.Now().Add(-time.Hour - 100*time.Microsecond),
+			},
+			{Waiter: shm.Participant{Pid: 2}, Object: shm.ObjectInfo{Handle: shm.Handle{Offset: 128}}},
+		}}, `^deadlock: process 1 has waited 1h0m0(\.\d+)?s for rlock "a" @64, held by process 2; ` +
+			`process 2 has waited for an object @128, held by a process that has ended$`},
+		{locks.Cycle{Edges: []locks.Edge{{Object: shm.ObjectInfo{Kind: "barrier"}}}}, "to which a process that has ended is to come$"},
+		{locks.Cycle{Edges: []locks.Edge{{Object: shm.ObjectInfo{Kind: "rwlock"}}}}, "which a process that has ended has, or is to have first$"},
+	} {
+		if got := x.c.String(); !regexp.MustCompile(x.want).MatchString(got) {
+			t.Errorf("it says %s, want %s", got, x.want)
+		}
+	}
 }
