@@ -84,6 +84,12 @@ func who(p shm.Participant) string {
 // Barrier, and waits for nothing else, holds up nobody there. What is still there after a time in which nobody should hold
 // anything that long is a deadlock. Not every one of these cycles is listed, but one through each participant that is in any.
 //
+// Found are waits for what is known to be held: a Lock, an RLock, an RWLock, the lock of a value, an array or a condition, permits
+// of a semaphore with Recover, and a Barrier to which somebody is bound. Of an Event, of a semaphore without Recover and of
+// the notification for which Condition.Wait waits nobody knows who they are to come from, so no cycle leads through them;
+// none leads out of the segment either. (A Wait counts as one for the condition's own lock while another participant holds
+// that, since it is not over before it has it.)
+//
 // Waits are known as Inspect says: when they have lasted for some milliseconds. A goroutine that waits behind others of its process
 // for the same is not seen. Deadlocks looks twice, some milliseconds apart, and counts only what it finds both times. It
 // blocks nobody, and nobody pays for it. The error is os.ErrClosed.

@@ -9,9 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoal-ipc/shoal/array"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/shm"
+	"github.com/shoal-ipc/shoal/value"
 )
 
 // deadlocked looks until Deadlocks finds n cycles, and returns them and their processes.
@@ -329,4 +331,136 @@ func TestCycleString(t *testing.T) {
 			t.Errorf("it says %s, want %s", got, x.want)
 		}
 	}
+}
+
+// keepsArgs is something of each kind, and a lock.
+type keepsArgs struct {
+	Do   string
+	Lock *locks.Lock
+	L    *locks.Lock
+	R    *locks.RLock
+	W    *locks.RWLock
+	S    *locks.Semaphore // with Recover
+	P    *locks.Semaphore
+	B    *locks.BoundedSemaphore // with Recover
+	E    *locks.Event
+	Bar  *locks.Barrier
+	C    *locks.Condition
+	V    *value.Value[int]
+	A    *array.Array[int]
+}
+
+// keeps takes something, and then wants the lock.
+var keeps = proctest.NewRole("keeps", func(ctx context.Context, c *proctest.Child, a keepsArgs) error {
+	take := map[string]func(context.Context) error{
+		"lock":             a.L.Acquire,
+		"rlock":            a.R.Owner().Acquire,
+		"reader":           a.W.RAcquire,
+		"writer":           a.W.Acquire,
+		"semaphore":        a.S.Acquire,
+		"plain semaphore":  a.P.Acquire,
+		"bounded":          a.B.Acquire,
+		"condition's lock": a.C.Acquire,
+		"value's lock":     a.V.Mutex().Acquire,
+		"array's lock":     a.A.Mutex().Acquire,
+	}[a.Do]
+	if take != nil {
+		if err := take(ctx); err != nil {
+			return err
+		}
+	}
+	if a.Do != "barrier" { // to that it is to come
+		a.Bar.Close()
+	}
+	c.Say("has it")
+	return a.Lock.Acquire(ctx)
+})
+
+// Which kinds of waits are found, and which are not since nobody knows who would end them.
+func TestDeadlocksKinds(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	a, errs := keepsArgs{Lock: newLockIn(t, seg), L: newLockIn(t, seg)}, [9]error{}
+	a.R, errs[0] = locks.NewRLock(seg, "")
+	a.W, errs[1] = locks.NewRWLock(seg, "")
+	a.S, errs[2] = locks.NewSemaphore(seg, "", 1, locks.SemaphoreOptions{Recover: true})
+	a.P, errs[3] = locks.NewSemaphore(seg, "", 1)
+	a.B, errs[4] = locks.NewBoundedSemaphore(seg, "", 1, locks.SemaphoreOptions{Recover: true})
+	a.E, errs[5] = locks.NewEvent(seg, "")
+	a.C, errs[6] = locks.NewCondition(seg, "", nil)
+	a.V, errs[7] = value.New(seg, "", 0)
+	a.A, errs[8] = array.New[int](seg, "", 1)
+	proctest.Must(t, errors.Join(errs[:]...))
+	proctest.Must(t, a.Lock.Acquire(t.Context()))
+
+	waits := func(ctx context.Context) error {
+		err := a.C.Acquire(ctx)
+		if err == nil {
+			defer a.C.Release()
+			err = a.C.Wait(ctx)
+		}
+		return err
+	}
+	for _, k := range []struct {
+		do    string
+		found bool
+		o     func() shm.Object
+		wait  func(context.Context) error
+	}{
+		{"lock", true, func() shm.Object { return a.L }, a.L.Acquire},
+		{"rlock", true, func() shm.Object { return a.R }, a.R.Owner().Acquire},
+		{"reader", true, func() shm.Object { return a.W }, a.W.Acquire},
+		{"writer", true, func() shm.Object { return a.W }, a.W.RAcquire},
+		{"semaphore", true, func() shm.Object { return a.S }, a.S.Acquire},
+		{"plain semaphore", false, func() shm.Object { return a.P }, a.P.Acquire},
+		{"bounded", true, func() shm.Object { return a.B }, a.B.Acquire},
+		{"event", false, func() shm.Object { return a.E }, a.E.Wait},
+		{"barrier", true, func() shm.Object { return a.Bar }, func(ctx context.Context) error { _, err := a.Bar.Wait(ctx); return err }},
+		{"notification", false, func() shm.Object { return a.C }, waits},
+		{"condition's lock", true, func() shm.Object { return a.C }, a.C.Acquire},
+		{"value's lock", true, func() shm.Object { return a.V }, func(ctx context.Context) error { return a.V.Set(ctx, 1) }},
+		{"array's lock", true, func() shm.Object { return a.A }, func(ctx context.Context) error { return a.A.Set(ctx, 0, 1) }},
+	} {
+		t.Run(k.do, func(t *testing.T) {
+			var err error
+			a.Bar, err = locks.NewBarrier(seg, "", 2)
+			proctest.Must(t, err)
+			a.Do = k.do
+			p := keeps.Start(t, a)
+			p.WaitLine("has it")
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- k.wait(ctx) }()
+			wantWaiters(t, k.o(), os.Getpid())
+			wantWaiters(t, a.Lock, p.Pid())
+			if !k.found {
+				deadlocked(t, seg, 0)
+			} else if cycles, got := deadlocked(t, seg, 1); !turned(got[0], []int{os.Getpid(), p.Pid()}) {
+				t.Errorf("%v, want this process and %d", cycles[0], p.Pid())
+			}
+			cancel()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Errorf("the wait ended with %v", err)
+			}
+			p.Kill()
+			p.Wait()
+		})
+	}
+
+	// Who waits for a notification needs the lock then, too.
+	t.Run("condition's lock", func(t *testing.T) {
+		proctest.Must(t, a.C.Mutex().Recover(t.Context(), nil))
+		proctest.Must(t, a.C.Release())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- waits(ctx) }()
+		wantWaiters(t, a.C, os.Getpid())
+		a.Do = "condition's lock"
+		p := keeps.Start(t, a)
+		p.WaitLine("has it")
+		deadlocked(t, seg, 1)
+		cancel()
+		p.Kill()
+		p.Wait()
+		<-done
+	})
 }
