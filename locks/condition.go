@@ -17,17 +17,23 @@ import (
 )
 
 // Condition is a condition variable together with its lock: who holds the lock waits until others have changed what it
-// guards, and the lock is free meanwhile. Wait returns only when it was notified, with the lock held.
+// guards, and the lock is free meanwhile. Wait returns nil only when it was notified.
+//
+// Here an error does come with ownership: Wait and WaitFor return as they were called, with the lock held, also with an error,
+// the only exception being os.ErrClosed. So a call of Acquire that succeeds is followed by defer c.Release(), and whoever gets ErrOwnerDied from
+// Wait or WaitFor calls Release, then c.Mutex().Recover, and looks at the predicate again: see the example.
 //
 // All methods may be called from any goroutine of any process; on an RLock a handle acts for one Owner, and is for one
 // goroutine at a time: see As. Wait and Acquire block. Notify and NotifyAll wait for nobody, and take time for each process
 // that waits.
 //
 // A notification is consumed when Wait returns without an error. If who received it is killed or gives up before, or its Wait
-// returns ErrOwnerDied, it goes to the next who waits.
-// What a waiter is worth that was killed asleep nobody is notified of. When a process dies holding the lock all Waits end that
-// learn of it before somebody has recovered the lock, with ErrOwnerDied; so they do when the process dies in Wait or
-// Notify. One that is stopped holds up those who want the lock if it has it, and keeps a notification that it received.
+// returns ErrOwnerDied, it goes to the next who waits. A waiter that is killed takes no notification with it, whether it dies
+// before or after it was notified.
+//
+// When a process dies holding the lock, also within Wait or Notify, the Waits of all others end with ErrOwnerDied. Only one
+// that learns of the death when somebody has recovered the lock already goes on waiting. A process that is stopped holds up
+// those who want the lock if it has it, and keeps a notification that it received.
 //
 // The order among those who wait is that of Notify; who gets the lock first is another matter.
 //
@@ -283,7 +289,7 @@ func (c *Condition) Wait(ctx context.Context) error {
 }
 
 // WaitFor waits until pred is true; it is called with the lock held, first at once and then after each notification.
-// The errors are those of Wait; when ctx is done pred is asked once more.
+// The errors are those of Wait, with which the lock is held, too; when ctx is done pred is asked once more.
 func (c *Condition) WaitFor(ctx context.Context, pred func() bool) error {
 	defer runtime.KeepAlive(c)
 	if c.Closed() {

@@ -1,6 +1,8 @@
 // Package locks has Python's synchronisation objects in shared memory, between goroutines and processes alike.
 //
-// An error never comes with ownership: when Acquire returns one, the caller does not hold the lock.
+// An error never comes with ownership: when Acquire returns one, the caller does not hold the lock. The exception is a
+// Condition: its Wait and WaitFor, which are called with the lock held, return with it held, also with an error (but
+// os.ErrClosed), so that `defer c.Release()` after Acquire is right.
 //
 // # Layout
 //

@@ -10,7 +10,9 @@ var (
 	// ErrNotLocked is returned when a lock is released that is not held.
 	ErrNotLocked = robust.ErrNotLocked
 	// ErrOwnerDied is returned to every acquirer, none of which then holds the lock, from the death of an
-	// owner until somebody's Recover has succeeded.
+	// owner until somebody's Recover has succeeded. It is returned in the same way when the owner lives, but left the
+	// lock because the function that With ran panicked or ended its goroutine. Only Condition.Wait and WaitFor return it
+	// with the lock held.
 	ErrOwnerDied = robust.ErrOwnerDied
 	// ErrNotOwner is returned when a process releases what another process holds, an Owner what another Owner holds, or
 	// a process a permit of a semaphore with Recover of which it holds none.

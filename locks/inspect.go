@@ -15,9 +15,10 @@ type Info struct {
 	Since   time.Time         // since when the first of them does; zero if nobody does
 }
 
-// Inspect reads the record of any object of this package, and of a value or array that has a lock of its own;
-// of one that was given a lock, inspect that. Of itself, and of an object of another package, it tells nothing, and
-// that is no error. Nobody who takes or frees a lock pays for it: a wait is recorded when it has lasted for 5
+// Inspect reads the record of any object of this package, and of a value or array that has a lock of its own. For a value,
+// array or condition that was given a lock, inspect that lock: of such a value or array, of an Unlocked one, and of an object of
+// any other package the Info is empty, without an error, and of such a condition it names those who wait to be notified.
+// Nobody who takes or frees a lock pays for it: a wait is recorded when it has lasted for 5
 // milliseconds, and of a process that waits for more than 64 objects at a time some waits are not. So that
 // nobody is in Waiters does not mean that nobody waits. The answer may be old when it arrives. The errors are
 // shm.ErrStale, shm.ErrCorrupt and os.ErrClosed.

@@ -22,8 +22,12 @@ import (
 //
 // A reader's death, or that of one who waits, needs no recovery: it counts no more once it is noticed, within about a
 // second. When a process dies holding the lock for writing, each acquisition, for reading too, returns ErrOwnerDied until
-// a Recover has succeeded, as Lock says, which also says when that is noticed. A process that closes the segment gives up what
-// it has as if it had died.
+// a Recover has succeeded, as Lock says, which also says when that is noticed. A reader that gets it calls Recover, which takes
+// the lock for writing, then Release, and then RAcquire again. A process that closes the segment gives up what it has as if
+// it had died.
+//
+// An RWLock is no Mutex, so it cannot be given to a value or an array: make that with Unlocked, and use it between the
+// acquisition and the release, by Load and Store, or View.
 //
 // An RWLock is made by NewRWLock, OpenRWLock and OpenOrNewRWLock, or arrives in an argument; its zero value is for
 // UnmarshalBinary only.
