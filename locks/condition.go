@@ -20,8 +20,8 @@ import (
 // guards, and the lock is free meanwhile. Wait returns nil only when it was notified.
 //
 // Here an error does come with ownership: Wait and WaitFor return as they were called, with the lock held, also with an error,
-// the only exception being os.ErrClosed. So a call of Acquire that succeeds is followed by defer c.Release(), and whoever gets ErrOwnerDied from
-// Wait or WaitFor calls Release, then c.Mutex().Recover, and looks at the predicate again: see the example.
+// the only exception being os.ErrClosed. So a call of Acquire that succeeds is followed by defer c.Release(), and whoever gets
+// ErrOwnerDied from Wait or WaitFor calls Release, then c.Mutex().Recover, and looks at the predicate again: see the example.
 //
 // All methods may be called from any goroutine of any process; on an RLock a handle acts for one Owner, and is for one
 // goroutine at a time: see As. Wait and Acquire block. Notify and NotifyAll wait for nobody, and take time for each process
@@ -341,7 +341,7 @@ func (c *Condition) Close() error {
 	return err
 }
 
-// String says who holds the lock, and how many wait, for people.
+// String says who holds the lock, and how many wait, the dead not counted, for people.
 func (c *Condition) String() string {
 	defer runtime.KeepAlive(c)
 	switch {

@@ -2,6 +2,7 @@ package locks_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -138,6 +139,15 @@ func nobodyWaits(t testing.TB, c *locks.Condition) {
 	if got, want := fmt.Sprint(c), fmt.Sprintf("condition %q, free, 0 wait", c.Name()); got != want {
 		t.Errorf("it says %s, want %s", got, want)
 	}
+	r := new(shm.Ref) // not for longer: some tests look when the condition has gone
+	mem, err := shm.Kind{Name: "cond"}.OpenIn(r, c.Segment(), c.Handle())
+	proctest.Must(t, err)
+	for at := 128; at < len(mem); at += 32 { // not even of the dead
+		if w := binary.LittleEndian.Uint64(mem[at+8:]); w&^(15<<28) != 0 {
+			t.Errorf("the record at %d has waits %#x", at, w)
+		}
+	}
+	runtime.KeepAlive(r)
 }
 
 // bothWays runs f with waiters that are processes, and that are goroutines of this one.
@@ -351,6 +361,7 @@ func TestConditionWaiterKilled(t *testing.T) {
 		second := startWait(t, c, process, "")
 		first.p.Kill()
 		first.p.Wait()
+		says(t, c, `condition "cond", free, 1 wait`)
 		asked(t, c, func() error { return c.Notify(1) })
 		second.ended(t, notified)
 		nobodyWaits(t, c)

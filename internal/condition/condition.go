@@ -437,10 +437,12 @@ func (c *Condition) end(r *record, depth int, notified bool, err error) error {
 	return lost
 }
 
-// Waits is how many waits there are, of the dead too.
+// Waits is how many waits there are of those who live.
 func (c *Condition) Waits() (n int) {
 	c.records(func(r *record) bool {
-		n += r.load().all()
+		if w := r.load(); w.all() != 0 && !c.dead(r, true) {
+			n += w.all()
+		}
 		return true
 	})
 	return n
