@@ -38,7 +38,7 @@ import (
 // The order among those who wait is that of Notify; who gets the lock first is another matter.
 //
 // A Condition is made by NewCondition, OpenCondition and OpenOrNewCondition, or arrives in an argument; its zero value is for
-// UnmarshalBinary only. The lock of its own can be opened as a Lock, by the name of the condition.
+// UnmarshalBinary only. A lock of its own can be opened as a Lock, by the name of the condition.
 //
 // In the terms of the Go memory model Wait is a Release of the lock followed by an acquisition.
 type Condition struct {

@@ -203,6 +203,9 @@ func TestConditionGiven(t *testing.T) {
 	}
 	_, err = locks.OpenLock(seg, "cond")
 	want(t, "OpenLock of a condition on another lock", err, shm.ErrKind)
+	if !strings.Contains(err.Error(), "it is cond, which has no lock of its own") {
+		t.Errorf("OpenLock of a condition on another lock: %v", err)
+	}
 	_, err = locks.NewCondition(proctest.Segment(t, 0), "", l)
 	want(t, "a lock elsewhere", err, os.ErrInvalid)
 	bothWays(t, func(t *testing.T, process bool) {

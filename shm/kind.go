@@ -299,7 +299,11 @@ func (k Kind) admit(seg *Segment, off uint64, lives func(*object) bool) (name st
 		if k.AnyCode {
 			asked = k.Name + " of a C type"
 		}
-		return "", 0, 0, fmt.Errorf("%w: it is %s, asked for %s", ErrKind, describe(kind, string(typ), hash), asked)
+		is := describe(kind, string(typ), hash)
+		if k.AnyGuarded && !guarded {
+			is += ", which has no lock of its own"
+		}
+		return "", 0, 0, fmt.Errorf("%w: it is %s, asked for %s", ErrKind, is, asked)
 	}
 	if size < uint64(k.Min) {
 		return "", 0, 0, fmt.Errorf("%w: %s of %d bytes at %d", ErrCorrupt, k.Name, size, off)
