@@ -16,9 +16,11 @@ import (
 
 // prints is what the programs print that have no test of their own.
 var prints = map[string]string{
-	"counter": "20000 40000\n",
-	"array":   "1000000 6.666661664588418e+08\n",
-	"recover": "50 150\n",
+	"counter":   "20000 40000\n",
+	"array":     "1000000 6.666661664588418e+08\n",
+	"recover":   "50 150\n",
+	"condition": "499500\n",
+	"barrier":   "go\nlap 1\nlap 2\nlap 3\n",
 }
 
 func TestExamples(t *testing.T) {
