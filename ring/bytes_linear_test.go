@@ -18,15 +18,17 @@ import (
 
 // byteOp is one step of the model. A TryWrite is two, a claim and a commit, both within its time: records come in
 // the order of claims, and one whose TryWrite is not through yet holds up those behind it. A Next is one for each
-// tombstone that it passed over, and one for what it returned.
+// tombstone that it passed over, and one for what it returned. What an Advance or a pass frees is free for a claim
+// as soon as the consumer's ordinary stores have arrived, which may be after the call: that is a step that may come
+// any time later, in their order.
 type byteOp struct {
-	kind string // claim, commit, abort, pass, next, advance
+	kind string // claim, commit, abort, pass, next, advance, free
 	id   uint64
 	n    int
 	ok   bool
 }
 
-// byteState is a state of the model: what modelRecord and byteModel have, less what is about handles.
+// byteStep does one step of the model.
 func byteStep(state, input, _ any) (bool, any) {
 	m, op := state.(byteModel), input.(byteOp)
 	find := func() int {
@@ -41,9 +43,12 @@ func byteStep(state, input, _ any) (bool, any) {
 		m.records[i].state, m.records[i].length = as, op.n
 		return true, m
 	}
-	first := uint64(ring.StateEmpty)
-	if len(m.records) > 0 {
-		first = m.records[0].state
+	at, first := 0, uint64(ring.StateEmpty)
+	for at < len(m.records) && m.records[at].passed {
+		at++
+	}
+	if at < len(m.records) {
+		first = m.records[at].state
 	}
 	switch op.kind {
 	case "claim":
@@ -57,10 +62,17 @@ func byteStep(state, input, _ any) (bool, any) {
 		if !op.ok {
 			return first == ring.StateEmpty || first == ring.StateClaimed, m
 		}
-		return first == ring.StateCommitted && m.records[0].id == op.id && m.records[0].length == op.n, m
+		return first == ring.StateCommitted && m.records[at].id == op.id && m.records[at].length == op.n, m
 	case "pass", "advance":
 		if want := uint64(ring.StateAborted); op.kind == "pass" && first != want ||
 			op.kind == "advance" && first != ring.StateCommitted {
+			return false, m
+		}
+		m.records = slices.Clone(m.records)
+		m.records[at].passed = true
+		return true, m
+	case "free":
+		if at == 0 {
 			return false, m
 		}
 		m.pass()
@@ -78,7 +90,7 @@ func byteModelOf(r *ring.Bytes, from uint64) porcupine.Model {
 		Equal: func(a, b any) bool {
 			x, y := a.(byteModel), b.(byteModel)
 			return x.from == y.from && x.end == y.end && slices.EqualFunc(x.records, y.records, func(x, y modelRecord) bool {
-				return x.id == y.id && x.state == y.state && x.length == y.length
+				return x.id == y.id && x.state == y.state && x.length == y.length && x.passed == y.passed
 			})
 		},
 	}
@@ -102,7 +114,7 @@ func (h *history) add(call int64, ops ...byteOp) {
 
 // TestBytesLinearizable records what goroutines with handles of their own do and looks for an order of single steps
 // that explains it. Either the bytes or the descriptors are what there is too little of; an Advance frees the one
-// after the other.
+// after the other. Then the ring is filled, which shows that all was freed in the end.
 func TestBytesLinearizable(t *testing.T) {
 	rnd := proctest.Rand(t)
 	least := 1500 * time.Millisecond
@@ -140,7 +152,7 @@ func byteHistory(t *testing.T, rnd *rand.Rand, room int) ([]porcupine.Operation,
 	r.NoSpin()
 	b := beginnings[rnd.IntN(len(beginnings))]
 	r.SetStart(b.at, b.from)
-	all := make([]history, writers+1)
+	all := make([]history, writers+2)
 	begin := time.Now()
 	for i := range all {
 		all[i] = history{client: i, begin: begin}
@@ -194,7 +206,7 @@ func byteHistory(t *testing.T, rnd *rand.Rand, room int) ([]porcupine.Operation,
 	}
 	wg.Go(func() {
 		<-start
-		h := &all[0]
+		h, frees := &all[0], &all[writers+1]
 		for range 2 * steps {
 			before, _ := r.Start()
 			call := h.now()
@@ -206,17 +218,33 @@ func byteHistory(t *testing.T, rnd *rand.Rand, room int) ([]porcupine.Operation,
 			}
 			for range after - before {
 				h.add(call, byteOp{"pass", 0, 0, true})
+				frees.add(call, byteOp{"free", 0, 0, true})
 			}
 			h.add(call, op)
 			if ok {
 				call = h.now()
 				r.Advance()
 				h.add(call, byteOp{"advance", 0, 0, true})
+				frees.add(call, byteOp{"free", 0, 0, true})
 			}
 		}
 	})
 	close(start)
 	wg.Wait()
+	// As seen from here all is freed, so these are after the last one.
+	over := all[0].now()
+	for i := range all[writers+1].ops {
+		all[writers+1].ops[i].Return = over
+	}
+	for readAll(r) != nil {
+	}
+	var records int
+	for r.TryWrite(record(0, 8)) {
+		records++
+	}
+	if records != min(room/8, int(r.Slots())) {
+		t.Fatalf("in the end %d records fit", records)
+	}
 	var ops []porcupine.Operation
 	for _, h := range all {
 		ops = append(ops, h.ops...)
