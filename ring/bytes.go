@@ -43,7 +43,9 @@ var ErrTooLong = errors.New("ring: record too long")
 // ring at a time; for more TryWrite and Reserve fail and Err is ErrBusy, until another is closed or dies.
 //
 // What was written before a Commit, or TryWrite, happens before the Next that gives the record, and that Next
-// before the claim that uses its room again; also across processes, in what both can reach.
+// before the claim that uses its room again; also across processes, in what both can reach. What was
+// committed before a Next began that Next finds, if all before it is finished. A claim may find a ring full from which
+// Advance has freed something a moment before.
 //
 // That records are found by descriptors beside the bytes, so that nothing has to be zeroed, is unlike the log
 // buffers of M. Thompson's Aeron (https://github.com/aeron-io/aeron), whose position and length in one word it shares.
@@ -163,7 +165,8 @@ func OpenBytes(mem []byte, peers Peers) (*Bytes, error) {
 func attachBytes(mem []byte, room, slots uint64, peers Peers) *Bytes {
 	at := bytesHeaderSize + slots*descriptorSize
 	r := &Bytes{
-		header: bytesAt(mem), descriptors: descriptorsAt(mem, slots), area: mem[at : at+room : at+room], room: room, lapBits: bits.TrailingZeros64(slots), tries: 2*slots + 1024, peers: peers,
+		header: bytesAt(mem), descriptors: descriptorsAt(mem, slots), area: mem[at : at+room : at+room], room: room,
+		lapBits: bits.TrailingZeros64(slots), tries: 2*slots + 1024, peers: peers,
 		tooLong: fmt.Errorf("%w: at most %d bytes", ErrTooLong, room/8),
 	}
 	r.items, r.gone = r.header.handOvers()
@@ -236,8 +239,8 @@ func (r *Bytes) Cap() int { return len(r.area) }
 func (r *Bytes) Max() int { return len(r.area) / 8 }
 
 // Err is nil while all is well. It is ErrCorrupt from when this handle has found that shared bytes contradict
-// themselves, os.ErrClosed after Close, or why the last record was refused (ErrTooLong, ErrBusy) or the last Next could not
-// take the consumer's end (ErrBusy), until one is not. That there is no room, or no record, is no error.
+// themselves, os.ErrClosed after Close, or why the last record was refused (ErrTooLong, ErrBusy) or the last Next
+// could not take the consumer's end (ErrBusy), until one is not. That there is no room, or no record, is no error.
 func (r *Bytes) Err() error {
 	for _, p := range []*error{r.err.Load(), r.writing.refused.Load(), r.reading.refused.Load()} {
 		if p != nil {

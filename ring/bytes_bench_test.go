@@ -8,12 +8,12 @@ import (
 	"github.com/shoal-ipc/shoal/ring"
 )
 
-// BenchmarkBytes is one record written and read in one goroutine: what the code itself costs. A copy of as many bytes from
-// one slice to another, of which each line is then read, is for comparison.
+// BenchmarkBytes is one record written and read in one goroutine: what the code itself costs. A copy of as many bytes
+// from one slice to another, of which each line is then read, is for comparison.
 func BenchmarkBytes(b *testing.B) {
 	for _, n := range []int{8, 64, 1 << 10, 64 << 10, 1 << 20} {
 		room := max(1<<16, 8*n)
-		p := record(7, n)
+		p, want := record(7, n), touched(n)
 		b.Run(fmt.Sprintf("op=write/n=%d/impl=shoal", n), func(b *testing.B) {
 			r := newBytes(b, memory(b, ring.BytesSize(room)), room, self(1))
 			b.SetBytes(int64(n))
@@ -22,7 +22,7 @@ func BenchmarkBytes(b *testing.B) {
 					b.Fatal(r.Err())
 				}
 				q, ok := r.Next()
-				if !ok || touch(q) != touched(n) {
+				if !ok || touch(q) != want {
 					b.Fatal(ok, r.Err())
 				}
 				r.Advance()
@@ -33,7 +33,7 @@ func BenchmarkBytes(b *testing.B) {
 			b.SetBytes(int64(n))
 			for at := 0; b.Loop(); at = (at + n) % room {
 				copy(area[at:], p)
-				if touch(area[at:at+n]) != touched(n) {
+				if touch(area[at:at+n]) != want {
 					b.Fatal("lines lost")
 				}
 			}

@@ -48,7 +48,8 @@ func FuzzOpenBytes(f *testing.F) {
 			return
 		}
 		inside := func(p []byte) {
-			if len(p) > r.Cap() || len(p) > 0 && (addressOf(p) < addressOf(mem) || addressOf(p)+uintptr(len(p)) > addressOf(mem)+uintptr(size)) {
+			first, last := addressOf(mem), addressOf(mem)+uintptr(size)
+			if len(p) > r.Cap() || len(p) > 0 && (addressOf(p) < first || addressOf(p)+uintptr(len(p)) > last) {
 				t.Fatalf("a record of %d bytes at %d of %d", len(p), int(addressOf(p)-addressOf(mem)), size)
 			}
 		}

@@ -138,7 +138,9 @@ func TestBytesLinearizable(t *testing.T) {
 		}
 	}
 	t.Log(counts)
-	for _, what := range []string{"claim true", "claim false", "commit true", "abort true", "pass true", "next true", "next false", "advance true"} {
+	for _, what := range []string{
+		"claim true", "claim false", "commit true", "abort true", "pass true", "next true", "next false", "advance true",
+	} {
 		if counts[what] == 0 {
 			t.Errorf("no %s", what)
 		}

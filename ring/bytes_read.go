@@ -60,7 +60,8 @@ func (r *Bytes) Next() (p []byte, ok bool) {
 		// One that was not contiguous at from begins with the area, and ends somewhere in that.
 		if size%unit != 0 || size == 0 || size > r.room || int64(end-place) <= 0 || length > end-place {
 			if r.resume() {
-				r.corrupt("descriptor %#x at position %#x, record of %d bytes from %#x to %#x", w, r.at, length, r.from, end)
+				r.corrupt("descriptor %#x at position %#x, record of %d bytes from %#x to %#x",
+					w, r.at, length, r.from, end)
 			}
 			return nil, false
 		}
@@ -115,7 +116,8 @@ func (r *Bytes) pass(end uint64) {
 func (r *Bytes) bury(d *descriptor, w uint64) bool {
 	who := w >> whoShift & whoMask
 	cell := r.header.cells[who&cellMask].Load() // PAIRS WITH join and leave: CAS the cell
-	if owner := uint32(cell); owner != 0 && cell>>32&genMask == who>>genShift && (owner == r.mine || !r.peers.Dead(owner)) {
+	owner, generation := uint32(cell), cell>>32&genMask
+	if owner != 0 && generation == who>>genShift && (owner == r.mine || !r.peers.Dead(owner)) {
 		return false
 	}
 	size := sizeOf(w)
@@ -180,14 +182,16 @@ func (r *Bytes) tidy() {
 	h := r.header
 	last := r.slot(r.at - 1)
 	// The one before is passed but not empty. Else it is that, or claimed again, in the next lap.
+	// PAIRS WITH pass: publish EMPTY.
 	if w := last.word.Load(); w&stateMask != stateEmpty && r.inLap(w, r.at-1) {
 		last.word.Publish(r.empty(r.at + r.mask)) // PAIRS WITH claim: load the word
 		crashpoint.Hit("bytes/tidy/emptied")
 	}
 	// The one here is freed but not passed: its end stands there already. (Only what is finished has an end.)
 	d := r.slot(r.at)
-	w := d.word.Load()
-	if state := w & stateMask; (state == stateCommitted || state == stateAborted) && r.inLap(w, r.at) && d.end.Load() == r.from {
+	w := d.word.Load() // PAIRS WITH commit and bury: CAS the word
+	finished := w&stateMask == stateCommitted || w&stateMask == stateAborted
+	if finished && r.inLap(w, r.at) && d.end.Load() == r.from { // PAIRS WITH claim and bury: CAS the end
 		r.at++
 		h.head.Publish(r.at) // PAIRS WITH search and take: load the position
 		crashpoint.Hit("bytes/tidy/passed")

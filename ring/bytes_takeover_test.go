@@ -21,7 +21,8 @@ func TestBytesProducerDead(t *testing.T) {
 			for _, placed := range []bool{false, true} {
 				for _, behind := range []bool{false, true} {
 					for _, retaken := range []bool{false, true} {
-						t.Run(fmt.Sprintf("at=%#x/before=%d/placed=%v/behind=%v/retaken=%v", b.at, before, placed, behind, retaken), func(t *testing.T) {
+						name := fmt.Sprintf("at=%#x/before=%d/placed=%v/behind=%v/retaken=%v", b.at, before, placed, behind, retaken)
+						t.Run(name, func(t *testing.T) {
 							var w world
 							mem := memory(t, ring.BytesSize(1024))
 							r := newBytes(t, mem, 1024, w.process(1))
@@ -96,7 +97,8 @@ func TestBytesHelp(t *testing.T) {
 			place, next := r.Follow(end, n)
 			c := r.Claim(n, false)
 			if c.Data == nil || n > 0 && addressOf(c.Data) != addressOf(mem[len(mem)-1024:])+uintptr(place%1024) {
-				t.Fatalf("record %d of %d bytes: %d bytes at %#x, want place %#x; %v", i, n, len(c.Data), addressOf(c.Data), place, r.Err())
+				t.Fatalf("record %d of %d bytes: %d bytes at %#x, want place %#x; %v",
+					i, n, len(c.Data), addressOf(c.Data), place, r.Err())
 			}
 			second, ok := r.Reserve(8) // it needs the end of the first
 			if got := r.End(c.At()); !ok || got != next {
@@ -251,7 +253,10 @@ func TestBytesCellRace(t *testing.T) {
 		}
 		w.kill(1)
 		var wg sync.WaitGroup
-		handles := []*ring.Bytes{openBytes(t, mem, w.process(2)), openBytes(t, mem, w.process(2)), openBytes(t, mem, w.process(3))}
+		var handles []*ring.Bytes
+		for _, id := range []uint32{2, 2, 3} {
+			handles = append(handles, openBytes(t, mem, w.process(id)))
+		}
 		for _, r := range handles {
 			for range 3 {
 				wg.Go(func() {

@@ -565,7 +565,8 @@ func TestBytesHint(t *testing.T) {
 					w.SetHint(at + off)
 					c, ok := w.Reserve(8)
 					if !ok || c.At() != at {
-						t.Fatalf("with %d records the hint was %d off: claimed %d instead of %d, %v", filled, int64(off), c.At(), at, w.Err())
+						t.Fatalf("with %d records the hint was %d off: claimed %d instead of %d, %v",
+							filled, int64(off), c.At(), at, w.Err())
 					}
 					fill(c.Data, 40+filled)
 					c.Commit(8)
