@@ -18,7 +18,6 @@ type modelRecord struct {
 	state   uint64
 	by      int // which producer
 	handle  ring.Record
-	passed  bool // by the consumer, but its room is not free yet
 }
 
 // byteModel is what a Bytes promises, done one thing at a time.

@@ -171,7 +171,8 @@ func (r *Bytes) take() error {
 	crashpoint.Hit("bytes/take/taken")
 	r.mine = self
 	r.reading.refused.Store(nil)
-	r.gone.Acquire()                                           // the order after the last owner, which may be another handle in this process
+	// The order after the last owner, which may be another handle in this process.
+	r.gone.Acquire()
 	r.at, r.from = r.header.head.Load(), r.header.freed.Load() // PAIRS WITH pass: publish both
 	r.tidy()
 	return nil
