@@ -112,6 +112,7 @@ var known = map[string]error{
 	"ring.ErrBusy":             ring.ErrBusy,
 	"ring.ErrCorrupt":          ring.ErrCorrupt,
 	"ring.ErrKind":             ring.ErrKind,
+	"ring.ErrTooLong":          ring.ErrTooLong,
 	"shm.ErrCorrupt":           shm.ErrCorrupt,
 	"shm.ErrForked":            shm.ErrForked,
 	"shm.ErrKind":              shm.ErrKind,

@@ -55,9 +55,78 @@
 // So nothing that was published is lost, and an item is delivered twice only if a consumer died between taking
 // it and saying so. A stopped end delays the other only by what a full or an empty ring does.
 //
-// # Layout
+// # Protocol of Bytes
 //
-// Of an SPSC; all numbers in the machine's byte order. Words that different sides write lie 128 bytes apart.
+// A ring of D descriptors (a power of two) lies beside an area of n bytes (a power of two). Positions of records,
+// and of bytes, only grow, modulo 2^64; the record at position t has descriptor t mod D, and byte x lies in the area
+// at x mod n. A descriptor has a word, whose bits and transitions are listed in bytes_word.go, and an end.
+//
+//	place(t) = end(t-1), or the next multiple of n if the record would not lie in one piece from there
+//	end(t)   = place(t) + the length claimed, rounded up to a multiple of 8, at least 8
+//
+// So whoever knows end(t-1) and what t claims can say where t ends, and all say the same. It is said before t+1 is
+// claimed, and before t is finished (committed or aborted).
+//
+//	claim:  look for the first t whose word is EMPTY in t's lap; end(t-1) is there, or is computed and put there by CAS;
+//	        there must be room from the consumer's byte to end(t); CAS the word EMPTY -> CLAIMED, which takes position,
+//	        room and length and names the claimer; CAS end(t) forward; write in place
+//	commit: CAS the word CLAIMED -> COMMITTED, which has the length          (pairs with Next's load)
+//	abort:  CAS the word CLAIMED -> ABORTED
+//	next:   load the word at head. COMMITTED: there it is. ABORTED: pass. CLAIMED: if the claimer is dead, see that
+//	        end(t) is there, CAS the word CLAIMED -> ABORTED, pass
+//	pass:   publish where the next record begins (freed); publish head+1; store EMPTY of the next lap   (Advance too)
+//
+// Why a claim is right if its CAS succeeds: EMPTY words have the whole position, so t was EMPTY, and thus unclaimed, at
+// that moment, however long the claimer had been stopped. Then all positions before t were claimed and t-1+D was
+// not, so that what was read of the descriptor of t-1 since t's word was first seen EMPTY was about t-1. The CASes
+// of ends compare 64-bit numbers that never return.
+//
+// Who produces has a cell: one for each handle that writes, taken from nobody or from a dead process by one CAS, which
+// also counts the cell's generation up. A CLAIMED word names cell and generation, so a record is its claimer's
+// only while the cell has that generation, that owner is alive, and has not left (owner 0). To take over a cell
+// needs no search for what its last owner has left, and a process that is found dead and goes on nevertheless
+// (it closed its segment) claims nothing that anybody takes for another's. Generations count modulo 2^16
+// in words: if a cell is taken over exactly 65,536 times while one record waits that its owner did not finish, it
+// counts as the new owner's, and waits for that one's end.
+//
+// The consumer's end is taken as that of an SPSC. Who takes it finds head and freed, and perhaps a pass that is not
+// done: freed is ahead of head, which shows by end(head) being freed; or the word before head is not EMPTY yet. It
+// does the rest first.
+//
+// Where a process is killed, or stopped:
+//
+//	a producer stands                    killed                                   stopped
+//	before the CAS of the claim          nothing happened                         nothing happened
+//	after it, end(t) not said            the consumer passes over the record      records behind it are not read; the
+//	                                     once it comes there; who claims next     next claimer says where it ends, and
+//	                                     says where it ends                       others write while there is room
+//	end(t) said, not committed           the consumer passes over the record      records behind it are not read
+//	committed or aborted                 done                                     nothing is held up
+//	in TryWrite's or Close's CAS of      the cell is free, or a dead process's    the cell is taken
+//	the cell
+//
+//	a consumer stands
+//	after taking the end                 the next one takes it over               the end is ErrBusy for others; the
+//	                                                                              ring fills up
+//	after Next, before Advance           the next one gets the record again       the same
+//	in a tombstone, end(t) said          the next one does it again               the same
+//	in pass, freed published             the next one does the rest; the record   the same; the bytes are free, the
+//	                                     does not come again                      descriptor is not yet
+//	in pass, head published              the same                                 the same
+//	EMPTY stored                         done                                     the same
+//
+// Claims are lock-free. They begin at a hint: what this handle has claimed last, or what some producer has published
+// in the header, every 64 claims, by an ordinary store, so that one that was stopped may take it back. Wrong hints
+// cost a walk over at most D descriptors. All else is wait-free: Next passes over at most D tombstones, looks at a
+// claimed record a few times more before it asks for its claimer, and does not wait for it.
+//
+// The consumer frees by ordinary stores, so a claim that begins when Advance has just returned on another CPU may
+// still find the ring full. As in an SPSC, a ring that is waited for needs a barrier between the two (package
+// internal/wait).
+//
+// # Layout of SPSC
+//
+// All numbers in the machine's byte order. Words that different sides write lie 128 bytes apart.
 //
 //	offset  size  field            written by               ordering
 //	0       8     magic            NewSPSC                  stored last (release); Open loads it first (acquire)
@@ -80,4 +149,30 @@
 // The magic is the eight characters "shl.spsc". The sleep words belong to package internal/wait and its users;
 // the ring never touches them. They have lines of their own because publishers read them after every
 // publication, and they are written only when somebody sleeps.
+//
+// # Layout of Bytes
+//
+// As above.
+//
+//	offset  size  field            written by               ordering
+//	0       8     magic            NewBytes                 stored last (release); Open loads it first (acquire)
+//	8       4     version          NewBytes                 format version, 1
+//	12      4     (zero)
+//	16      8     room             NewBytes                 n, a power of two, 64 to 2^34
+//	24      8     slots            NewBytes                 D, a power of two, 16 to 65,536
+//	32      96    (zero)
+//	128     8     tail             producers                a hint: at most the next position to claim; release store
+//	136     120   (zero)
+//	256     8     head             the consumer             release store; acquire loads of producers
+//	264     8     freed            the consumer             byte; release store; acquire loads of producers
+//	272     4     consumer         who takes the end        CAS: owner id, 0 is nobody
+//	276     108   (zero)
+//	384     128   (reserved)                                the sleep word of the consumer that waits for records
+//	512     128   (reserved)                                the sleep word of producers that wait for room
+//	640     1024  cells            who writes               128 of {generation << 32, owner id}: CAS
+//	1664    16 D  descriptors      see bytes_word.go        {word: CAS, and the consumer's release store; end: CAS}
+//	              the area                                  n bytes
+//
+// The magic is the eight characters "shl.byte". All is zero in a new ring but what NewBytes writes. NewBytes makes
+// D n/64, but at least 16 and at most 65,536.
 package ring

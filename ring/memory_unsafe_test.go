@@ -54,3 +54,10 @@ func openSPSC[T any](t testing.TB, mem []byte, p ring.Peers) *ring.SPSC[T] {
 
 // skip is how many bytes of b come before the first aligned one.
 func skip(b []byte) int { return -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & 127 }
+
+// modelMemory is memory for what is no testing.TB.
+func modelMemory(n int) []byte {
+	b := make([]byte, n+128)
+	at := skip(b)
+	return b[at : at+n : at+n]
+}

@@ -141,6 +141,11 @@ func checkMemory[T any](mem []byte, bytes int, peers Peers) error {
 	if err := layout.Plain(reflect.TypeFor[T]()); err != nil {
 		return fmt.Errorf("ring: items cannot lie in shared memory: %w", err)
 	}
+	return checkPlain(mem, bytes, peers)
+}
+
+// checkPlain is what making and finding any ring asks.
+func checkPlain(mem []byte, bytes int, peers Peers) error {
 	if peers == nil {
 		return fmt.Errorf("ring: no Peers")
 	}

@@ -13,3 +13,6 @@ type Pos struct{ v atomic.Uint64 }
 
 // Load is an acquire load.
 func (p *Pos) Load() uint64 { return p.v.Load() }
+
+// CompareAndSwap is a full barrier, as sync/atomic has it: for a position that several move.
+func (p *Pos) CompareAndSwap(old, new uint64) bool { return p.v.CompareAndSwap(old, new) }
