@@ -3,8 +3,8 @@ package ring
 import "errors"
 
 var (
-	// ErrBusy is returned when a living process, or another handle in this one, has the end of an SPSC that was
-	// asked for.
+	// ErrBusy is returned when a living process, or another handle in this one, has the end of a ring that was
+	// asked for, and when a Broadcast has as many readers as it can.
 	ErrBusy = errors.New("ring: end in use")
 	// ErrKind is returned by Open… when the memory holds no ring of that kind, or one of other items or of
 	// another format version.
