@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/shoal-ipc/shoal/internal/atomics"
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/layout"
 )
 
@@ -157,6 +158,9 @@ func writeWords(to, from unsafe.Pointer, size uintptr) {
 	for ; at+8 <= size; at += 8 {
 		word := binary.NativeEndian.Uint64(unsafe.Slice((*byte)(unsafe.Add(from, at)), 8))
 		(*atomics.Pos)(unsafe.Add(to, at)).Publish(word) // PAIRS WITH readWords: load it
+		if crashpoint.Enabled {
+			crashpoint.Hit("ring/overwrite/word")
+		}
 	}
 	if at < size {
 		var last [8]byte
