@@ -139,3 +139,6 @@ func UnannotateBroadcast[T any](b *Broadcast[T], rs ...*Reader[T]) {
 
 // CellWord is what r has in its cell, as far as it knows.
 func (r *Reader[T]) CellWord() uint64 { return r.tag | r.cons.at&cellPlace }
+
+// TailOf reads the tail.
+func TailOf[T any](b *Broadcast[T]) uint64 { return b.head.tail.Load() }
