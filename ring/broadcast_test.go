@@ -602,7 +602,7 @@ func TestBroadcastEvict(t *testing.T) {
 		b.TryPush(0)
 		s := join(t, openBroadcast[uint64](t, mem, w.process(stopped)))
 		b.TryPushMany([]uint64{1, 2, 3})
-		if b.TryPush(4) || b.TryPush(4) || b.TryPushMany([]uint64{4}) != 0 || len(b.Reserve(1)) != 0 {
+		if b.TryPush(4) || b.TryPushMany([]uint64{4}) != 0 || len(b.Reserve(1)) != 0 {
 			t.Error("pushed over what a living reader has not read")
 		}
 		w.kill(dead)
