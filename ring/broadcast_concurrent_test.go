@@ -115,7 +115,10 @@ func TestBroadcastConcurrent(t *testing.T) {
 					for how := range ways {
 						r := join(t, openBroadcast[uint64](t, mem, self(2)))
 						wg.Go(func() {
-							next, err := follow(r, how, 0, items, func(uint64) bool { return false })
+							next, err := follow(r, how, 0, items, func(uint64) bool { return t.Failed() })
+							if t.Failed() {
+								return
+							}
 							if err != nil || next != items {
 								t.Errorf("reader in way %d: at %d of %d: %v", how, next, items, err)
 							}
@@ -123,14 +126,14 @@ func TestBroadcastConcurrent(t *testing.T) {
 						})
 						wg.Go(func() { // who comes and goes
 							h := openBroadcast[uint64](t, mem, self(3))
-							for pushed.Load() < items {
+							for pushed.Load() < items && !t.Failed() {
 								first := pushed.Load()
 								r, err := h.Reader()
 								if err != nil {
 									t.Error(err)
 									return
 								}
-								_, err = follow(r, how, first, items, func(seen uint64) bool { return seen > first%13 || pushed.Load() == items })
+								_, err = follow(r, how, first, items, func(seen uint64) bool { return seen > first%13 || pushed.Load() == items || t.Failed() })
 								if err != nil {
 									t.Errorf("a reader that came at %d: %v", first, err)
 								}
@@ -144,10 +147,6 @@ func TestBroadcastConcurrent(t *testing.T) {
 						if pushed.Store(at); n == 0 || o.Lossy && at%5 == 0 {
 							runtime.Gosched()
 						}
-					}
-					if t.Failed() {
-						b.Close()
-						return
 					}
 					wg.Wait()
 					if b.Err() != nil {

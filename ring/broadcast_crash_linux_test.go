@@ -107,6 +107,25 @@ var (
 		}
 		return castReader.Close()
 	}))
+	opCastChase = proctest.NewOp("broadcast/chase", onCast(func(b *ring.Broadcast[uint64]) (err error) {
+		castReader, err = b.Reader()
+		for i := range uint64(4) {
+			b.TryPush(i)
+		}
+		return errors.Join(err, b.Close())
+	}), onCast(func(b *ring.Broadcast[uint64]) error {
+		next := uint64(0)
+		for v, lost, ok := castReader.TryPop(); ok; v, lost, ok = castReader.TryPop() {
+			if next += lost; v != next {
+				return fmt.Errorf("item %d is %d, %d lost", next, v, lost)
+			}
+			next++
+		}
+		if tail := ring.TailOf(b); next != tail {
+			return fmt.Errorf("read up to %d of %d, %w", next, tail, castReader.Err())
+		}
+		return nil
+	}))
 	opNewCast = proctest.NewOp("broadcast/new", nil, func(ctx context.Context, c cast) error {
 		_, err := ring.NewBroadcast[uint64](c.B.Bytes(), 8, c.B.Segment())
 		return err
@@ -262,6 +281,22 @@ func TestCrashBroadcastPop(t *testing.T) {
 		}
 		runtime.KeepAlive(c.B)
 	})
+}
+
+// A reader of a lossy ring that is stopped between finding an item and copying it throws the copy away if the item was
+// written over meanwhile, and is told what it has lost.
+func TestCrashBroadcastChase(t *testing.T) {
+	push := func(t testing.TB, c cast) {
+		if n := pushAll(t, c, 6); n != 6 {
+			t.Errorf("%d pushed", n)
+		}
+		runtime.KeepAlive(c.B)
+	}
+	proctest.Crash(t, opCastChase, func(t testing.TB) cast {
+		c, b := newCast(t, 4, options{Lossy: true})
+		proctest.Must(t, b.Close())
+		return c
+	}, push, func(t testing.TB, c cast, survived bool) { push(t, c) })
 }
 
 // A process killed while it makes a ring has made it, or somebody else can.

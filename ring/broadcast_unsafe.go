@@ -128,6 +128,9 @@ func (t *turns) read(p uint64, to unsafe.Pointer) int64 {
 	if d := int64(turn.Load() - t.whole(p)); d != 0 { // PAIRS WITH overwrite: publish that the item is there
 		return d
 	}
+	if crashpoint.Enabled {
+		crashpoint.Hit("ring/read/found") // where a stop lets the producer write over the item
+	}
 	readWords(to, item, t.size)
 	return int64(turn.Load() - t.whole(p)) // PAIRS WITH overwrite: publish that the item is being written
 }
