@@ -357,3 +357,47 @@ func TestBroadcastLinearizable(t *testing.T) {
 		t.Error("the checker finds nothing wrong with items that come twice")
 	}
 }
+
+// TestBroadcastJoinLitmus lets a reader come and go while the producer, whom nobody else holds back, looks at the cells
+// with every other push. The first item is the one of the place where the reader has joined: neither side may miss the
+// other's store. (A look without its barrier fails this often, not always, and only with two processors.)
+func TestBroadcastJoinLitmus(t *testing.T) {
+	joins := 2_000
+	if testing.Short() || race.Enabled {
+		joins = 500
+	}
+	for _, n := range []int{1, 2} {
+		mem, b := newBroadcast[uint64](t, n, self(1), options{Readers: 1})
+		h := openBroadcast[uint64](t, mem, self(2))
+		var done atomic.Bool
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for at := uint64(0); !done.Load(); {
+				if b.TryPush(at) {
+					at++
+				}
+			}
+		})
+		for i := range joins {
+			r := join(t, h)
+			place := r.CellWord() & (1<<31 - 1)
+			v, _, ok := r.TryPop()
+			for tries := 0; !ok && r.Err() == nil; tries++ {
+				if tries > 100 {
+					runtime.Gosched()
+				}
+				v, _, ok = r.TryPop()
+			}
+			if v&(1<<31-1) != place || r.Err() != nil {
+				t.Errorf("join %d: the first item at %#x is %#x, %v", i, place, v, r.Err())
+				break
+			}
+			r.Close()
+		}
+		done.Store(true)
+		wg.Wait()
+		if b.Err() != nil {
+			t.Error(b.Err())
+		}
+	}
+}

@@ -4,7 +4,7 @@
 // uses one that another process laid out. The memory must stay mapped for as long as the ring is used. Items
 // are plain data: bools, numbers, arrays and structs of these.
 //
-// A ring whose shared bytes contradict themselves behaves as empty and full, and Err says so; so does an SPSC
+// A ring whose shared bytes contradict themselves behaves as empty and full, and Err says so; so does an
 // end that a push or pop found taken (ErrBusy). What another process writes into the memory can make the
 // answers wrong, but cannot make a method panic, loop, or touch memory outside of what was given.
 //
@@ -100,6 +100,10 @@
 // that cell since then, the producer may not see that one until its next pop. So readers must be closed before the
 // segment is, as the ends of an SPSC must.
 //
+// A blocking ring is linearizable for who learns of the end of a call by way of memory: a push fails if and only if
+// some reader is S behind, a pop if and only if there is nothing. (By a clock alone it is not, as with an SPSC: what a
+// push or pop publishes by an ordinary store may be on its way for some nanoseconds when it has returned.)
+//
 // In a lossy ring the reader sees to it. It writes nothing and has no cell; the producer knows of no readers and looks
 // at nothing. Each slot has a turn, a number that says which position's item is in it, or is being written:
 //
@@ -115,10 +119,6 @@
 // slots are packed, but each pop loads a line that the producer writes with each push, and with many readers
 // the producer waits for that line most of all. The turn lies beside the item, which must be loaded anyway, and
 // readers do not load the tail unless they were overrun.)
-//
-// A blocking ring is linearizable for who learns of the end of a call by way of memory: a push fails if and only if
-// some reader is S behind, a pop if and only if there is nothing. (By a clock alone it is not, as with an SPSC: what a
-// push or pop publishes by an ordinary store may be on its way for some nanoseconds when it has returned.)
 //
 // The turn is what publishes an item, and the tail follows: it tells joining and overrun readers, and the next
 // producer, where the ring is. At most one item, that of the tail, can be shown and not yet counted. Readers may have
