@@ -98,7 +98,7 @@ func follow(r *ring.Reader[uint64], how int, first, last uint64, enough func(see
 func TestBroadcastConcurrent(t *testing.T) {
 	items := uint64(30_000)
 	if testing.Short() || race.Enabled {
-		items = 3_000
+		items = 1_000
 	}
 	for _, o := range kinds {
 		for name, push := range broadcastPushers {
@@ -362,9 +362,11 @@ func TestBroadcastLinearizable(t *testing.T) {
 // with every other push. The first item is the one of the place where the reader has joined: neither side may miss the
 // other's store. (A look without its barrier fails this often, not always, and only with two processors.)
 func TestBroadcastJoinLitmus(t *testing.T) {
-	joins := 2_000
-	if testing.Short() || race.Enabled {
-		joins = 500
+	joins := 1_000
+	if runtime.GOMAXPROCS(0) == 1 {
+		joins = 10
+	} else if testing.Short() || race.Enabled {
+		joins = 300
 	}
 	for _, n := range []int{1, 2} {
 		mem, b := newBroadcast[uint64](t, n, self(1), options{Readers: 1})
@@ -375,6 +377,8 @@ func TestBroadcastJoinLitmus(t *testing.T) {
 			for at := uint64(0); !done.Load(); {
 				if b.TryPush(at) {
 					at++
+				} else {
+					runtime.Gosched()
 				}
 			}
 		})
