@@ -374,11 +374,9 @@ func TestBroadcastJoinLitmus(t *testing.T) {
 		var done atomic.Bool
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			for at := uint64(0); !done.Load(); {
+			for at := uint64(0); !done.Load(); { // without giving way, or it hardly ever meets a reader that joins
 				if b.TryPush(at) {
 					at++
-				} else {
-					runtime.Gosched()
 				}
 			}
 		})

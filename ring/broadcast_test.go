@@ -471,6 +471,33 @@ func TestBroadcastInPlace(t *testing.T) {
 	}
 }
 
+// TestBroadcastBools: whatever another process writes for a bool, readers get one that is valid.
+func TestBroadcastBools(t *testing.T) {
+	for _, o := range []options{{Readers: 1}, {Lossy: true}} {
+		mem, b := newBroadcast[flags](t, 4, self(1), o)
+		r := join(t, b)
+		b.TryPushMany(make([]flags, 4))
+		for i := 640; i < len(mem); i++ {
+			if at := i - 640; !o.Lossy && at >= 128 || o.Lossy && at%24 >= 8 {
+				mem[i] = 0xff
+			}
+		}
+		got := make([]flags, 3)
+		got[0], _, _ = r.TryPop()
+		if n, _ := r.TryPopMany(got[1:]); n != 2 {
+			t.Fatal(n, r.Err())
+		}
+		if !o.Lossy {
+			got = append(got, r.Peek(1)...)
+		}
+		for _, v := range got {
+			if x := bytesOf([]flags{v}); x[0] != 1 || x[8] != 1 || x[9] != 1 || x[10] != 1 {
+				t.Errorf("%s: bools of %v", kindName(o), x)
+			}
+		}
+	}
+}
+
 // TestBroadcastLossyPeek: nothing of a lossy ring is lent.
 func TestBroadcastLossyPeek(t *testing.T) {
 	_, b := newBroadcast[uint64](t, 8, self(1), options{Lossy: true})
