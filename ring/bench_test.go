@@ -81,3 +81,52 @@ func BenchmarkSPSCGoroutines(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkBroadcast is one push, and one pop of each reader, in one goroutine.
+func BenchmarkBroadcast(b *testing.B) {
+	for _, o := range kinds {
+		for _, readers := range []int{1, 4, 16} {
+			b.Run(fmt.Sprintf("op=pushpop/kind=%s/readers=%d/impl=shoal", kindName(o), readers), func(b *testing.B) {
+				_, p := newBroadcast[uint64](b, 1024, self(1), o)
+				var rs []*ring.Reader[uint64]
+				for range readers {
+					rs = append(rs, join(b, p))
+				}
+				for i := uint64(0); b.Loop(); i++ {
+					p.TryPush(i)
+					for _, r := range rs {
+						if v, lost, ok := r.TryPop(); !ok || v != i || lost != 0 {
+							b.Fatal(v, lost, ok)
+						}
+					}
+				}
+			})
+		}
+		b.Run(fmt.Sprintf("op=push/kind=%s/readers=0/impl=shoal", kindName(o)), func(b *testing.B) {
+			_, p := newBroadcast[uint64](b, 1024, self(1), o)
+			for i := uint64(0); b.Loop(); i++ {
+				p.TryPush(i)
+			}
+		})
+		b.Run(fmt.Sprintf("op=batch/n=64/kind=%s/readers=1/impl=shoal", kindName(o)), func(b *testing.B) {
+			_, p := newBroadcast[uint64](b, 1024, self(1), o)
+			r := join(b, p)
+			vs := make([]uint64, 64)
+			b.SetBytes(8 * 64)
+			for b.Loop() {
+				p.TryPushMany(vs)
+				r.TryPopMany(vs)
+			}
+		})
+		b.Run(fmt.Sprintf("op=large/bytes=1024/kind=%s/readers=1/impl=shoal", kindName(o)), func(b *testing.B) {
+			_, p := newBroadcast[[128]uint64](b, 64, self(1), o)
+			r := join(b, p)
+			var v [128]uint64
+			b.SetBytes(1024)
+			for b.Loop() {
+				p.TryPush(v)
+				v, _, _ = r.TryPop()
+			}
+		})
+	}
+}

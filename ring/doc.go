@@ -4,7 +4,7 @@
 // uses one that another process laid out. The memory must stay mapped for as long as the ring is used. Items
 // are plain data: bools, numbers, arrays and structs of these.
 //
-// A ring whose shared bytes contradict themselves behaves as empty and full, and Err says so; so does an SPSC
+// A ring whose shared bytes contradict themselves behaves as empty and full, and Err says so; so does an
 // end that a push or pop found taken (ErrBusy). What another process writes into the memory can make the
 // answers wrong, but cannot make a method panic, loop, or touch memory outside of what was given.
 //
@@ -54,6 +54,100 @@
 //
 // So nothing that was published is lost, and an item is delivered twice only if a consumer died between taking
 // it and saying so. A stopped end delays the other only by what a full or an empty ring does.
+//
+// # Protocol of Broadcast
+//
+// A ring of S slots (a power of two) has one position that only grows, modulo 2^64: the tail, the next slot to
+// fill. The producer's end has a claim with the same transitions as the ends of an SPSC. Each reader has a position
+// of its own, between the tail and the tail less S, and the two kinds of ring differ in who sees to that.
+//
+// In a blocking ring the producer does. A reader has a cell, one word with the owner id of its process and its
+// place, which is its position modulo 2^31 (so there are at most 2^30 slots). Being one word, it cannot name an
+// owner without a place or a place without an owner, but for the mark of a reader that is joining.
+//
+//	push: write the item at the tail; publish tail+1               (release store; pairs with the readers' load)
+//	pop:  copy the item at one's position; publish the next place  (release store; pairs with the producer's load)
+//	look: store the tail (full barrier); load how many cells were ever used, and their words; the furthest behind
+//	      of these says how much room there is
+//	join: raise the number of used cells, if need be; CAS a free cell, or that of a dead reader, to {self, joining};
+//	      load the tail; CAS {self, joining} to {self, tail}
+//	leave: CAS {self, place} to 0
+//
+// The producer looks only when the room that it knew of is used up: readers only go forward, so that room was
+// never too much. Nor do readers that join make it so. Say the producer looked when its tail was L and went on to
+// L+S at most. If it did not see the cell of a reader, then it had loaded that word (or the number of used cells)
+// before the reader's CAS; and had stored L before that; so the reader, which loads the tail after its CAS, begins
+// at L or later, and nothing at L or later is written over before L+S is passed, for which the producer must look
+// again. Both sides have a full barrier between their store and their load; the producer's, a locked instruction
+// on amd64, is paid once a look, not once an item.
+//
+// If the producer does see the cell, its reader may be stopped, for any time, between loading the tail and its CAS:
+// that tail may be laps ago. A producer that waited for it, or took the stale place for true, would be held up by
+// what nobody reads; one that ignored it could overwrite what it is about to claim. So the producer gives it a
+// place itself, by CAS: {owner, joining} to {owner, the producer's own tail}. Either CAS succeeds, and the other
+// one fails: if the reader's does, nobody has looked at the cell since it was taken, and by the paragraph above its
+// place is good; else it uses what it was given. So joining is wait-free, and a place is never further behind than S.
+//
+// If a look finds a reader S behind, there is no room. Then, and only then, the producer asks Peers whether that
+// reader's process is dead, and evicts it by CAS from the word it saw to 0. It remembers a living one, and as long
+// as that word is the same the next push looks no further. (A dead reader with room to spare does not matter yet.)
+// Readers that join use free cells first, and else those of the dead.
+//
+// A process that has left its segment is dead to the others, though its readers may go on. Such a reader finds its
+// cell changed, or the tail too far ahead, when it next looks at the tail, and stops with os.ErrClosed. What it has
+// popped since it was evicted may be wrong. A place that it stores meanwhile is one of a dead owner, which the
+// producer evicts when it is in the way, as it does with places that cannot be; but if somebody else has joined with
+// that cell since then, the producer may not see that one until its next pop. So readers must be closed before the
+// segment is, as the ends of an SPSC must.
+//
+// A blocking ring is linearizable for who learns of the end of a call by way of memory: a push fails if and only if
+// some reader is S behind, a pop if and only if there is nothing. (By a clock alone it is not, as with an SPSC: what a
+// push or pop publishes by an ordinary store may be on its way for some nanoseconds when it has returned.)
+//
+// In a lossy ring the reader sees to it. It writes nothing and has no cell; the producer knows of no readers and looks
+// at nothing. Each slot has a turn, a number that says which position's item is in it, or is being written:
+//
+//	push: publish the turn "p is being written"; write the item; publish the turn "p is there"; publish p+1 as tail
+//	pop:  load the turn; copy the item; load the turn again: if both say that p is there, so was the copy whole
+//
+// What is copied is words of 64 bits, each published and loaded atomically, so that on every architecture, and in the
+// Go memory model, a word that was written after a turn is not seen without it. A copy that is not whole is thrown
+// away, and bools are made valid in copies that are. A later turn means that the reader was overrun. Then it loads
+// the tail, goes on with tail-S, or tail-S+1 if the producer is at the tail's slot, and counts what it passes over:
+// that is exactly the number of items that it has lost. (The alternative is to check positions, one that says what
+// the producer is about to overwrite and one that says what it has written, as Agrona's broadcast buffer does. Then
+// slots are packed, but each pop loads a line that the producer writes with each push, and with many readers
+// the producer waits for that line most of all. The turn lies beside the item, which must be loaded anyway, and
+// readers do not load the tail unless they were overrun.)
+//
+// The turn is what publishes an item, and the tail follows: it tells joining and overrun readers, and the next
+// producer, where the ring is. At most one item, that of the tail, can be shown and not yet counted. Readers may have
+// seen it, so who takes the producer's end over counts it, and does not write it again; who joins begins behind it.
+//
+// Progress: push, pop, join and leave are wait-free. A push of a lossy ring never looks at anything but the claim, once
+// in S items. A reader of a lossy ring that is overrun again while it copies tries some 16 times, the later ones
+// nearer to the tail, and then finds nothing this time. Who looks in a blocking ring tries as often at a cell that
+// changes under its eyes, and then finds no room this time.
+//
+// Where a process is killed, or stopped:
+//
+//	it stands                           killed                                  stopped
+//	producer, before or after its       as with an SPSC                         as with an SPSC
+//	claim, or in Close
+//	blocking, item written, tail not    the item was never there; the next      readers find nothing once they have
+//	                                    producer writes over it                 read the others
+//	lossy, item being written           as above; readers wait at it as at      as above; the slot's former item is
+//	                                    the end                                 lost for readers that had it before them
+//	lossy, shown, not counted           done; the next producer counts it       done
+//	while it looks, or evicts           each CAS is whole by itself             as a producer that does not push
+//	reader that joins, cell taken       evicted when in the way, or its cell    holds the producer back once that has
+//	                                    taken by who joins next                 looked at it and then filled the ring
+//	place found                         the same                                as any stopped reader
+//	reader, blocking, item copied       the item was or was not read, with it;  holds the producer back once that has
+//	or lent, place not published        the same                                filled the ring
+//	reader that leaves                  the same                                the same
+//	reader, lossy, anywhere             nothing                                 is overrun
+//	in NewBroadcast                     as in NewSPSC                           as in NewSPSC
 //
 // # Protocol of Bytes
 //
@@ -175,4 +269,34 @@
 //
 // The magic is the eight characters "shl.byte". All is zero in a new ring but what NewBytes writes. NewBytes makes
 // D n/64, but at least 16 and at most 65,536.
+//
+// # Layout of Broadcast
+//
+//	offset     size  field         written by               ordering
+//	0          8     magic         NewBroadcast             as of an SPSC; "shl.bcst"
+//	8          4     version       NewBroadcast             format version, 1
+//	12         4     kind          NewBroadcast             0 blocking, 1 lossy
+//	16         8     slots         NewBroadcast             S, a power of two, at most 2^30
+//	24         8     size          NewBroadcast             bytes of one item
+//	32         8     hash          NewBroadcast             of the item's signature (package internal/layout)
+//	40         4     cells         NewBroadcast             C; 1 to 65536, and 0 if lossy
+//	44         84    (zero)
+//	128        8     tail          the producer             release store, at each look a full barrier; acquire load
+//	136        4     producer      who takes the end        CAS: owner id, 0 is nobody
+//	140        116   (zero)
+//	256        4     used          who joins                CAS; so many cells from the first on were ever taken
+//	260        124   (zero)
+//	384        128   (reserved)                             the sleep word of readers that wait for items
+//	512        128   (reserved)                             the sleep word of a producer that waits for room
+//	640        128*C the cells                              128 bytes each
+//	640+128*C        the slots
+//
+// A cell is one word of 64 bits, and zero after it: the owner id in bits 32 to 63 (0 is a free cell), joining in bit
+// 31, and else the place, the reader's position modulo 2^31, in bits 0 to 30. It is changed by CAS from nobody or a
+// dead owner to {owner, joining}, by CAS from there to a place, by release stores of its reader from place to place,
+// and by CAS to 0.
+//
+// The slots of a blocking ring are S items, packed as an array. A slot of a lossy ring is 8 bytes of turn and an item,
+// padded with zeroes to a multiple of 8 bytes. Of slot s the turn is 2*(p-s+S) modulo 2^64 if the item of position p is
+// there, one less while it is being written, and so 0 if there never was one.
 package ring

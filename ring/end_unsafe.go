@@ -50,7 +50,9 @@ type end struct {
 	mine    uint32 // the owner id that this handle wrote into the claim; 0 if it does not have the end
 	refused atomic.Pointer[error]
 	ring    *common
-	staged  bool // slots is a private copy of some items (a consumer of items with bools)
+	find    func() uint64 // if not nil: what to do instead of loading other; may move at
+	keep    func() error  // if not nil: what to do instead of taking the end, which is not for taking
+	staged  bool          // slots is a private copy of some items (a consumer of items with bools)
 
 	lent   uint64 // how many slots Reserve or Peek gave out, less what was committed of them
 	lentAt uint64 // at the position where they begin
@@ -64,6 +66,9 @@ func (e *end) take() error {
 	r := e.ring
 	if err := r.failure(); err != nil {
 		return err
+	}
+	if e.keep != nil {
+		return e.keep()
 	}
 	if e.mine != 0 && e.claim.Load() == e.mine {
 		return nil
@@ -118,21 +123,36 @@ func (e *end) release() {
 // stop makes the fast path end here.
 func (e *end) stop() { e.limit, e.seen = e.at, e.at }
 
+// refuse notes why the end could not be used.
+func (e *end) refuse(err error) {
+	if p := e.refused.Load(); p == nil || *p != err {
+		kept := err // so that only this allocates, not each refusal
+		e.refused.Store(&kept)
+	}
+}
+
 // update looks where the other end is, after having taken this one. If it could not, Err says why.
 func (e *end) update() {
 	if err := e.take(); err != nil {
 		e.stop()
-		if p := e.refused.Load(); p == nil || *p != err {
-			kept := err // so that only this allocates, not each refusal
-			e.refused.Store(&kept)
-		}
+		e.refuse(err)
 		return
 	}
-	other := e.other.Load() // PAIRS WITH pass and the fast paths: publish, at the other end
+	var other uint64
+	if e.find != nil {
+		other = e.find()
+	} else {
+		other = e.other.Load() // PAIRS WITH pass and the fast paths: publish, at the other end
+	}
 	e.look.Acquire()
 	seen := other + e.ahead
 	if seen-e.at > e.ring.slots {
 		e.stop()
+		if e.keep != nil && e.ring.peers.Dead(e.mine) {
+			// A reader of a process that has left was evicted, and has written its place again since.
+			e.refuse(errNobody)
+			return
+		}
 		err := fmt.Errorf("%w: positions %#x here and %#x at the other end, %d slots",
 			ErrCorrupt, e.at, other, e.ring.slots)
 		e.ring.err.CompareAndSwap(nil, &err)

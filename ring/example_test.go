@@ -31,3 +31,59 @@ func ExampleSPSC() {
 	// ABC 1.5 true
 	// false
 }
+
+func ExampleBroadcast() {
+	mem := make([]byte, ring.BroadcastSize[float64](4, ring.BroadcastOptions{Lossy: true})+127) // in a program: a shm.Block
+	mem = mem[skip(mem):]
+
+	feed, err := ring.NewBroadcast[float64](mem, 4, self(1), ring.BroadcastOptions{Lossy: true}) // in one process
+	if err != nil {
+		panic(err)
+	}
+	feed.TryPush(1) // before anybody is there
+
+	b, err := ring.OpenBroadcast[float64](mem, self(2)) // in any number of others
+	if err != nil {
+		panic(err)
+	}
+	watch, err := b.Reader()
+	if err != nil {
+		panic(err)
+	}
+	defer watch.Close()
+	for v := range 7 {
+		feed.TryPush(2 + float64(v)) // never waits; the last four stay
+	}
+	for {
+		v, lost, ok := watch.TryPop()
+		if !ok {
+			break
+		}
+		fmt.Println(v, lost)
+	}
+	// Output:
+	// 5 3
+	// 6 0
+	// 7 0
+	// 8 0
+}
+
+func ExampleBroadcast_blocking() {
+	mem := make([]byte, ring.BroadcastSize[int64](2)+127) // in a program: a shm.Block
+	mem = mem[skip(mem):]
+	b, err := ring.NewBroadcast[int64](mem, 2, self(1))
+	if err != nil {
+		panic(err)
+	}
+	quick, _ := b.Reader()
+	slow, _ := b.Reader()
+	fmt.Println(b.TryPush(1), b.TryPush(2))
+	quick.TryPopMany(make([]int64, 2))
+	fmt.Println(b.TryPush(3), slow.Len()) // no room before the slow one has read on, or left
+	slow.Close()
+	fmt.Println(b.TryPush(3))
+	// Output:
+	// true true
+	// false 2
+	// true
+}

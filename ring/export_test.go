@@ -1,6 +1,10 @@
 package ring
 
-import "github.com/shoal-ipc/shoal/internal/race"
+import (
+	"reflect"
+
+	"github.com/shoal-ipc/shoal/internal/race"
+)
 
 // Header sizes and constants that the tests check.
 const (
@@ -49,3 +53,92 @@ func (r *SPSC[T]) Unannotate() {
 	r.prod.publish, r.prod.look = nobody, nobody
 	r.cons.publish, r.cons.look = nobody, nobody
 }
+
+// What the tests check of a Broadcast.
+const (
+	BroadcastHeaderSize = broadcastHeaderSize
+	MaxReaders          = maxReaders
+	MaxBroadcast        = maxBroadcast
+)
+
+// BroadcastHeader and Cell are the shared parts, for the table of offsets.
+type (
+	BroadcastHeader = broadcastHeader
+	Cell            = cell
+)
+
+// StartAt makes the ring in mem, whose items are of T and which nobody uses, what it would be after so many pushes.
+func StartAt[T any](mem []byte, tail uint64) {
+	h := broadcastAt(mem)
+	h.tail.Publish(tail)
+	if h.kind.Load() == kindLossy {
+		t := turnsOf[T](mem)
+		for p := tail - t.count; p != tail; p++ {
+			turn, _ := t.slot(p)
+			turn.Publish(t.whole(p))
+		}
+	}
+}
+
+func turnsOf[T any](mem []byte) turns {
+	var v T
+	h := broadcastAt(mem)
+	return turnsAt(mem, broadcastHeaderSize, h.slots.Load(), reflect.TypeOf(v).Size())
+}
+
+// Tail reads the tail, SetTail writes it alone.
+func Tail(mem []byte) uint64       { return broadcastAt(mem).tail.Load() }
+func SetTail(mem []byte, p uint64) { broadcastAt(mem).tail.Publish(p) }
+
+// CellWord reads the word of cell i, SetCell writes it and counts the cell as used.
+func CellWord(mem []byte, i int) uint64 {
+	return cellsOf(mem, broadcastAt(mem).cells.Load())[i].word.Load()
+}
+
+func SetCell(mem []byte, i int, word uint64) {
+	h := broadcastAt(mem)
+	cellsOf(mem, h.cells.Load())[i].word.Publish(word)
+	h.used.Store(max(h.used.Load(), uint32(i)+1))
+}
+
+// Joining and Placed are words of cells.
+func Joining(owner uint32) uint64           { return joining(owner) }
+func Placed(owner uint32, at uint64) uint64 { return placed(owner, at) }
+
+// Turn reads how far the turn of position p in a lossy ring of T is off from having its item; SetTurn makes it that.
+func Turn[T any](mem []byte, p uint64) int64 {
+	t := turnsOf[T](mem)
+	turn, _ := t.slot(p)
+	return int64(turn.Load() - t.whole(p))
+}
+
+func SetTurn[T any](mem []byte, p uint64, off int64) {
+	t := turnsOf[T](mem)
+	turn, _ := t.slot(p)
+	turn.Publish(t.whole(p) + uint64(off))
+}
+
+// PlaceStale is what a reader does that was stopped between taking cell i and its CAS, in which it wants to begin at
+// the given position; it reports where it begins.
+func (b *Broadcast[T]) PlaceStale(i int, self uint32, stop func()) (uint64, error) {
+	stop()
+	return b.audience.place(&b.audience.cells[i], self)
+}
+
+// ClearBroadcastMagic leaves the ring in mem as a NewBroadcast does that was killed before its last store.
+func ClearBroadcastMagic(mem []byte) { broadcastAt(mem).magic.Store(0) }
+
+// UnannotateBroadcast hides the hand-overs of b and r from the race detector.
+func UnannotateBroadcast[T any](b *Broadcast[T], rs ...*Reader[T]) {
+	var nobody *race.Word
+	b.prod.publish, b.prod.look = nobody, nobody
+	for _, r := range rs {
+		r.cons.publish, r.cons.look = nobody, nobody
+	}
+}
+
+// CellWord is what r has in its cell, as far as it knows.
+func (r *Reader[T]) CellWord() uint64 { return r.tag | r.cons.at&cellPlace }
+
+// TailOf reads the tail.
+func TailOf[T any](b *Broadcast[T]) uint64 { return b.head.tail.Load() }

@@ -18,14 +18,18 @@ import (
 // TestSPSCRace: the race detector knows that a ring in mapped memory hands over what its items stand for. So
 // that this can fail, the same without the annotations must be reported: that end of the test runs in a process
 // of its own.
-func TestSPSCRace(t *testing.T) {
+func TestSPSCRace(t *testing.T) { quietAndLoud(t, handOver) }
+
+// quietAndLoud runs the hand-over of the test t with and without annotations.
+func quietAndLoud(t *testing.T, handOver func(t *testing.T, silent bool)) {
+	t.Helper()
 	const role = "SHOAL_RING_RACE"
 	if how := os.Getenv(role); how != "" {
 		handOver(t, how == "loud")
 		return
 	}
 	for how, want := range map[string]bool{"quiet": false, "loud": true} {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestSPSCRace$")
+		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
 		cmd.Env = append(os.Environ(), role+"="+how, "GORACE=atexit_sleep_ms=0")
 		out, err := cmd.CombinedOutput()
 		var exit *exec.ExitError
@@ -77,6 +81,96 @@ func handOver(t *testing.T, silent bool) {
 		data[at[0]] = 0
 		c.Advance(1)
 		i++
+	}
+	<-done
+}
+
+// TestBroadcastRace and TestBroadcastLossyRace: the same of a Broadcast.
+func TestBroadcastRace(t *testing.T) { quietAndLoud(t, broadcastOver) }
+
+func TestBroadcastLossyRace(t *testing.T) { quietAndLoud(t, lossyOver) }
+
+// mapped is a Broadcast of 8 numbers in mapped memory, with a handle for each end.
+func mapped(t *testing.T, o options, silent bool, readers int) (p *ring.Broadcast[uint64], rs []*ring.Reader[uint64]) {
+	mem, err := mmap.MapRegion(nil, ring.BroadcastSize[uint64](8, o), mmap.RDWR, mmap.ANON, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mem.Unmap() })
+	p, err = ring.NewBroadcast[uint64](mem, 8, self(1), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range readers {
+		rs = append(rs, join(t, openBroadcast[uint64](t, mem, self(2+uint32(i)))))
+	}
+	if silent {
+		ring.UnannotateBroadcast(p, rs...)
+	}
+	return p, rs
+}
+
+// broadcastOver passes indexes of a slice in the Go heap through a blocking ring: two readers read the elements, and
+// the producer writes them again once their slots are free.
+func broadcastOver(t *testing.T, silent bool) {
+	const n, rounds = 8, 5_000
+	p, rs := mapped(t, options{}, silent, 2)
+	var data [n]uint64
+	done := make(chan struct{})
+	for _, r := range rs {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for i := uint64(0); i < rounds; {
+				at := r.Peek(1)
+				if len(at) == 0 {
+					runtime.Gosched()
+					continue
+				}
+				if data[at[0]] != i {
+					t.Errorf("item %d is %d", i, data[at[0]])
+				}
+				r.Advance(1)
+				i++
+			}
+		}()
+	}
+	for i := uint64(0); i < rounds; i++ {
+		for len(p.Reserve(1)) == 0 { // room means that the element is the producer's again
+			runtime.Gosched()
+		}
+		data[i%n] = i
+		p.TryPush(i % n)
+	}
+	<-done
+	<-done
+}
+
+// lossyOver passes indexes of a slice through a lossy ring, one way: each element is written once.
+func lossyOver(t *testing.T, silent bool) {
+	const rounds = 5_000
+	p, rs := mapped(t, options{Lossy: true}, silent, 1)
+	data := make([]uint64, rounds)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for next := uint64(0); next < rounds; {
+			at, lost, ok := rs[0].TryPop()
+			if !ok {
+				runtime.Gosched()
+				continue
+			}
+			if next += lost; at != next || data[at] != at+1 {
+				t.Errorf("item %d is %d, %d", next, at, data[at])
+			}
+			next++
+		}
+	}()
+	for i := range uint64(rounds) {
+		data[i] = i + 1
+		p.TryPush(i)
+		if i%5 == 0 {
+			runtime.Gosched()
+		}
 	}
 	<-done
 }

@@ -14,5 +14,9 @@ type Pos struct{ v atomic.Uint64 }
 // Load is an acquire load.
 func (p *Pos) Load() uint64 { return p.v.Load() }
 
-// CompareAndSwap is a full barrier, as sync/atomic has it: for a position that several move.
-func (p *Pos) CompareAndSwap(old, new uint64) bool { return p.v.CompareAndSwap(old, new) }
+// Store publishes x and is a full barrier too, for the rare publisher that must then look at what others wrote.
+func (p *Pos) Store(x uint64) { p.v.Store(x) }
+
+// CompareAndSwap replaces old by x, and is a full barrier. It may meet Publish of the same position only where
+// the two cannot happen at once.
+func (p *Pos) CompareAndSwap(old, x uint64) bool { return p.v.CompareAndSwap(old, x) }

@@ -14,9 +14,10 @@ var crashPackages = []string{"shm", "internal/robust", "internal/permits", "inte
 
 // crashExceptions are the functions that may write twice in a row, by package and name, with the reason.
 var crashExceptions = map[string]string{
-	"shm.create":    "nobody else has the segment before it returns",
-	"ring.NewSPSC":  "nobody sees the ring before the last write, which has a crash point before it",
-	"ring.NewBytes": "nobody sees the ring before the last write, which has a crash point before it",
+	"shm.create":        "nobody else has the segment before it returns",
+	"ring.NewSPSC":      "nobody sees the ring before the last write, which has a crash point before it",
+	"ring.NewBytes":     "nobody sees the ring before the last write, which has a crash point before it",
+	"ring.NewBroadcast": "nobody sees the ring before the last write, which has a crash point before it",
 }
 
 // sharedWrites are the methods that write to shared memory, and processLocal the fields on which they do not.
