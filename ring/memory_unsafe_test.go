@@ -54,3 +54,9 @@ func openSPSC[T any](t testing.TB, mem []byte, p ring.Peers) *ring.SPSC[T] {
 
 // skip is how many bytes of b come before the first aligned one.
 func skip(b []byte) int { return -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & 127 }
+
+// sizeOf is the size of a T.
+func sizeOf[T any]() uintptr {
+	var v T
+	return unsafe.Sizeof(v)
+}

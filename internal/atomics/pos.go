@@ -2,7 +2,7 @@ package atomics
 
 import "sync/atomic"
 
-// Pos is a 64-bit position that one side writes and the other reads. Its size and alignment are 8 on every
+// Pos is a 64-bit position that one side writes and others read, or that many change by CompareAndSwap. Its size and alignment are 8 on every
 // architecture.
 //
 // Publish is a release store: whatever the publisher wrote before it is seen by everybody who loads the new
@@ -13,3 +13,6 @@ type Pos struct{ v atomic.Uint64 }
 
 // Load is an acquire load.
 func (p *Pos) Load() uint64 { return p.v.Load() }
+
+// CompareAndSwap changes the position from old to x, with acquire and release semantics.
+func (p *Pos) CompareAndSwap(old, x uint64) bool { return p.v.CompareAndSwap(old, x) }

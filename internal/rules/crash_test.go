@@ -16,12 +16,15 @@ var crashPackages = []string{"shm", "internal/robust", "internal/permits", "inte
 var crashExceptions = map[string]string{
 	"shm.create":   "nobody else has the segment before it returns",
 	"ring.NewSPSC": "nobody sees the ring before the last write, which has a crash point before it",
+	"ring.newMPMC": "nobody sees the ring before the last write, which has a crash point before it",
+	"ring.layOut":  "nobody sees the ring before newMPMC's last write",
 }
 
 // sharedWrites are the methods that write to shared memory, and processLocal the fields on which they do not.
 var (
 	sharedWrites = []string{"Store", "CompareAndSwap", "Swap", "Add", "And", "Or", "Publish"}
-	processLocal = []string{"refused", "err", "asked", "tries", "hint", "joined", "Tally", "tidying", "noted"}
+	processLocal = []string{"refused", "err", "asked", "tries", "hint", "joined", "Tally", "tidying", "noted",
+		"tailGuess", "headGuess", "busy"}
 )
 
 // checkCrashPoints finds writes that follow another without a crash point in between, and exceptions that are
