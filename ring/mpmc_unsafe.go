@@ -125,7 +125,7 @@ func (m *mpmc) pair(p uint64) *atomics.Pair {
 func (m *mpmc) block(b uint64) unsafe.Pointer { return unsafe.Add(m.blocks, uintptr(b)*m.size) }
 
 // state is {lap of p, EMPTY}.
-func (m *mpmc) state(p uint64) uint64 { return (p &^ m.mask) << m.up }
+func (m *mpmc) state(p uint64) uint64 { return (p &^ m.mask) << (m.up & 63) }
 
 // past is how far the state in word is beyond {lap of p, EMPTY}.
 func (m *mpmc) past(word, p uint64) int64 { return int64(word&^(m.full-1) - m.state(p)) }
