@@ -1,6 +1,7 @@
 package ring_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"unsafe"
 
@@ -59,4 +60,9 @@ func skip(b []byte) int { return -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)
 func sizeOf[T any]() uintptr {
 	var v T
 	return unsafe.Sizeof(v)
+}
+
+// wordsOf is shared memory as words that several processes read and write.
+func wordsOf(b []byte) []atomic.Uint64 {
+	return unsafe.Slice((*atomic.Uint64)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/8)
 }
