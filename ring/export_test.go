@@ -136,3 +136,6 @@ func (r *MPMC[T]) Tail() uint64 {
 	p, _ := r.seek(r.tailGuess.Load(), filled*r.full)
 	return p
 }
+
+// SetSlot writes the word of slot i.
+func (r *MPMC[T]) SetSlot(i int, word uint64) { r.slot(uint64(i)).Publish(word) }

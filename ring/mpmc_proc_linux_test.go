@@ -283,7 +283,7 @@ func TestMPMCChaos(t *testing.T) {
 func chaos[T any](t *testing.T, form uint32) {
 	const n, each = 16, 2 // slots; producers, and consumers
 	rnd := proctest.Rand(t)
-	least := 1500 * time.Millisecond
+	least := time.Second
 	if testing.Short() {
 		least = 300 * time.Millisecond
 	}

@@ -490,9 +490,6 @@ func (r *MPMC[T]) popPairs(dst []T) (n int) {
 			}
 			words[k] = s.Second.Load()
 		}
-		if crashpoint.Enabled {
-			crashpoint.Hit("ring/mpmc/pop/copied")
-		}
 		if k == 0 && d == 0 {
 			break // all before p are popped, p is not filled
 		}
@@ -506,6 +503,9 @@ func (r *MPMC[T]) popPairs(dst []T) (n int) {
 				break
 			}
 			continue
+		}
+		if crashpoint.Enabled {
+			crashpoint.Hit("ring/mpmc/pop/copied")
 		}
 		got := 0
 		for ; got < k; got++ {
