@@ -86,7 +86,7 @@ var act = proctest.NewRole("mpmc/act", func(_ context.Context, c *proctest.Child
 // TestMPMCLinearizableProcesses does the same with processes, some of which are killed or stopped in the middle.
 func TestMPMCLinearizableProcesses(t *testing.T) {
 	rnd := proctest.Rand(t)
-	rounds := 120
+	rounds := 80
 	if testing.Short() {
 		rounds = 20
 	}
