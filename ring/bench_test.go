@@ -3,6 +3,7 @@ package ring_test
 import (
 	"fmt"
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/shoal-ipc/shoal/ring"
@@ -127,6 +128,84 @@ func BenchmarkBroadcast(b *testing.B) {
 				p.TryPush(v)
 				v, _, _ = r.TryPop()
 			}
+		})
+	}
+}
+
+// BenchmarkMPMC is one push and one pop in one goroutine, which no other CPU disturbs, in both forms.
+func BenchmarkMPMC(b *testing.B) {
+	for _, form := range ring.Forms(8) {
+		b.Run("op=pushpop/impl="+formNames[form], func(b *testing.B) {
+			r := newMPMC[uint64](b, memory(b, ring.MPMCSizeIn[uint64](1024, form)), 1024, self(1), form)
+			for i := uint64(0); b.Loop(); i++ {
+				r.TryPush(i)
+				if v, ok := r.TryPop(); !ok || v != i {
+					b.Fatal(v, ok)
+				}
+			}
+		})
+		for _, batch := range []int{8, 32, 512} {
+			b.Run(fmt.Sprintf("op=batch/n=%d/impl=%s", batch, formNames[form]), func(b *testing.B) {
+				r := newMPMC[uint64](b, memory(b, ring.MPMCSizeIn[uint64](1024, form)), 1024, self(1), form)
+				vs := make([]uint64, batch)
+				b.SetBytes(int64(8 * batch))
+				for b.Loop() {
+					r.TryPushMany(vs)
+					r.TryPopMany(vs)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkMPMCGoroutines streams between goroutines: so many push, and as many pop.
+func BenchmarkMPMCGoroutines(b *testing.B) {
+	for _, side := range []int{1, 2} {
+		for _, form := range ring.Forms(8) {
+			b.Run(fmt.Sprintf("goroutines=%d+%d/impl=%s", side, side, formNames[form]), func(b *testing.B) {
+				r := newMPMC[uint64](b, memory(b, ring.MPMCSizeIn[uint64](1024, form)), 1024, self(1), form)
+				n := b.N/side + 1
+				var wg sync.WaitGroup
+				for range side {
+					wg.Go(func() {
+						for i := 0; i < n; {
+							if r.TryPush(uint64(i)) {
+								i++
+							} else {
+								runtime.Gosched()
+							}
+						}
+					})
+					wg.Go(func() {
+						for i := 0; i < n; {
+							if _, ok := r.TryPop(); ok {
+								i++
+							} else {
+								runtime.Gosched()
+							}
+						}
+					})
+				}
+				wg.Wait()
+			})
+		}
+		b.Run(fmt.Sprintf("goroutines=%d+%d/impl=chan", side, side), func(b *testing.B) {
+			c := make(chan uint64, 1024)
+			n := b.N/side + 1
+			var wg sync.WaitGroup
+			for range side {
+				wg.Go(func() {
+					for i := range n {
+						c <- uint64(i)
+					}
+				})
+				wg.Go(func() {
+					for range n {
+						<-c
+					}
+				})
+			}
+			wg.Wait()
 		})
 	}
 }

@@ -87,3 +87,24 @@ func ExampleBroadcast_blocking() {
 	// false 2
 	// true
 }
+
+func ExampleMPMC() {
+	type task struct{ From, To uint64 }
+	mem := make([]byte, ring.MPMCSize[task](64)+127) // in a program: a shm.Block, which is shared and aligned
+	mem = mem[skip(mem):]
+
+	give, err := ring.NewMPMC[task](mem, 64, self(1)) // in one process
+	if err != nil {
+		panic(err)
+	}
+	work, err := ring.OpenMPMC[task](mem, self(2)) // in any number of others
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(give.TryPushMany([]task{{0, 10}, {10, 20}, {20, 30}}))
+	t, ok := work.TryPop()
+	fmt.Println(t, ok, work.Len())
+	// Output:
+	// 3
+	// {0 10} true 2
+}

@@ -3,6 +3,7 @@ package ring
 import (
 	"reflect"
 
+	"github.com/shoal-ipc/shoal/internal/atomics"
 	"github.com/shoal-ipc/shoal/internal/race"
 )
 
@@ -142,3 +143,90 @@ func (r *Reader[T]) CellWord() uint64 { return r.tag | r.cons.at&cellPlace }
 
 // TailOf reads the tail.
 func TailOf[T any](b *Broadcast[T]) uint64 { return b.head.tail.Load() }
+
+// Constants of an MPMC that the tests check.
+const (
+	MPMCHeaderSize = mpmcHeaderSize
+	MPMCCells      = mpmcCells
+	MPMCCellSize   = mpmcCellSize
+	MPMCSlotsAt    = mpmcSlotsAt
+	MPMCBlocks     = mpmcBlocks
+	MPMCPairs      = mpmcPairs
+	MaxMine        = maxMine
+)
+
+// MPMCHeader and MPMCCell are the shared parts, for the table of offsets.
+type (
+	MPMCHeader = mpmcHeader
+	MPMCCell   = mpmcCell
+)
+
+// Forms are the forms in which this machine can make a ring of items of so many bytes.
+func Forms(size uintptr) []uint32 {
+	if size <= 8 && atomics.HasPair() {
+		return []uint32{mpmcBlocks, mpmcPairs}
+	}
+	return []uint32{mpmcBlocks}
+}
+
+// MPMCSizeIn and NewMPMCIn are MPMCSize and NewMPMC with the form given.
+func MPMCSizeIn[T any](n int, form uint32) int {
+	_, bytes := mpmcSpace[T](n, form)
+	return bytes
+}
+
+func NewMPMCIn[T any](mem []byte, n int, peers Peers, form uint32) (*MPMC[T], error) {
+	return newMPMC[T](mem, n, peers, form)
+}
+
+// SetPosition makes the ring what it is after p pushes and pops. No other handle may be in use.
+func (r *MPMC[T]) SetPosition(p uint64) { r.layOut(p) }
+
+// PositionBits is how many bits of a position the slots keep: after so many items their words come back.
+func (r *MPMC[T]) PositionBits() int { return 64 - int(r.up) }
+
+// Forget makes the handle guess anew where tail and head are.
+func (r *MPMC[T]) Forget() { r.arrive() }
+
+// Reclaim frees the cells of the dead, as a producer does that finds no free one.
+func (r *MPMC[T]) Reclaim() { r.reclaim() }
+
+// Unannotate hides the hand-overs of r from the race detector.
+func (r *MPMC[T]) Unannotate() {
+	var nobody *race.Word
+	r.items, r.room = nobody, nobody
+}
+
+// ClearMPMCMagic leaves the ring in mem as a NewMPMC does that was killed before its last store.
+func ClearMPMCMagic(mem []byte) { mpmcAt(mem).magic.Store(0) }
+
+// CellOwners reads who has the cells of a ring of blocks.
+func (r *MPMC[T]) CellOwners() (owners [MPMCCells]uint32) {
+	for i := range r.cells {
+		owners[i] = r.cells[i].owner.Load()
+	}
+	return owners
+}
+
+// SetCellOwner writes who has a cell.
+func (r *MPMC[T]) SetCellOwner(i int, owner uint32) { r.cells[i].owner.Store(owner) }
+
+// Note reads and SetNote writes the note of a cell.
+func (r *MPMC[T]) Note(i int) (have, want uint64) {
+	n := r.cells[i].note.Load()
+	return n >> 32, n & noBlock
+}
+
+func (r *MPMC[T]) SetNote(i int, have, want uint64) { r.cells[i].note.Publish(noteOf(have, want)) }
+
+// SlotBlock is the block that slot i names.
+func (r *MPMC[T]) SlotBlock(i int) uint64 { return r.slot(uint64(i)).Load() & (r.full - 1) }
+
+// Tail is the position that the next push fills.
+func (r *MPMC[T]) Tail() uint64 {
+	p, _ := r.seek(r.tailGuess.Load(), filled*r.full)
+	return p
+}
+
+// SetSlot writes the word of slot i.
+func (r *MPMC[T]) SetSlot(i int, word uint64) { r.slot(uint64(i)).Publish(word) }

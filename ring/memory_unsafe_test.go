@@ -1,6 +1,7 @@
 package ring_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"unsafe"
 
@@ -60,4 +61,15 @@ func modelMemory(n int) []byte {
 	b := make([]byte, n+128)
 	at := skip(b)
 	return b[at : at+n : at+n]
+}
+
+// sizeOf is the size of a T.
+func sizeOf[T any]() uintptr {
+	var v T
+	return unsafe.Sizeof(v)
+}
+
+// wordsOf is shared memory as words that several processes read and write.
+func wordsOf(b []byte) []atomic.Uint64 {
+	return unsafe.Slice((*atomic.Uint64)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/8)
 }

@@ -174,3 +174,86 @@ func lossyOver(t *testing.T, silent bool) {
 	}
 	<-done
 }
+
+// TestMPMCRace is the same for rings of both forms.
+func TestMPMCRace(t *testing.T) {
+	const role = "SHOAL_RING_RACE_MPMC"
+	if how := os.Getenv(role); how != "" {
+		form := uint32(ring.MPMCBlocks)
+		if strings.HasPrefix(how, "pairs") {
+			form = ring.MPMCPairs
+		}
+		handOverMPMC(t, form, strings.HasSuffix(how, "loud"))
+		return
+	}
+	for _, form := range ring.Forms(8) {
+		for how, want := range map[string]bool{"quiet": false, "loud": true} {
+			cmd := exec.Command(os.Args[0], "-test.run=^TestMPMCRace$")
+			cmd.Env = append(os.Environ(), role+"="+formNames[form]+" "+how, "GORACE=atexit_sleep_ms=0")
+			out, err := cmd.CombinedOutput()
+			var exit *exec.ExitError
+			if err != nil && !errors.As(err, &exit) {
+				t.Fatal(err)
+			}
+			if got := strings.Contains(string(out), "WARNING: DATA RACE"); got != want || (err != nil) != want {
+				t.Errorf("%s %s: a race was reported: %v, want %v; %v\n%s", formNames[form], how, got, want, err, out)
+			}
+		}
+	}
+}
+
+// handOverMPMC passes indexes of a slice in the Go heap through a ring, both ways, one at a time and many: who pops an
+// index writes the element, and so does who pushes it, when its slot is free again.
+func handOverMPMC(t *testing.T, form uint32, silent bool) {
+	const n, rounds = 8, 500 // each race takes the detector a millisecond, reported or not
+	mem, err := mmap.MapRegion(nil, ring.MPMCSizeIn[uint64](n, form), mmap.RDWR, mmap.ANON, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Unmap()
+	p := newMPMC[uint64](t, mem, n, self(1), form)
+	c := openMPMC[uint64](t, mem, self(2))
+	if silent {
+		p.Unannotate()
+		c.Unannotate()
+	}
+	var data [2 * n]uint64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := uint64(0); i < rounds; i++ {
+			// Item i is pushed when item i-n has been popped, and so has all before it.
+			if i >= 2*n {
+				data[i%(2*n)]++
+			}
+			data[i%(2*n)] = i
+			for ok := false; !ok; runtime.Gosched() {
+				if i%3 == 0 {
+					ok = p.TryPushMany([]uint64{i}) == 1
+				} else {
+					ok = p.TryPush(i)
+				}
+			}
+		}
+	}()
+	for next := uint64(0); next < rounds; {
+		var vs [3]uint64
+		k := 0
+		if next%2 == 0 {
+			k = c.TryPopMany(vs[:])
+		} else if v, ok := c.TryPop(); ok {
+			vs[0], k = v, 1
+		}
+		for _, i := range vs[:k] {
+			if i != next || data[i%(2*n)] != i {
+				t.Errorf("item %d is %d, its element is %d", next, i, data[i%(2*n)])
+			}
+			data[i%(2*n)] = 0
+			next++
+		}
+		if k == 0 {
+			runtime.Gosched()
+		}
+	}
+	<-done
+}

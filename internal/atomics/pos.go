@@ -2,7 +2,7 @@ package atomics
 
 import "sync/atomic"
 
-// Pos is a 64-bit position that one side writes and the other reads. Its size and alignment are 8 on every
+// Pos is a 64-bit position that one side writes and others read, or that many change by CompareAndSwap. Its size and alignment are 8 on every
 // architecture.
 //
 // Publish is a release store: whatever the publisher wrote before it is seen by everybody who loads the new

@@ -18,6 +18,8 @@ var crashExceptions = map[string]string{
 	"ring.NewSPSC":      "nobody sees the ring before the last write, which has a crash point before it",
 	"ring.NewBytes":     "nobody sees the ring before the last write, which has a crash point before it",
 	"ring.NewBroadcast": "nobody sees the ring before the last write, which has a crash point before it",
+	"ring.newMPMC":      "nobody sees the ring before the last write, which has a crash point before it",
+	"ring.layOut":       "nobody sees the ring before newMPMC's last write",
 }
 
 // sharedWrites are the methods that write to shared memory, and processLocal the fields on which they do not.
@@ -25,7 +27,7 @@ var (
 	sharedWrites = []string{"Store", "CompareAndSwap", "Swap", "Add", "And", "Or", "Publish"}
 	processLocal = []string{"refused", "err", "asked", "tries", "hint", "joined", "Tally", "tidying", "noted", "many",
 		"needed", "missed", "rest", "gap",
-		"fences", "eager", "unsure", "wakes", "barriers", "late"}
+		"fences", "eager", "unsure", "wakes", "barriers", "late", "tailGuess", "headGuess", "busy"}
 )
 
 // checkCrashPoints finds writes that follow another without a crash point in between, and exceptions that are
