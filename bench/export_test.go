@@ -94,7 +94,7 @@ func TwoSides(n int, f func(p *Part, m *Meter) error) (s Sample, err error) {
 		return s, err
 	}
 	defer seg.Close()
-	o, err := newObjects(seg)
+	o, err := newObjects(seg, "")
 	if err != nil {
 		return s, err
 	}

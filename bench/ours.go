@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"sync/atomic"
 
 	"github.com/shoal-ipc/shoal/array"
@@ -46,6 +47,8 @@ type objects struct {
 	Number *value.Atomic[int64]
 	Six    *value.Value[six]
 	Rings  [2]*shm.Block // there and back
+	Big    [2]*shm.Block // the same, of rings that only their row has: see ringsOf
+	Board  *array.Array[uint64]
 	Permit *locks.Semaphore
 	Turns  [2]*locks.Semaphore // there and back
 	Events [2]*locks.Event     // there and back
@@ -69,14 +72,16 @@ const (
 	slots = 1024 // of a ring
 )
 
-func newObjects(seg *shm.Segment) (o objects, err error) {
-	var errs [13]error
+func newObjects(seg *shm.Segment, row string) (o objects, err error) {
+	var errs [15]error
 	o.Words, errs[0] = shm.NewBlock(seg, "", wordCount*line)
 	o.Lock, errs[1] = locks.NewLock(seg, "")
 	o.Plain, errs[2] = array.New[uint64](seg, "", 1, array.Options{Unlocked: true})
 	o.Number, errs[3] = value.NewAtomic[int64](seg, "", 0)
 	o.Six, errs[4] = value.New(seg, "", six{})
 	o.RLock, errs[12] = locks.NewRLock(seg, "")
+	o.Board, errs[13] = array.New[uint64](seg, "", boardLines*line/8, array.Options{Unlocked: true})
+	o.Big, errs[14] = bigRings(seg, row)
 	o.Permit, errs[5] = locks.NewSemaphore(seg, "", 1)
 	for i := range 2 {
 		o.Rings[i], errs[6+i] = newRing(seg)
@@ -100,63 +105,80 @@ func (o *objects) word(i int) *atomic.Uint32 { return o.Words.Uint32(i * line) }
 // ours has the sides written in Go, by the names of row and implementation; each works in one process, or in two
 // that know by their Side who they are.
 var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
-	"cacheline.pingpong/shoal":   cacheline,
-	"futex.pingpong/shoal":       futexTurns,
-	"futex.pingpong/os-pipe":     fileTurns,
-	"futex.pingpong/unix-socket": fileTurns,
-	"lock.uncontended/shoal":     lockPairs,
-	"lock.uncontended/go-mutex":  mutexPairs,
-	"lock.contended/shoal":       lockContended,
-	"lock.contended/go-mutex":    mutexContended,
-	"lock.contended.8/shoal":     lockContended,
-	"lock.handoff/shoal":         lockHandoff,
-	"lock.handoff.8/shoal":       lockHandoff,
-	"lock.try/shoal":             lockTry,
-	"lock.recover/shoal":         lockRecover,
-	"rlock.pair/shoal":           rlockPairs,
-	"sem.uncontended/shoal":      semPairs,
-	"sem.contended/shoal":        semContended,
-	"sem.pingpong/shoal":         semTurns,
-	"event.wake/shoal":           eventTurns,
-	"cond.pingpong/shoal":        condTurns,
-	"cond.broadcast/shoal":       condBroadcast,
-	"barrier.pass/shoal":         barrierPasses,
-	"rwlock.read/shoal":          readPairs,
-	"rwlock.write/shoal":         writePairs,
-	"rwlock.mixed/shoal":         rwMixed,
-	"rwlock.mixed/lock":          lockMixed,
-	"wait.threads/shoal":         waitThreads,
-	"wait.threads.many/shoal":    waitThreads,
-	"wait.cancel/shoal":          waitCancel,
-	"wait.cancel.many/shoal":     waitCancel,
-	"wait.grouped/shoal":         waitGrouped,
-	"wait.grouped/direct":        waitDirect,
-	"wait.idle/shoal":            waitIdle,
-	"spsc.stream/shoal":          spscStream,
-	"spsc.stream/go-chan":        chanStream,
-	"spsc.stream/os-pipe":        fileStream,
-	"spsc.stream/unix-socket":    fileStream,
-	"spsc.batch/shoal":           spscBatch,
-	"spsc.pingpong/shoal":        spscTurns,
-	"spsc.pingpong/go-chan":      chanTurns,
-	"spsc.pingpong/os-pipe":      fileTurns,
-	"spsc.pingpong/unix-socket":  fileTurns,
-	"value.add/shoal":            valueAdd,
-	"value.update/shoal":         valueUpdate,
-	"process.startjoin/shoal":    startJoin,
-	"death.notice/shoal":         deathNotice,
-	"death.notice/pidfd":         deathPidfd,
-	"death.notice.0/shoal":       deathNotice,
-	"death.notice.0/pidfd":       deathPidfd,
-	"death.notice.256M/shoal":    deathNotice,
-	"death.notice.256M/pidfd":    deathPidfd,
-	"death.notice.1G/shoal":      deathNotice,
-	"death.notice.1G/pidfd":      deathPidfd,
-	"death.notice.4G/shoal":      deathNotice,
-	"death.notice.4G/pidfd":      deathPidfd,
-	"shm.create/shoal":           create,
-	"alloc.pair/shoal":           allocPairs,
-	"object.pair/shoal":          objectPairs,
+	"cacheline.pingpong/shoal":      cacheline,
+	"futex.pingpong/shoal":          futexTurns,
+	"futex.pingpong/os-pipe":        fileTurns,
+	"futex.pingpong/unix-socket":    fileTurns,
+	"lock.uncontended/shoal":        lockPairs,
+	"lock.uncontended/go-mutex":     mutexPairs,
+	"lock.contended/shoal":          lockContended,
+	"lock.contended/go-mutex":       mutexContended,
+	"lock.contended.8/shoal":        lockContended,
+	"lock.handoff/shoal":            lockHandoff,
+	"lock.handoff.8/shoal":          lockHandoff,
+	"lock.try/shoal":                lockTry,
+	"lock.recover/shoal":            lockRecover,
+	"rlock.pair/shoal":              rlockPairs,
+	"sem.uncontended/shoal":         semPairs,
+	"sem.contended/shoal":           semContended,
+	"sem.pingpong/shoal":            semTurns,
+	"event.wake/shoal":              eventTurns,
+	"cond.pingpong/shoal":           condTurns,
+	"cond.broadcast/shoal":          condBroadcast,
+	"barrier.pass/shoal":            barrierPasses,
+	"rwlock.read/shoal":             readPairs,
+	"rwlock.write/shoal":            writePairs,
+	"rwlock.mixed/shoal":            rwMixed,
+	"rwlock.mixed/lock":             lockMixed,
+	"wait.threads/shoal":            waitThreads,
+	"wait.threads.many/shoal":       waitThreads,
+	"wait.cancel/shoal":             waitCancel,
+	"wait.cancel.many/shoal":        waitCancel,
+	"wait.grouped/shoal":            waitGrouped,
+	"wait.grouped/direct":           waitDirect,
+	"wait.idle/shoal":               waitIdle,
+	"spsc.stream/shoal":             spscStream,
+	"spsc.stream/go-chan":           chanStream,
+	"spsc.stream/os-pipe":           fileStream,
+	"spsc.stream/unix-socket":       fileStream,
+	"spsc.batch/shoal":              spscBatch,
+	"spsc.pingpong/shoal":           spscTurns,
+	"spsc.pingpong/go-chan":         chanTurns,
+	"spsc.pingpong/os-pipe":         fileTurns,
+	"spsc.pingpong/unix-socket":     fileTurns,
+	"spsc.sleepwake/shoal":          spscSleepTurns,
+	"mpmc.stream/shoal":             mpmcStream,
+	"mpmc.stream/go-chan":           chanStream,
+	"mpmc.stream.4/shoal":           mpmcStream,
+	"mpmc.stream.64B/shoal":         mpmcLines,
+	"mpmc.batch/shoal":              mpmcBatch,
+	"mpmc.batch.4/shoal":            mpmcBatch,
+	"bytes.stream.64B/shoal":        bytesStream,
+	"bytes.stream.1K/shoal":         bytesStream,
+	"bytes.stream.64K/shoal":        bytesStream,
+	"broadcast.stream/shoal":        broadcastStream,
+	"zerocopy.pingpong/shoal":       zerocopyTurns,
+	"zerocopy.pingpong/os-pipe":     recordTurns,
+	"zerocopy.pingpong/unix-socket": recordTurns,
+	"zerocopy.loan/shoal":           loanTurns,
+	"zerocopy.loan/os-pipe":         recordTurns,
+	"zerocopy.loan/unix-socket":     recordTurns,
+	"value.add/shoal":               valueAdd,
+	"value.update/shoal":            valueUpdate,
+	"process.startjoin/shoal":       startJoin,
+	"death.notice/shoal":            deathNotice,
+	"death.notice/pidfd":            deathPidfd,
+	"death.notice.0/shoal":          deathNotice,
+	"death.notice.0/pidfd":          deathPidfd,
+	"death.notice.256M/shoal":       deathNotice,
+	"death.notice.256M/pidfd":       deathPidfd,
+	"death.notice.1G/shoal":         deathNotice,
+	"death.notice.1G/pidfd":         deathPidfd,
+	"death.notice.4G/shoal":         deathNotice,
+	"death.notice.4G/pidfd":         deathPidfd,
+	"shm.create/shoal":              create,
+	"alloc.pair/shoal":              allocPairs,
+	"object.pair/shoal":             objectPairs,
 }
 
 // alone are the implementations within one process, whatever the row.
@@ -182,14 +204,14 @@ func runOurs(ctx context.Context, j job, mode Mode, sides int) (s sample, err er
 		return s, err
 	}
 	defer seg.Close()
-	o, err := newObjects(seg)
+	o, err := newObjects(seg, j.Row)
 	if err != nil {
 		return s, err
 	}
 	if err := lockOnce(ctx, o.Lock); err != nil {
 		return s, err
 	}
-	files, err := connect(j.Impl)
+	files, err := connect(j)
 	if err != nil {
 		return s, err
 	}
@@ -236,8 +258,8 @@ func runOurs(ctx context.Context, j job, mode Mode, sides int) (s sample, err er
 
 // connect makes what an implementation talks through instead of shared memory: for each side what it writes to, and what it
 // reads from. Side 0 speaks first.
-func connect(impl string) (files [2][]*os.File, err error) {
-	switch impl {
+func connect(j job) (files [2][]*os.File, err error) {
+	switch j.Impl {
 	case osPipe:
 		var r, w [2]*os.File
 		for i := range r {
@@ -247,7 +269,11 @@ func connect(impl string) (files [2][]*os.File, err error) {
 		}
 		return [2][]*os.File{{w[0], r[1]}, {w[1], r[0]}}, nil
 	case socket:
-		a, b, err := sys.ControlPair()
+		pair := sys.ControlPair
+		if strings.HasPrefix(j.Row, "zerocopy.") {
+			pair = streamPair
+		}
+		a, b, err := pair()
 		return [2][]*os.File{{a}, {b}}, err
 	}
 	return files, nil

@@ -58,8 +58,14 @@ func program(j job) (name, row, impl string) {
 		return "futex", j.Row, j.Impl
 	case python:
 		return "peer.py", j.Row, j.Impl
-	case boost:
-		return "boost", j.Row, j.Impl
+	case boost, iceoryx:
+		return j.Impl, j.Row, j.Impl
+	}
+	switch j.Row { // by C's programs of other topics
+	case "broadcast.stream":
+		return "spsc", "spsc.stream", j.Impl
+	case "spsc.sleepwake":
+		return "futex", "futex.pingpong", j.Impl
 	}
 	topic, _, _ := strings.Cut(j.Row, ".")
 	return topic, j.Row, j.Impl
@@ -96,12 +102,24 @@ func (p *peers) run(ctx context.Context, j job) (sample, error) {
 	return parseSample(out.Bytes())
 }
 
+// iceoryxFlags are where its headers are, which have their version in the name of their directory, and its libraries.
+func iceoryxFlags() (flags []string) {
+	dirs, _ := filepath.Glob("/usr/include/iceoryx/v*")
+	for _, d := range dirs {
+		flags = append(flags, "-I"+d)
+	}
+	return append(flags, "-liceoryx_posh", "-liceoryx_hoofs", "-liceoryx_platform")
+}
+
 // compile compiles a program of one file. The error is errMissing if there is no compiler, or if the source itself says
 // that it cannot be compiled here, by #error.
 func (p *peers) compile(ctx context.Context, name string) error {
 	compiler, source, last := "gcc", name+".c", []string(nil)
 	if _, err := fs.Stat(peerFiles, path.Join("peers", source)); err != nil {
 		compiler, source, last = "g++", name+".cpp", []string{"-lrt"}
+		if name == iceoryx {
+			last = iceoryxFlags()
+		}
 	}
 	if _, err := exec.LookPath(compiler); err != nil {
 		return fmt.Errorf("%w: %w", errMissing, err)

@@ -42,6 +42,7 @@ const (
 	cRobust = "c-robust"
 	boost   = "boost"
 	python  = "python"
+	iceoryx = "iceoryx"
 	goChan  = "go-chan"
 	goLock  = "go-mutex"
 	osPipe  = "os-pipe"
@@ -202,6 +203,42 @@ var rows = []row{
 		modes: []Mode{TwoCPUs}, sides: []string{shoal, limit, c, boost, goChan, osPipe, socket, python},
 		goals: []goal{{limit, TwoCPUs, 2.0}}, note: "limit is cacheline.pingpong's; go-chan, os-pipe, unix-socket and python sleep",
 	}, {
+		name: "spsc.sleepwake", does: "a number there and back through two rings; who waits sleeps at once", procs: 2, size: 8,
+		modes: []Mode{SameCPU, TwoCPUs}, times: slept, turns: 6, sides: []string{shoal, c, shoalP1},
+		goals: []goal{{c, SameCPU, 1.6}, {c, TwoCPUs, 1.1}}, note: "c is futex.pingpong's",
+	}, {
+		name: "mpmc.stream", does: "a number from one process to another through a ring of 1,024 for any number of them", procs: 2, size: 8,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, boost, goChan},
+		goals: []goal{{boost, TwoCPUs, 0.25}, {goChan, TwoCPUs, 0.83}}, note: "boost is a message_queue, which sleeps, as go-chan does",
+	}, {
+		name: "mpmc.stream.4", does: "the same from two processes to two others, on two CPUs", procs: 4, size: 8, bound: 4,
+		modes: []Mode{AnyCPU}, times: 4, turns: 5, sides: []string{shoal, boost},
+		goals: []goal{{boost, AnyCPU, 0.25}}, note: "turns are four times as long, so that who has no CPU gets one",
+	}, {
+		name: "mpmc.stream.64B", does: "64 bytes from one process to another", procs: 2, size: 64,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, boost},
+	}, {
+		name: "mpmc.batch", does: "mpmc.stream in batches of 32", procs: 2, size: 8,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, boost},
+		goals: []goal{{boost, TwoCPUs, 0.1}}, note: "boost moves one number at a time",
+	}, {
+		name: "mpmc.batch.4", does: "mpmc.stream.4 in batches of 32", procs: 4, size: 8, bound: 4,
+		modes: []Mode{AnyCPU}, times: 4, turns: 5, sides: []string{shoal, boost},
+		goals: []goal{{boost, AnyCPU, 0.1}}, note: "boost moves one number at a time",
+	},
+	bytesOf("64B", 64), bytesOf("1K", 1<<10), bytesOf("64K", 64<<10, goal{c, TwoCPUs, 2.0}),
+	{
+		name: "broadcast.stream", does: "a number from one process to another through a ring of 1,024 that many could read", procs: 2, size: 8,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, c}, note: "c is spsc.stream's ring",
+	}, {
+		name: "zerocopy.pingpong", does: "1 MiB written and read, there and back", procs: 2, size: 1 << 20,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, osPipe, socket, iceoryx},
+		goals: []goal{{osPipe, TwoCPUs, 0.33}, {socket, TwoCPUs, 0.33}},
+	}, {
+		name: "zerocopy.loan", does: "1 MiB passed on untouched, there and back", procs: 2, size: 1 << 20,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, osPipe, socket, iceoryx},
+		goals: []goal{{osPipe, TwoCPUs, 0.01}, {socket, TwoCPUs, 0.01}}, note: "os-pipe and unix-socket copy it",
+	}, {
 		name: "value.add", does: "add 1 to a shared integer", procs: 1, size: 8,
 		modes: []Mode{OneCPU}, sides: []string{shoal, c, python},
 	}, {
@@ -246,6 +283,14 @@ func waiting(name, does string, first most, counts ...most) row {
 	}
 }
 
+// bytesOf is bytes.stream of records of that size.
+func bytesOf(size string, bytes int, goals ...goal) row {
+	return row{
+		name: "bytes.stream." + size, does: "a record copied into a ring by one process, and a byte of each of its lines read there by another", procs: 2, size: bytes,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, c}, goals: goals, note: "c is memcpy of as much, by one process",
+	}
+}
+
 const deathNote = "pidfd is when the kernel says that it has ended, which is after it has torn down the memory"
 
 // deathOf is death.notice of a process with another amount of memory, a few times.
@@ -285,5 +330,5 @@ func chosen(pattern string) ([]row, error) {
 
 // isPeer reports whether an implementation is a program of the directory peers.
 func isPeer(impl string) bool {
-	return slices.Contains([]string{limit, c, cRobust, boost, python}, impl)
+	return slices.Contains([]string{limit, c, cRobust, boost, python, iceoryx}, impl)
 }

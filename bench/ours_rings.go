@@ -1,0 +1,531 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"github.com/shoal-ipc/shoal/internal/sys"
+	"github.com/shoal-ipc/shoal/internal/wait"
+	"github.com/shoal-ipc/shoal/ring"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+// wide is an item of a cache line.
+type wide [8]uint64
+
+const (
+	mebibyte = 1 << 20
+	// room is that of a ring of records in bytes.stream, and loanRoom where a record has a mebibyte, of which it is an
+	// eighth and its header at most.
+	room     = 1 << 20
+	loanRoom = 16 * mebibyte
+)
+
+// bigRings makes the rings that only one row has.
+func bigRings(seg *shm.Segment, row string) (bs [2]*shm.Block, err error) {
+	lay := func(i, size int, in func(mem []byte) error) {
+		if err != nil {
+			return
+		}
+		if bs[i], err = shm.NewBlock(seg, "", size); err == nil {
+			err = in(bs[i].Bytes())
+		}
+	}
+	topic, _, _ := strings.Cut(row, ".")
+	switch {
+	case row == "mpmc.stream.64B":
+		lay(0, ring.MPMCSize[wide](slots), func(mem []byte) error { _, err := ring.NewMPMC[wide](mem, slots, seg); return err })
+	case topic == "mpmc":
+		lay(0, ring.MPMCSize[uint64](slots), func(mem []byte) error { _, err := ring.NewMPMC[uint64](mem, slots, seg); return err })
+	case topic == "bytes":
+		lay(0, ring.BytesSize(room), func(mem []byte) error { _, err := ring.NewBytes(mem, room, seg); return err })
+	case topic == "zerocopy":
+		for i := range bs {
+			lay(i, ring.BytesSize(loanRoom), func(mem []byte) error { _, err := ring.NewBytes(mem, loanRoom, seg); return err })
+		}
+	case topic == "broadcast":
+		lay(0, ring.BroadcastSize[uint64](slots), func(mem []byte) error { _, err := ring.NewBroadcast[uint64](mem, slots, seg); return err })
+	}
+	return bs, err
+}
+
+// spscSleepTurns goes there and back through two rings; who waits sleeps at once.
+func spscSleepTurns(ctx context.Context, p *part, m *meter) error {
+	there, back, err := p.rings()
+	if err != nil {
+		return err
+	}
+	var words [2]*wait.Word
+	for i := range words {
+		if words[i], err = wait.New(p.Shared.Words.Bytes()[(first+i)*line:][:line]); err != nil {
+			return err
+		}
+	}
+	push := func(r *ring.SPSC[uint64], w *wait.Word, v uint64) {
+		r.TryPush(v)
+		w.Wake()
+	}
+	pop := func(r *ring.SPSC[uint64], w *wait.Word, ready func() bool) (uint64, error) {
+		for {
+			if v, ok := r.TryPop(); ok {
+				return v, nil
+			}
+			if err := w.Wait(ctx, ready); err != nil {
+				return 0, err
+			}
+		}
+	}
+	someThere := func() bool { return there.Len() > 0 }
+	someBack := func() bool { return back.Len() > 0 }
+	err = p.turns(m, func(i int) error {
+		push(there, words[0], uint64(i))
+		v, err := pop(back, words[1], someBack)
+		if err != nil {
+			return err
+		}
+		return expect(v, i)
+	}, func(i int) error {
+		v, err := pop(there, words[0], someThere)
+		if err != nil {
+			return err
+		}
+		push(back, words[1], v)
+		return expect(v, i)
+	})
+	return errors.Join(err, there.Err(), back.Err())
+}
+
+// The lines of the board on which producers and consumers tell each other how far they are; those from boardMoved on are of
+// each side.
+const (
+	boardReceived = iota // by all consumers, in parts of chunk
+	boardStart           // sys.Monotonic when so many had been received as warm up
+	boardEnd             // and when all had
+	boardOver            // 1 then
+	boardMoved
+	boardLines = boardMoved + 8
+)
+
+// chunk is how many items a producer or consumer moves before it tells others.
+const chunk = 64
+
+// board is what they tell each other by.
+type board []uint64
+
+func (b board) at(i int) *uint64 { return &b[i*line/8] }
+func (b board) over() bool       { return atomic.LoadUint64(b.at(boardOver)) != 0 }
+
+// received says that a consumer has had chunk items more.
+func (b board) received(n int) {
+	first, all := uint64(warm(n)), uint64(warm(n)+n)
+	now := atomic.AddUint64(b.at(boardReceived), chunk)
+	if now-chunk < first && now >= first {
+		atomic.StoreUint64(b.at(boardStart), uint64(sys.Monotonic()))
+	}
+	if now-chunk < all && now >= all {
+		atomic.StoreUint64(b.at(boardEnd), uint64(sys.Monotonic()))
+		atomic.StoreUint64(b.at(boardOver), 1)
+	}
+}
+
+// flow measures how long it takes until so many items have come from the first half of the sides, which produce, to the other
+// half. Both move items until the board says that it is over, and return how many it was. Items tell from whom they
+// are (pack), and those of each side have to come in order.
+func (p *part) flow(m *meter, produce func(b board) uint64, consume func(b board, check func(item uint64) bool) uint64) error {
+	return p.Shared.Board.View(func(b []uint64) error {
+		board, err := board(b), error(nil)
+		p.meet()
+		mine, half := uint64(0), p.Sides/2
+		if p.Side < half {
+			mine = produce(board)
+		} else {
+			var next [8]uint64
+			mine = consume(board, func(item uint64) bool {
+				from, number := item>>56, item&(1<<56-1)
+				if from >= 8 || number < next[from] {
+					err = fmt.Errorf("item %d of side %d comes late", number, from)
+					return false
+				}
+				next[from] = number + 1
+				return true
+			})
+		}
+		atomic.StoreUint64(p.board(board), mine+1)
+		sums := [2]uint64{}
+		for i := range p.Sides {
+			n := uint64(0)
+			for n == 0 && err == nil {
+				n = atomic.LoadUint64(board.at(boardMoved + i))
+			}
+			sums[i/half] += n - 1
+		}
+		m.s.Shares = append(m.s.Shares, float64(mine)/float64(max(sums[p.Side/half], 1))/2)
+		m.s.NS = float64(*board.at(boardEnd)-*board.at(boardStart)) / float64(p.Job.N)
+		return err
+	})
+}
+
+// board is where this side says how much it moved.
+func (p *part) board(b board) *uint64 { return b.at(boardMoved + p.Side) }
+
+func pack(from int, number uint64) uint64 { return uint64(from)<<56 | number }
+
+func mpmcStream(ctx context.Context, p *part, m *meter) error {
+	r, err := ring.OpenMPMC[uint64](p.Shared.Big[0].Bytes(), p.Shared.Big[0].Segment())
+	if err != nil {
+		return err
+	}
+	err = p.flow(m, func(b board) (n uint64) {
+		for !b.over() {
+			for range chunk {
+				for !r.TryPush(pack(p.Side, n)) {
+					if b.over() {
+						return n
+					}
+				}
+				n++
+			}
+		}
+		return n
+	}, func(b board, check func(item uint64) bool) (n uint64) {
+		for {
+			for range chunk {
+				v, ok := r.TryPop()
+				for !ok {
+					if b.over() {
+						return n
+					}
+					v, ok = r.TryPop()
+				}
+				if !check(v) {
+					return n
+				}
+				n++
+			}
+			b.received(p.Job.N)
+		}
+	})
+	return errors.Join(err, r.Err())
+}
+
+func mpmcLines(ctx context.Context, p *part, m *meter) error {
+	r, err := ring.OpenMPMC[wide](p.Shared.Big[0].Bytes(), p.Shared.Big[0].Segment())
+	if err != nil {
+		return err
+	}
+	err = p.flow(m, func(b board) (n uint64) {
+		var v wide
+		for !b.over() {
+			for range chunk {
+				for v[0] = pack(p.Side, n); !r.TryPush(v); {
+					if b.over() {
+						return n
+					}
+				}
+				n++
+			}
+		}
+		return n
+	}, func(b board, check func(item uint64) bool) (n uint64) {
+		for {
+			for range chunk {
+				v, ok := r.TryPop()
+				for !ok {
+					if b.over() {
+						return n
+					}
+					v, ok = r.TryPop()
+				}
+				if !check(v[0]) {
+					return n
+				}
+				n++
+			}
+			b.received(p.Job.N)
+		}
+	})
+	return errors.Join(err, r.Err())
+}
+
+func mpmcBatch(ctx context.Context, p *part, m *meter) error {
+	r, err := ring.OpenMPMC[uint64](p.Shared.Big[0].Bytes(), p.Shared.Big[0].Segment())
+	if err != nil {
+		return err
+	}
+	err = p.flow(m, func(b board) (n uint64) {
+		var vs [batch]uint64
+		for !b.over() {
+			for i := range vs {
+				vs[i] = pack(p.Side, n+uint64(i))
+			}
+			for sent := 0; sent < batch; {
+				k := r.TryPushMany(vs[sent:])
+				if k == 0 && b.over() {
+					return n + uint64(sent)
+				}
+				sent += k
+			}
+			n += batch
+		}
+		return n
+	}, func(b board, check func(item uint64) bool) (n uint64) {
+		var vs [batch]uint64
+		for told := uint64(0); ; {
+			k := r.TryPopMany(vs[:])
+			if k == 0 && b.over() {
+				return n
+			}
+			for _, v := range vs[:k] {
+				if !check(v) {
+					return n
+				}
+			}
+			for n += uint64(k); n-told >= chunk; told += chunk {
+				b.received(p.Job.N)
+			}
+		}
+	})
+	return errors.Join(err, r.Err())
+}
+
+// bytesStream copies records into the ring and reads a byte of each of their lines where they lie.
+func bytesStream(ctx context.Context, p *part, m *meter) error {
+	r, err := ring.OpenBytes(p.Shared.Big[0].Bytes(), p.Shared.Big[0].Segment())
+	if err != nil {
+		return err
+	}
+	record := make([]byte, sizeOf(p.Job.Row))
+	for i := range record {
+		record[i] = byte(i / 64)
+	}
+	err = p.stream(m, func(from, to int) error {
+		for i := from; i < to; {
+			if r.TryWrite(record) {
+				i++
+			}
+		}
+		return nil
+	}, func(from, to int) error {
+		for i := from; i < to; {
+			b, ok := r.Next()
+			if !ok {
+				continue
+			}
+			if !whole(b, len(record)) {
+				return fmt.Errorf("record %d is another", i)
+			}
+			r.Advance()
+			i++
+		}
+		return nil
+	})
+	return errors.Join(err, r.Err())
+}
+
+// whole reads a byte of each line of a record, which says what it has to be.
+func whole(b []byte, size int) bool {
+	sum, want := 0, 0
+	for i := 0; i < len(b); i += 64 {
+		sum += int(b[i])
+		want += i / 64 & 255
+	}
+	return len(b) == size && sum == want
+}
+
+// sizeOf is how many bytes an operation of a row moves.
+func sizeOf(name string) int {
+	for _, r := range rows {
+		if r.name == name {
+			return r.size
+		}
+	}
+	return 0
+}
+
+// broadcastStream is spsc.stream through a ring that could have more readers.
+func broadcastStream(ctx context.Context, p *part, m *meter) error {
+	b, err := ring.OpenBroadcast[uint64](p.Shared.Big[0].Bytes(), p.Shared.Big[0].Segment())
+	if err != nil {
+		return err
+	}
+	if p.Side == 0 {
+		return errors.Join(p.stream(m, func(from, to int) error {
+			for i := uint64(from); i < uint64(to); {
+				if b.TryPush(i) {
+					i++
+				}
+			}
+			return nil
+		}, nil), b.Err())
+	}
+	r, err := b.Reader() // before the first item, for which the other side waits
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.stream(m, nil, func(from, to int) error {
+		for i := uint64(from); i < uint64(to); {
+			v, lost, ok := r.TryPop()
+			if !ok {
+				continue
+			}
+			if lost != 0 || v != i {
+				return expect(v, int(i))
+			}
+			i++
+		}
+		return nil
+	}), r.Err())
+}
+
+// records opens the rings of mebibytes.
+func (p *part) records() (there, back *ring.Bytes, err error) {
+	var r [2]*ring.Bytes
+	for i, b := range p.Shared.Big {
+		if r[i], err = ring.OpenBytes(b.Bytes(), b.Segment()); err != nil {
+			return nil, nil, err
+		}
+	}
+	return r[0], r[1], nil
+}
+
+func reserve(r *ring.Bytes) ring.Record {
+	for {
+		if c, ok := r.Reserve(mebibyte); ok {
+			return c
+		}
+	}
+}
+
+func next(r *ring.Bytes) []byte {
+	for {
+		if b, ok := r.Next(); ok {
+			return b
+		}
+	}
+}
+
+// pattern is what is written to records, whole.
+func pattern() []byte {
+	b := make([]byte, mebibyte)
+	for i := range b {
+		b[i] = byte(i / 64)
+	}
+	return b
+}
+
+var errPattern = errors.New("bench: a record is another")
+
+// zerocopyTurns writes a record and reads one, where they lie.
+func zerocopyTurns(ctx context.Context, p *part, m *meter) error {
+	there, back, err := p.records()
+	if err != nil {
+		return err
+	}
+	data := pattern()
+	send := func(r *ring.Bytes) {
+		c := reserve(r)
+		c.Commit(copy(c.Data, data))
+	}
+	receive := func(r *ring.Bytes) error {
+		ok := whole(next(r), mebibyte)
+		r.Advance()
+		if !ok {
+			return errPattern
+		}
+		return nil
+	}
+	err = p.turns(m, func(int) error {
+		send(there)
+		return receive(back)
+	}, func(int) error {
+		err := receive(there)
+		send(back)
+		return err
+	})
+	return errors.Join(err, there.Err(), back.Err())
+}
+
+// loanTurns passes records on untouched.
+func loanTurns(ctx context.Context, p *part, m *meter) error {
+	there, back, err := p.records()
+	if err != nil {
+		return err
+	}
+	receive := func(r *ring.Bytes) error {
+		n := len(next(r))
+		r.Advance()
+		return expect(uint64(n), mebibyte)
+	}
+	err = p.turns(m, func(int) error {
+		reserve(there).Commit(mebibyte)
+		return receive(back)
+	}, func(int) error {
+		err := receive(there)
+		reserve(back).Commit(mebibyte)
+		return err
+	})
+	return errors.Join(err, there.Err(), back.Err())
+}
+
+// recordTurns writes and reads the same through a pipe, or a socket. In zerocopy.loan nobody looks at what came.
+func recordTurns(ctx context.Context, p *part, m *meter) error {
+	out, in, err := p.files()
+	if err != nil {
+		return err
+	}
+	data, buffer := pattern(), make([]byte, mebibyte)
+	looks := p.Job.Row == "zerocopy.pingpong"
+	send := func() error {
+		_, err := out.Write(data)
+		return err
+	}
+	receive := func() error {
+		if _, err := io.ReadFull(in, buffer); err != nil {
+			return err
+		}
+		if looks && !whole(buffer, mebibyte) {
+			return errPattern
+		}
+		return nil
+	}
+	return p.turns(m, func(int) error { return errors.Join(send(), receive()) }, func(int) error { return errors.Join(receive(), send()) })
+}
+
+// streamPair is a Unix socket for more than messages.
+func streamPair() (a, b *os.File, err error) {
+	dir, err := os.MkdirTemp("", "shoal-bench-")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer os.RemoveAll(dir)
+	at := &net.UnixAddr{Name: filepath.Join(dir, "socket"), Net: "unix"}
+	l, err := net.ListenUnix("unix", at)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer l.Close()
+	dialed, err := net.DialUnix("unix", nil, at)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer dialed.Close()
+	accepted, err := l.AcceptUnix()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer accepted.Close()
+	if a, err = dialed.File(); err != nil {
+		return nil, nil, err
+	}
+	if b, err = accepted.File(); err != nil {
+		a.Close()
+	}
+	return a, b, err
+}
