@@ -20,12 +20,15 @@ import (
 // wide is an item of a cache line.
 type wide [8]uint64
 
+// record is one of a mebibyte.
+type record [mebibyte]byte
+
 const (
 	mebibyte = 1 << 20
-	// room is that of a ring of records in bytes.stream, and loanRoom where a record has a mebibyte, of which it is an
-	// eighth and its header at most.
-	room     = 1 << 20
-	loanRoom = 16 * mebibyte
+	// room is that of a ring of records in bytes.stream, bigRoom where they are of 64 KiB.
+	room    = mebibyte
+	bigRoom = 8 * mebibyte
+	records = 2 // of a mebibyte, of a ring in zerocopy.pingpong and zerocopy.loan
 )
 
 // bigRings makes the rings that only one row has.
@@ -44,11 +47,13 @@ func bigRings(seg *shm.Segment, row string) (bs [2]*shm.Block, err error) {
 		lay(0, ring.MPMCSize[wide](slots), func(mem []byte) error { _, err := ring.NewMPMC[wide](mem, slots, seg); return err })
 	case topic == "mpmc":
 		lay(0, ring.MPMCSize[uint64](slots), func(mem []byte) error { _, err := ring.NewMPMC[uint64](mem, slots, seg); return err })
+	case row == "bytes.stream.64K":
+		lay(0, ring.BytesSize(bigRoom), func(mem []byte) error { _, err := ring.NewBytes(mem, bigRoom, seg); return err })
 	case topic == "bytes":
 		lay(0, ring.BytesSize(room), func(mem []byte) error { _, err := ring.NewBytes(mem, room, seg); return err })
 	case topic == "zerocopy":
 		for i := range bs {
-			lay(i, ring.BytesSize(loanRoom), func(mem []byte) error { _, err := ring.NewBytes(mem, loanRoom, seg); return err })
+			lay(i, ring.SPSCSize[record](records), func(mem []byte) error { _, err := ring.NewSPSC[record](mem, records, seg); return err })
 		}
 	case topic == "broadcast":
 		lay(0, ring.BroadcastSize[uint64](slots), func(mem []byte) error { _, err := ring.NewBroadcast[uint64](mem, slots, seg); return err })
@@ -297,6 +302,7 @@ func mpmcBatch(ctx context.Context, p *part, m *meter) error {
 
 // bytesStream copies records into the ring and reads a byte of each of their lines where they lie.
 func bytesStream(ctx context.Context, p *part, m *meter) error {
+	touch(p.Shared.Big[0].Bytes())
 	r, err := ring.OpenBytes(p.Shared.Big[0].Bytes(), p.Shared.Big[0].Segment())
 	if err != nil {
 		return err
@@ -328,6 +334,17 @@ func bytesStream(ctx context.Context, p *part, m *meter) error {
 	})
 	return errors.Join(err, r.Err())
 }
+
+// touch brings the pages of mem into the tables of this process, where those of the peers are from the beginning: a ring that has
+// been in use for a while.
+func touch(mem []byte) {
+	for ; len(mem) > 0; mem = mem[min(len(mem), os.Getpagesize()):] {
+		touched += int(mem[0])
+	}
+}
+
+// touched is so that the compiler leaves the loads.
+var touched int
 
 // whole reads a byte of each line of a record, which says what it has to be.
 func whole(b []byte, size int) bool {
@@ -385,28 +402,29 @@ func broadcastStream(ctx context.Context, p *part, m *meter) error {
 }
 
 // records opens the rings of mebibytes.
-func (p *part) records() (there, back *ring.Bytes, err error) {
-	var r [2]*ring.Bytes
+func (p *part) records() (there, back *ring.SPSC[record], err error) {
+	var r [2]*ring.SPSC[record]
 	for i, b := range p.Shared.Big {
-		if r[i], err = ring.OpenBytes(b.Bytes(), b.Segment()); err != nil {
+		touch(b.Bytes())
+		if r[i], err = ring.OpenSPSC[record](b.Bytes(), b.Segment()); err != nil {
 			return nil, nil, err
 		}
 	}
 	return r[0], r[1], nil
 }
 
-func reserve(r *ring.Bytes) ring.Record {
+func reserve(r *ring.SPSC[record]) *record {
 	for {
-		if c, ok := r.Reserve(mebibyte); ok {
-			return c
+		if rs := r.Reserve(1); len(rs) == 1 {
+			return &rs[0]
 		}
 	}
 }
 
-func next(r *ring.Bytes) []byte {
+func next(r *ring.SPSC[record]) *record {
 	for {
-		if b, ok := r.Next(); ok {
-			return b
+		if rs := r.Peek(1); len(rs) == 1 {
+			return &rs[0]
 		}
 	}
 }
@@ -429,13 +447,13 @@ func zerocopyTurns(ctx context.Context, p *part, m *meter) error {
 		return err
 	}
 	data := pattern()
-	send := func(r *ring.Bytes) {
-		c := reserve(r)
-		c.Commit(copy(c.Data, data))
+	send := func(r *ring.SPSC[record]) {
+		copy(reserve(r)[:], data)
+		r.Commit(1)
 	}
-	receive := func(r *ring.Bytes) error {
-		ok := whole(next(r), mebibyte)
-		r.Advance()
+	receive := func(r *ring.SPSC[record]) error {
+		ok := whole(next(r)[:], mebibyte)
+		r.Advance(1)
 		if !ok {
 			return errPattern
 		}
@@ -458,18 +476,22 @@ func loanTurns(ctx context.Context, p *part, m *meter) error {
 	if err != nil {
 		return err
 	}
-	receive := func(r *ring.Bytes) error {
-		n := len(next(r))
-		r.Advance()
-		return expect(uint64(n), mebibyte)
+	send := func(r *ring.SPSC[record]) {
+		reserve(r)
+		r.Commit(1)
+	}
+	receive := func(r *ring.SPSC[record]) {
+		next(r)
+		r.Advance(1)
 	}
 	err = p.turns(m, func(int) error {
-		reserve(there).Commit(mebibyte)
-		return receive(back)
+		send(there)
+		receive(back)
+		return nil
 	}, func(int) error {
-		err := receive(there)
-		reserve(back).Commit(mebibyte)
-		return err
+		receive(there)
+		send(back)
+		return nil
 	})
 	return errors.Join(err, there.Err(), back.Err())
 }

@@ -1,13 +1,11 @@
 // bytes measures memcpy, beside which bytes.stream copies records into a ring: bytes.stream.64B, .1K and .64K with c. One
-// process copies a record from its memory to the next place of a mebibyte, and reads a byte of each line there.
+// process copies a record from its memory to the next place of an area as large as that ring, and reads a byte of each line there.
 //
 //	gcc -O2 -pthread -o bytes bytes.c
 #include "peer.h"
 
-enum { ROOM = 1 << 20 };
-
 static struct {
-	size_t size, at;
+	size_t size, at, room;
 	char *from, *to;
 	uint64_t sum;
 } copies;
@@ -20,7 +18,7 @@ INLINE void copy(void *arg, uint64_t i) {
 	__asm__ volatile("" ::: "memory"); // it is there
 	for (size_t k = 0; k < copies.size; k += 64)
 		copies.sum += (unsigned char)to[k];
-	copies.at = copies.at + 2 * copies.size <= ROOM ? copies.at + copies.size : 0;
+	copies.at = copies.at + 2 * copies.size <= copies.room ? copies.at + copies.size : 0;
 }
 
 int main(int argc, char **argv) {
@@ -34,7 +32,8 @@ int main(int argc, char **argv) {
 	else
 		return usage("bytes.stream.64B c\nbytes.stream.1K c\nbytes.stream.64K c\n");
 	copies.from = shared(copies.size);
-	copies.to = shared(ROOM);
+	copies.room = copies.size == 65536 ? 8 << 20 : 1 << 20;
+	copies.to = shared(copies.room);
 	memset(copies.from, 1, copies.size);
 	split(); // the other side does nothing, but is where a reader would be
 	meet();
