@@ -299,7 +299,11 @@ func TestBytesOwnDeath(t *testing.T) {
 	if got := texts(readAll(next)); !slices.Equal(got, []string{"one", "two", "three"}) {
 		t.Errorf("the next consumer got %q", got)
 	}
+	at, from := next.Start()
 	r.Advance() // the record is the other's now
+	if at2, from2 := next.Start(); at2 != at || from2 != from {
+		t.Errorf("a process that has left moved the head from %d, %d to %d, %d", at, from, at2, from2)
+	}
 	c.Commit(1)
 	if r.TryWrite([]byte("x")) || !errors.Is(r.Err(), os.ErrClosed) {
 		t.Errorf("a process that has left writes: Err %v", r.Err())
@@ -313,5 +317,35 @@ func TestBytesOwnDeath(t *testing.T) {
 	}
 	if got := texts(readAll(next)); !slices.Equal(got, []string{"four"}) || next.Err() != nil {
 		t.Errorf("in the end: %q, Err %v", got, next.Err())
+	}
+}
+
+// TestBytesLostInHand: the record that a consumer had in hand when another took the end over is not its to free, also
+// when that one has given the end back.
+func TestBytesLostInHand(t *testing.T) {
+	mem := memory(t, ring.BytesSize(1024))
+	me := &leaver{id: 1}
+	r := newBytes(t, mem, 1024, me)
+	r.TryWrite([]byte("one"))
+	r.Next()
+	me.left = true
+	next := openBytes(t, mem, &interrupted{id: 2})
+	if p, ok := next.Next(); !ok || string(p) != "one" {
+		t.Fatalf("Next of the next consumer: %q, %v, %v", p, ok, next.Err())
+	}
+	if err := r.Consume(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Consume by a process that has left: %v", err)
+	}
+	next.Close()
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("Advance without a record does not panic")
+			}
+		}()
+		r.Advance()
+	}()
+	if at, _ := r.Start(); at != 0 {
+		t.Errorf("the head is %d", at)
 	}
 }
