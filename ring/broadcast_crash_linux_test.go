@@ -40,6 +40,23 @@ func popped(want uint64) error {
 	return nil
 }
 
+// joinAndPush lets the child's reader join and pushes four items.
+func joinAndPush(b *ring.Broadcast[uint64]) (err error) {
+	castReader, err = b.Reader()
+	for i := range uint64(4) {
+		b.TryPush(i)
+	}
+	return errors.Join(err, b.Close())
+}
+
+// chased checks that the child's reader, which has seen or lost all before next, has come to the end.
+func chased(b *ring.Broadcast[uint64], next uint64) error {
+	if tail := ring.TailOf(b); next != tail {
+		return fmt.Errorf("read up to %d of %d, %w", next, tail, castReader.Err())
+	}
+	return nil
+}
+
 var (
 	opCastPush = proctest.NewOp("broadcast/push", nil, onCast(func(b *ring.Broadcast[uint64]) error {
 		at := ring.TailOf(b)
@@ -87,13 +104,7 @@ var (
 		}
 		return castReader.Err()
 	}))
-	opCastPop = proctest.NewOp("broadcast/pop", onCast(func(b *ring.Broadcast[uint64]) (err error) {
-		castReader, err = b.Reader()
-		for i := range uint64(4) {
-			b.TryPush(i)
-		}
-		return errors.Join(err, b.Close())
-	}), onCast(func(b *ring.Broadcast[uint64]) error {
+	opCastPop = proctest.NewOp("broadcast/pop", onCast(joinAndPush), onCast(func(b *ring.Broadcast[uint64]) error {
 		if err := errors.Join(popped(0), popped(1)); err != nil {
 			return err
 		}
@@ -107,13 +118,7 @@ var (
 		}
 		return castReader.Close()
 	}))
-	opCastChase = proctest.NewOp("broadcast/chase", onCast(func(b *ring.Broadcast[uint64]) (err error) {
-		castReader, err = b.Reader()
-		for i := range uint64(4) {
-			b.TryPush(i)
-		}
-		return errors.Join(err, b.Close())
-	}), onCast(func(b *ring.Broadcast[uint64]) error {
+	opCastChase = proctest.NewOp("broadcast/chase", onCast(joinAndPush), onCast(func(b *ring.Broadcast[uint64]) error {
 		next := uint64(0)
 		for v, lost, ok := castReader.TryPop(); ok; v, lost, ok = castReader.TryPop() {
 			if next += lost; v != next {
@@ -121,10 +126,27 @@ var (
 			}
 			next++
 		}
-		if tail := ring.TailOf(b); next != tail {
-			return fmt.Errorf("read up to %d of %d, %w", next, tail, castReader.Err())
+		return chased(b, next)
+	}))
+	opCastChaseMany = proctest.NewOp("broadcast/chase-many", onCast(joinAndPush), onCast(func(b *ring.Broadcast[uint64]) error {
+		next := uint64(0)
+		for {
+			dst := [3]uint64{99, 99, 99}
+			n, lost := castReader.TryPopMany(dst[:])
+			if n < len(dst) && dst[n] != 0 {
+				return fmt.Errorf("the item after the last is %d", dst[n])
+			}
+			if n == 0 {
+				return chased(b, next)
+			}
+			next += lost
+			for _, v := range dst[:n] {
+				if v != next {
+					return fmt.Errorf("item %d is %d, %d lost", next, v, lost)
+				}
+				next++
+			}
 		}
-		return nil
 	}))
 	opNewCast = proctest.NewOp("broadcast/new", nil, func(ctx context.Context, c cast) error {
 		_, err := ring.NewBroadcast[uint64](c.B.Bytes(), 8, c.B.Segment())
@@ -292,11 +314,13 @@ func TestCrashBroadcastChase(t *testing.T) {
 		}
 		runtime.KeepAlive(c.B)
 	}
-	proctest.Crash(t, opCastChase, func(t testing.TB) cast {
-		c, b := newCast(t, 4, options{Lossy: true})
-		proctest.Must(t, b.Close())
-		return c
-	}, push, func(t testing.TB, c cast, survived bool) { push(t, c) })
+	for _, op := range []*proctest.Op[cast]{opCastChase, opCastChaseMany} {
+		proctest.Crash(t, op, func(t testing.TB) cast {
+			c, b := newCast(t, 4, options{Lossy: true})
+			proctest.Must(t, b.Close())
+			return c
+		}, push, func(t testing.TB, c cast, survived bool) { push(t, c) })
+	}
 }
 
 // A process killed while it makes a ring has made it, or somebody else can.
