@@ -8,9 +8,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 
+	"github.com/shoal-ipc/shoal/internal/atomics"
 	"github.com/shoal-ipc/shoal/internal/sys"
 	"github.com/shoal-ipc/shoal/internal/wait"
 	"github.com/shoal-ipc/shoal/ring"
@@ -140,10 +142,39 @@ func (b board) received(n int) {
 	}
 }
 
+// order sees to it that the items of each side come in the order in which it sent them. It is inlined where it is used, and
+// tells at the end.
+type order struct {
+	next [8]uint64
+	late bool
+}
+
+func (o *order) see(item uint64) {
+	from, number := item>>56&7, item&(1<<56-1)
+	if number < o.next[from] {
+		o.late = true
+	}
+	o.next[from] = number + 1
+}
+
+func pack(from int, number uint64) uint64 { return uint64(from)<<56 | number }
+
+// idler is what who finds a ring full or empty does before the next trial: it pauses, since to look all the time takes the line
+// away from whoever is about to change it, and when that was of no use it lets others have the CPU, who may be those it waits
+// for.
+type idler struct{ trials int }
+
+func (i *idler) idle() {
+	if i.trials++; i.trials%64 == 0 {
+		sys.Yield()
+		return
+	}
+	atomics.Pause(50)
+}
+
 // flow measures how long it takes until so many items have come from the first half of the sides, which produce, to the other
-// half. Both move items until the board says that it is over, and return how many it was. Items tell from whom they
-// are (pack), and those of each side have to come in order.
-func (p *part) flow(m *meter, produce func(b board) uint64, consume func(b board, check func(item uint64) bool) uint64) error {
+// half. Both move items until the board says that it is over, and return how many it was. Items tell from whom they are.
+func (p *part) flow(m *meter, produce func(b board) uint64, consume func(b board, o *order) uint64) error {
 	return p.Shared.Board.View(func(b []uint64) error {
 		board, err := board(b), error(nil)
 		p.meet()
@@ -151,23 +182,18 @@ func (p *part) flow(m *meter, produce func(b board) uint64, consume func(b board
 		if p.Side < half {
 			mine = produce(board)
 		} else {
-			var next [8]uint64
-			mine = consume(board, func(item uint64) bool {
-				from, number := item>>56, item&(1<<56-1)
-				if from >= 8 || number < next[from] {
-					err = fmt.Errorf("item %d of side %d comes late", number, from)
-					return false
-				}
-				next[from] = number + 1
-				return true
-			})
+			var o order
+			if mine = consume(board, &o); o.late {
+				err = errors.New("bench: an item comes late")
+			}
 		}
-		atomic.StoreUint64(p.board(board), mine+1)
+		atomic.StoreUint64(board.at(boardMoved+p.Side), mine+1)
 		sums := [2]uint64{}
 		for i := range p.Sides {
 			n := uint64(0)
-			for n == 0 && err == nil {
+			for n == 0 {
 				n = atomic.LoadUint64(board.at(boardMoved + i))
+				runtime.Gosched()
 			}
 			sums[i/half] += n - 1
 		}
@@ -177,16 +203,17 @@ func (p *part) flow(m *meter, produce func(b board) uint64, consume func(b board
 	})
 }
 
-// board is where this side says how much it moved.
-func (p *part) board(b board) *uint64 { return b.at(boardMoved + p.Side) }
-
-func pack(from int, number uint64) uint64 { return uint64(from)<<56 | number }
+// mpmc opens the ring of a row.
+func mpmc[T any](p *part) (*ring.MPMC[T], error) {
+	return ring.OpenMPMC[T](p.Shared.Big[0].Bytes(), p.Shared.Big[0].Segment())
+}
 
 func mpmcStream(ctx context.Context, p *part, m *meter) error {
-	r, err := ring.OpenMPMC[uint64](p.Shared.Big[0].Bytes(), p.Shared.Big[0].Segment())
+	r, err := mpmc[uint64](p)
 	if err != nil {
 		return err
 	}
+	var wait idler
 	err = p.flow(m, func(b board) (n uint64) {
 		for !b.over() {
 			for range chunk {
@@ -194,12 +221,13 @@ func mpmcStream(ctx context.Context, p *part, m *meter) error {
 					if b.over() {
 						return n
 					}
+					wait.idle()
 				}
 				n++
 			}
 		}
 		return n
-	}, func(b board, check func(item uint64) bool) (n uint64) {
+	}, func(b board, o *order) (n uint64) {
 		for {
 			for range chunk {
 				v, ok := r.TryPop()
@@ -207,11 +235,10 @@ func mpmcStream(ctx context.Context, p *part, m *meter) error {
 					if b.over() {
 						return n
 					}
+					wait.idle()
 					v, ok = r.TryPop()
 				}
-				if !check(v) {
-					return n
-				}
+				o.see(v)
 				n++
 			}
 			b.received(p.Job.N)
@@ -221,10 +248,11 @@ func mpmcStream(ctx context.Context, p *part, m *meter) error {
 }
 
 func mpmcLines(ctx context.Context, p *part, m *meter) error {
-	r, err := ring.OpenMPMC[wide](p.Shared.Big[0].Bytes(), p.Shared.Big[0].Segment())
+	r, err := mpmc[wide](p)
 	if err != nil {
 		return err
 	}
+	var wait idler
 	err = p.flow(m, func(b board) (n uint64) {
 		var v wide
 		for !b.over() {
@@ -233,12 +261,13 @@ func mpmcLines(ctx context.Context, p *part, m *meter) error {
 					if b.over() {
 						return n
 					}
+					wait.idle()
 				}
 				n++
 			}
 		}
 		return n
-	}, func(b board, check func(item uint64) bool) (n uint64) {
+	}, func(b board, o *order) (n uint64) {
 		for {
 			for range chunk {
 				v, ok := r.TryPop()
@@ -246,11 +275,10 @@ func mpmcLines(ctx context.Context, p *part, m *meter) error {
 					if b.over() {
 						return n
 					}
+					wait.idle()
 					v, ok = r.TryPop()
 				}
-				if !check(v[0]) {
-					return n
-				}
+				o.see(v[0])
 				n++
 			}
 			b.received(p.Job.N)
@@ -260,10 +288,11 @@ func mpmcLines(ctx context.Context, p *part, m *meter) error {
 }
 
 func mpmcBatch(ctx context.Context, p *part, m *meter) error {
-	r, err := ring.OpenMPMC[uint64](p.Shared.Big[0].Bytes(), p.Shared.Big[0].Segment())
+	r, err := mpmc[uint64](p)
 	if err != nil {
 		return err
 	}
+	var wait idler
 	err = p.flow(m, func(b board) (n uint64) {
 		var vs [batch]uint64
 		for !b.over() {
@@ -272,25 +301,29 @@ func mpmcBatch(ctx context.Context, p *part, m *meter) error {
 			}
 			for sent := 0; sent < batch; {
 				k := r.TryPushMany(vs[sent:])
-				if k == 0 && b.over() {
-					return n + uint64(sent)
+				if k == 0 {
+					if b.over() {
+						return n + uint64(sent)
+					}
+					wait.idle()
 				}
 				sent += k
 			}
 			n += batch
 		}
 		return n
-	}, func(b board, check func(item uint64) bool) (n uint64) {
+	}, func(b board, o *order) (n uint64) {
 		var vs [batch]uint64
 		for told := uint64(0); ; {
 			k := r.TryPopMany(vs[:])
-			if k == 0 && b.over() {
-				return n
-			}
-			for _, v := range vs[:k] {
-				if !check(v) {
+			if k == 0 {
+				if b.over() {
 					return n
 				}
+				wait.idle()
+			}
+			for _, v := range vs[:k] {
+				o.see(v)
 			}
 			for n += uint64(k); n-told >= chunk; told += chunk {
 				b.received(p.Job.N)

@@ -3,11 +3,7 @@
 package ring_test
 
 import (
-	"errors"
-	"os"
-	"os/exec"
 	"runtime"
-	"strings"
 	"testing"
 
 	"github.com/edsrzf/mmap-go"
@@ -16,25 +12,7 @@ import (
 )
 
 // TestBytesRace: as TestSPSCRace, for records.
-func TestBytesRace(t *testing.T) {
-	const role = "SHOAL_RING_RACE_BYTES"
-	if how := os.Getenv(role); how != "" {
-		handOverRecords(t, how == "loud")
-		return
-	}
-	for how, want := range map[string]bool{"quiet": false, "loud": true} {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestBytesRace$")
-		cmd.Env = append(os.Environ(), role+"="+how, "GORACE=atexit_sleep_ms=0")
-		out, err := cmd.CombinedOutput()
-		var exit *exec.ExitError
-		if err != nil && !errors.As(err, &exit) {
-			t.Fatal(err)
-		}
-		if got := strings.Contains(string(out), "WARNING: DATA RACE"); got != want || (err != nil) != want {
-			t.Errorf("%s: a race was reported: %v, want %v; %v\n%s", how, got, want, err, out)
-		}
-	}
-}
+func TestBytesRace(t *testing.T) { quietAndLoud(t, handOverRecords) }
 
 // handOverRecords passes indexes of a slice in the Go heap through a ring, both ways: the consumer reads and writes
 // the elements, and the producer writes them again once there is room again. Nothing else orders the two.
