@@ -223,10 +223,7 @@ func (r *MPMC[T]) SetNote(i int, have, want uint64) { r.cells[i].note.Publish(no
 func (r *MPMC[T]) SlotBlock(i int) uint64 { return r.slot(uint64(i)).Load() & (r.full - 1) }
 
 // Tail is the position that the next push fills.
-func (r *MPMC[T]) Tail() uint64 {
-	p, _ := r.seek(r.tailGuess.Load(), filled*r.full)
-	return p
-}
+func (r *MPMC[T]) Tail() uint64 { return r.seek(r.tailGuess.Load(), filled*r.full) }
 
 // SetSlot writes the word of slot i.
 func (r *MPMC[T]) SetSlot(i int, word uint64) { r.slot(uint64(i)).Publish(word) }

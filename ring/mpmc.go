@@ -169,19 +169,16 @@ func attachMPMC[T any](mem []byte, slots uint64, form uint32, peers Peers) *MPMC
 
 // Len is how many items the ring holds, as far as one can say while others push and pop.
 func (r *MPMC[T]) Len() int {
-	head, ok1 := r.seek(r.headGuess.Load(), popped*r.full)
-	tail, ok2 := r.seek(max64(r.tailGuess.Load(), head), filled*r.full)
+	head := r.seek(r.headGuess.Load(), popped*r.full)
+	tail := r.seek(later(r.tailGuess.Load(), head), filled*r.full)
 	runtime.KeepAlive(r)
-	if !ok1 || !ok2 {
-		return 0
-	}
 	r.headGuess.Publish(head)
 	r.tailGuess.Publish(tail)
 	return int(min(tail-head, r.mask+1)) // pushes and pops between the two can make it seem more
 }
 
-// max64 is the later of two positions.
-func max64(p, q uint64) uint64 {
+// later is the later of two positions.
+func later(p, q uint64) uint64 {
 	if int64(q-p) > 0 {
 		return q
 	}

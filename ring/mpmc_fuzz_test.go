@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/ring"
 )
 
@@ -137,22 +138,65 @@ func attackForm[T any](t *testing.T, given, ops []byte, laidOut bool, form uint3
 	}
 }
 
-// TestMPMCWhirl: slots of which each is laps beyond the next one, around the circle, are corrupt, and do not lead
-// around for ever. Of all that there can be some random ones.
+// TestMPMCWhirl: slots of which each is laps beyond another, around the circle of all laps, do not lead around for ever.
 func TestMPMCWhirl(t *testing.T) {
+	rnd := proctest.Rand(t)
 	each[uint64](t, func(t *testing.T, form uint32) {
-		for shift := range 6 {
-			mem := memory(t, ring.MPMCSizeIn[uint64](8, form))
-			r := newMPMC[uint64](t, mem, 8, self(1), form)
-			for i := range 8 {
-				r.SetSlot(i, uint64(i+shift)*0x2aaa_aaaa_aaaa_0000)
+		for _, n := range []int{4, 8, 64} {
+			mem := memory(t, ring.MPMCSizeIn[uint64](n, form))
+			r := newMPMC[uint64](t, mem, n, self(1), form)
+			for range 300 {
+				for i := range n {
+					r.SetSlot(i, uint64(rnd.IntN(5))*0x3333_3333_3333_3333)
+				}
+				r = openMPMC[uint64](t, mem, self(1))
+				r.Len()
+				r.TryPush(1)
+				r.TryPop()
+				r.TryPopMany(make([]uint64, 3))
+				r.Close()
 			}
-			r.Forget()
-			r.TryPush(1)
-			r.TryPop()
-			r.Len()
-			if r.Err() == nil {
-				t.Errorf("shift %d: no error", shift)
+		}
+	})
+}
+
+// TestMPMCBools: another process can put anything where a bool is; what one pops are bools.
+func TestMPMCBools(t *testing.T) {
+	poisoned(t, true)
+	poisoned(t, [3]bool{true, false, true})
+	poisoned(t, [9]bool{})
+}
+
+func poisoned[T any](t *testing.T, v T) {
+	each[T](t, func(t *testing.T, form uint32) {
+		const n = 8
+		mem := memory(t, ring.MPMCSizeIn[T](n, form))
+		r := newMPMC[T](t, mem, n, self(1), form)
+		for range n {
+			r.TryPush(v)
+		}
+		if form == ring.MPMCPairs {
+			for i := range n {
+				copy(mem[ring.MPMCHeaderSize+16*i+8:][:8], "\xff\x02\xee\x55\x66\x77\x88\x99")
+			}
+		} else {
+			blocks := mem[ring.MPMCSlotsAt+8*n:]
+			for i := range blocks {
+				blocks[i] = 0xff
+			}
+		}
+		var got [n]T
+		k := r.TryPopMany(got[:n-1])
+		for ; k < n; k++ {
+			x, ok := r.TryPop()
+			if !ok {
+				t.Fatal(r.Err())
+			}
+			got[k] = x
+		}
+		for i, b := range bytesOf(got[:]) {
+			if b != 1 {
+				t.Errorf("byte %d is %#x", i, b)
 			}
 		}
 	})

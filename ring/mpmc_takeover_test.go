@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/edsrzf/mmap-go"
@@ -285,6 +286,55 @@ func TestMPMCTakeOverRace(t *testing.T) {
 	account(t, c)
 	if c.Err() != nil {
 		t.Error(c.Err())
+	}
+}
+
+// TestMPMCClaimRace: of many that find one cell, free or of a dead process, exactly one gets it.
+func TestMPMCClaimRace(t *testing.T) {
+	const claimants = 2
+	rounds := 3000
+	if testing.Short() || race.Enabled {
+		rounds = 300
+	}
+	for round := range rounds {
+		var w world
+		mem := shared(t, ring.MPMCSizeIn[uint64](8, ring.MPMCBlocks))
+		r := newMPMC[uint64](t, mem, 8, w.process(1), ring.MPMCBlocks)
+		for i := range ring.MPMCCells {
+			r.SetCellOwner(i, 1000)
+		}
+		if i := round % ring.MPMCCells; round%2 == 0 {
+			r.SetCellOwner(i, 0)
+		} else {
+			r.SetCellOwner(i, 2000)
+			w.kill(2000)
+		}
+		var got, ready atomic.Int32
+		var wg sync.WaitGroup
+		for i := range uint32(claimants) {
+			peers := w.process(2 + ring.MPMCCells*i) // who look for cells in the same order
+			if round%2 == 0 {
+				peers = self(peers.Self()) // without a lock that makes one wait for the other
+			}
+			r := openMPMC[uint64](t, mem, peers)
+			wg.Go(func() {
+				ready.Add(1)
+				for spin := 0; ready.Load() < claimants; spin++ {
+					if spin > 1000 {
+						runtime.Gosched()
+					}
+				}
+				if r.TryPush(uint64(i)) {
+					got.Add(1)
+				} else if !errors.Is(r.Err(), ring.ErrBusy) {
+					t.Error(r.Err())
+				}
+			})
+		}
+		wg.Wait()
+		if n := got.Load(); n != 1 || r.Len() != 1 {
+			t.Fatalf("round %d: %d producers with one cell, Len %d", round, n, r.Len())
+		}
 	}
 }
 

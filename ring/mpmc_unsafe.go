@@ -163,21 +163,18 @@ func (m *mpmc) usable() bool {
 // seek goes from a position whose predecessor is done, with need = filled or popped, to the first position that is
 // not done. Done positions are contiguous, so it gallops, and then halves. It is exact but for what happens
 // meanwhile: the predecessor of its result was seen done, and the result was not done when it was looked at.
-func (m *mpmc) seek(p, need uint64) (uint64, bool) {
-	from, to := p, p
+//
+// Unless others go on it ends soon whatever the slots say, since the gallop comes back to the slot that it has just
+// passed, a lap later, as soon as its step is as long as the ring.
+func (m *mpmc) seek(p, need uint64) uint64 {
+	to := p
 	for step := uint64(1); ; {
-		q := p + step - 1
-		d := m.past(m.slot(q).Load(), q) // PAIRS WITH push and pop: CAS the slot
+		to = p + step - 1
+		d := m.past(m.slot(to).Load(), to) // PAIRS WITH push and pop: CAS the slot
 		if d < int64(need) {
-			to = q
 			break
 		}
-		p = q + 1 + (uint64(d)-need)/(2*m.full)*(m.mask+1) // and so many laps later it is done too
-		// An eighth of all laps: no honest process falls so far behind, and corrupt slots of which each is beyond
-		// the other, around the circle, would lead around for ever.
-		if (p-from)>>(61-m.up) != 0 {
-			return p, m.corrupt("impossible lap in slot", uint64(d), q)
-		}
+		p = to + 1 + (uint64(d)-need)/(2*m.full)*(m.mask+1) // and so many laps later it is done too
 		if step <= m.mask {
 			step *= 2
 		}
@@ -191,7 +188,7 @@ func (m *mpmc) seek(p, need uint64) (uint64, bool) {
 			p = q + 1
 		}
 	}
-	return p, true
+	return p
 }
 
 // TryPush appends v and reports true, or reports false if the ring is full, or for a reason that Err tells.
@@ -268,10 +265,7 @@ func (r *MPMC[T]) TryPop() (v T, ok bool) {
 		case d < 0:
 			return v, r.corrupt("slot", w, p)
 		}
-		var ok bool
-		if p, ok = r.seek(p, popped*r.full); !ok {
-			return v, false
-		}
+		p = r.seek(p, popped*r.full)
 	}
 }
 
@@ -360,10 +354,7 @@ func (m *mpmc) pushBlock(c *producer) bool {
 		case d < 0:
 			return m.corrupt("slot", w, p)
 		}
-		var ok bool
-		if p, ok = m.seek(p, filled*m.full); !ok {
-			return false
-		}
+		p = m.seek(p, filled*m.full)
 	}
 }
 
@@ -404,10 +395,7 @@ func (m *mpmc) publish(p, word uint64) (uint64, bool) {
 		case d < 0:
 			return p, m.corrupt("slot", w, p)
 		}
-		var ok bool
-		if p, ok = m.seek(p, filled*m.full); !ok {
-			return p, false
-		}
+		p = m.seek(p, filled*m.full)
 	}
 }
 
@@ -445,9 +433,7 @@ func (m *mpmc) popPair() (word uint64, ok bool) {
 		case d < 0:
 			return 0, m.corrupt("slot", w, p)
 		}
-		if p, ok = m.seek(p, popped*m.full); !ok {
-			return 0, false
-		}
+		p = m.seek(p, popped*m.full)
 	}
 }
 
@@ -498,10 +484,7 @@ func (r *MPMC[T]) popPairs(dst []T) (n int) {
 			break
 		}
 		if k == 0 {
-			var ok bool
-			if p, ok = r.seek(p, popped*r.full); !ok {
-				break
-			}
+			p = r.seek(p, popped*r.full)
 			continue
 		}
 		if crashpoint.Enabled {
