@@ -11,6 +11,10 @@ import (
 // memory returns n zeroed bytes of the Go heap, aligned as rings want it. The race detector sees them.
 func memory(t testing.TB, n int) []byte {
 	t.Helper()
+	return aligned(n)
+}
+
+func aligned(n int) []byte {
 	b := make([]byte, n+128)
 	at := skip(b)
 	return b[at : at+n : at+n]

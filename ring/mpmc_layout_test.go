@@ -86,7 +86,7 @@ func TestMPMCLayoutBytes(t *testing.T) {
 		le(want[384+64*i:], 8, (4+i)<<32|0xffffffff)
 	}
 	first := 4 + cell
-	le(want[384+64*cell:], 8, first<<32|0)
+	le(want[384+64*cell:], 8, first<<32)
 	le(want[392+64*cell:], 4, 0x11223344)
 	blocks := []uint64{3, first, 1, 2}
 	for i, state := range []uint64{2 << 1, 1<<1 | 1, 1 << 1, 1 << 1} { // lap and FULL, above the 8 bits for 132 blocks

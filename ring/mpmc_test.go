@@ -10,7 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/shoal-ipc/shoal/internal/proctest"
+	"pgregory.net/rapid"
+
 	"github.com/shoal-ipc/shoal/internal/race"
 	"github.com/shoal-ipc/shoal/ring"
 )
@@ -189,44 +190,52 @@ func TestNewMPMCAgain(t *testing.T) {
 
 // TestMPMCModel runs random operations on a ring, through several handles, and on a slice, and compares.
 func TestMPMCModel(t *testing.T) {
-	rnd := proctest.Rand(t)
-	rounds := 300
-	if testing.Short() || race.Enabled {
-		rounds = 60
-	}
 	for _, n := range []int{1, 2, 8, 64} {
 		t.Run(fmt.Sprintf("n=%d", n), func(t *testing.T) {
-			mpmcModel(t, rnd.Uint64, rounds, n, func(x uint64) uint64 { return x })
-			mpmcModel(t, rnd.Uint64, rounds, n, func(x uint64) [3]byte { return [3]byte{byte(x), byte(x >> 8), byte(x >> 16)} })
-			mpmcModel(t, rnd.Uint64, rounds, n, func(x uint64) big { return big{0: x, 32: ^x} })
-			mpmcModel(t, rnd.Uint64, rounds, n, func(x uint64) bool { return x%3 == 0 })
-			mpmcModel(t, rnd.Uint64, rounds, n, func(x uint64) flags {
+			mpmcModel(t, n, func(x uint64) uint64 { return x })
+			mpmcModel(t, n, func(x uint64) [3]byte { return [3]byte{byte(x), byte(x >> 8), byte(x >> 16)} })
+			mpmcModel(t, n, func(x uint64) big { return big{0: x, 32: ^x} })
+			mpmcModel(t, n, func(x uint64) bool { return x%3 == 0 })
+			mpmcModel(t, n, func(x uint64) flags {
 				return flags{x%2 == 0, uint32(x), [3]bool{x%3 == 0, x%5 == 0, x%7 == 0}}
 			})
 		})
 	}
 }
 
-func mpmcModel[T comparable](t *testing.T, rnd func() uint64, rounds, n int, item func(x uint64) T) {
-	for _, form := range ring.Forms(sizeOf[T]()) {
-		mem := memory(t, ring.MPMCSizeIn[T](n, form))
-		first := newMPMC[T](t, mem, n, self(1), form)
-		for _, start := range mpmcStarts(first) {
-			first.SetPosition(start)
-			handles := []*ring.MPMC[T]{first, openMPMC[T](t, mem, self(2)), openMPMC[T](t, mem, self(3))}
+func mpmcModel[T comparable](t *testing.T, n int, item func(x uint64) T) {
+	each[T](t, func(t *testing.T, form uint32) {
+		rapid.Check(t, func(t *rapid.T) {
+			mem := aligned(ring.MPMCSizeIn[T](n, form))
+			var handles []*ring.MPMC[T]
+			first, err := ring.NewMPMCIn[T](mem, n, self(1), form)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first.SetPosition(rapid.SampledFrom(mpmcStarts(first)).Draw(t, "start"))
+			for id := range 3 {
+				r, err := ring.OpenMPMC[T](mem, self(1+id))
+				if err != nil {
+					t.Fatal(err)
+				}
+				handles = append(handles, r)
+			}
 			var model []T
 			next := uint64(0)
-			for range rounds {
-				r := handles[rnd()%3]
-				switch rnd() % 6 {
-				case 0:
+			pick := rapid.SampledFrom(handles)
+			many := rapid.IntRange(0, 2*n)
+			t.Repeat(map[string]func(*rapid.T){
+				"push": func(t *rapid.T) {
+					r := pick.Draw(t, "handle")
 					if ok := r.TryPush(item(next)); ok != (len(model) < n) {
 						t.Fatalf("TryPush with %d of %d: %v, %v", len(model), n, ok, r.Err())
 					} else if ok {
 						model = append(model, item(next))
 					}
 					next++
-				case 1:
+				},
+				"pop": func(t *rapid.T) {
+					r := pick.Draw(t, "handle")
 					v, ok := r.TryPop()
 					if ok != (len(model) > 0) || ok && v != model[0] {
 						t.Fatalf("TryPop with %d: %v, %v, %v", len(model), v, ok, r.Err())
@@ -234,8 +243,9 @@ func mpmcModel[T comparable](t *testing.T, rnd func() uint64, rounds, n int, ite
 					if ok {
 						model = model[1:]
 					}
-				case 2:
-					vs := make([]T, rnd()%uint64(2*n+1))
+				},
+				"push many": func(t *rapid.T) {
+					r, vs := pick.Draw(t, "handle"), make([]T, many.Draw(t, "n"))
 					for i := range vs {
 						vs[i] = item(next)
 						next++
@@ -245,30 +255,35 @@ func mpmcModel[T comparable](t *testing.T, rnd func() uint64, rounds, n int, ite
 						t.Fatalf("TryPushMany of %d with %d of %d: %d, want %d", len(vs), len(model), n, got, want)
 					}
 					model = append(model, vs[:got]...)
-				case 3:
-					dst := make([]T, rnd()%uint64(2*n+1))
+				},
+				"pop many": func(t *rapid.T) {
+					r, dst := pick.Draw(t, "handle"), make([]T, many.Draw(t, "n"))
 					got := r.TryPopMany(dst)
 					if want := min(len(dst), len(model)); got != want || !slices.Equal(dst[:got], model[:got]) {
 						t.Fatalf("TryPopMany of %d with %d: %d %v, want %v", len(dst), len(model), got, dst, model)
 					}
 					model = model[got:]
-				case 4:
+				},
+				"look": func(t *rapid.T) {
+					r := pick.Draw(t, "handle")
 					if r.Len() != len(model) || r.Cap() != n || r.Err() != nil {
 						t.Fatalf("Len %d, Cap %d, %v; want %d, %d", r.Len(), r.Cap(), r.Err(), len(model), n)
 					}
-				case 5:
-					if rnd()%8 == 0 { // far behind
-						r.Forget()
+				},
+				"fall behind": func(t *rapid.T) { pick.Draw(t, "handle").Forget() },
+				"close": func(t *rapid.T) {
+					i := rapid.IntRange(0, len(handles)-1).Draw(t, "handle")
+					handles[i].Close()
+					r, err := ring.OpenMPMC[T](mem, self(1+i))
+					if err != nil {
+						t.Fatal(err)
 					}
-				}
-			}
-			for _, r := range handles[1:] {
-				r.Close()
-			}
-			first.Close()
-			first = openMPMC[T](t, mem, self(1))
-		}
-	}
+					handles[i] = r
+					pick = rapid.SampledFrom(handles)
+				},
+			})
+		})
+	})
 }
 
 // TestMPMCClose: nothing works afterwards, and nothing is lost for others.
