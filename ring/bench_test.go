@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/atomics"
 	"github.com/shoal-ipc/shoal/ring"
 )
 
@@ -158,7 +159,8 @@ func BenchmarkMPMC(b *testing.B) {
 	}
 }
 
-// BenchmarkMPMCGoroutines streams between goroutines: so many push, and as many pop.
+// BenchmarkMPMCGoroutines streams between goroutines: so many push, and as many pop. Who finds a ring empty or full pauses
+// for a moment, in which the other side gets ahead, and now and then lets others run.
 func BenchmarkMPMCGoroutines(b *testing.B) {
 	for _, side := range []int{1, 2} {
 		for _, form := range ring.Forms(8) {
@@ -168,20 +170,22 @@ func BenchmarkMPMCGoroutines(b *testing.B) {
 				var wg sync.WaitGroup
 				for range side {
 					wg.Go(func() {
+						idle := 0
 						for i := 0; i < n; {
 							if r.TryPush(uint64(i)) {
 								i++
 							} else {
-								runtime.Gosched()
+								pause(&idle)
 							}
 						}
 					})
 					wg.Go(func() {
+						idle := 0
 						for i := 0; i < n; {
 							if _, ok := r.TryPop(); ok {
 								i++
 							} else {
-								runtime.Gosched()
+								pause(&idle)
 							}
 						}
 					})
@@ -207,5 +211,13 @@ func BenchmarkMPMCGoroutines(b *testing.B) {
 			}
 			wg.Wait()
 		})
+	}
+}
+
+// pause waits for a moment, and lets others run every 64th time.
+func pause(idle *int) {
+	atomics.Pause(50)
+	if *idle++; *idle%64 == 0 {
+		runtime.Gosched()
 	}
 }
