@@ -38,6 +38,9 @@ import (
 // The push of an item happens before the pop that returns it, and that pop before the push that uses its slot
 // again; also across processes, in what both can reach.
 //
+// Who polls should pause for a moment after a no: to look again at once takes the line with the slot away from who is
+// about to change it, and costs both sides half of their rate.
+//
 // That an item is written where only its producer knows of it, and then published by one compare-and-swap, is
 // what M. Herlihy calls the small-object protocol (A Methodology for Implementing Highly Concurrent Data Objects,
 // 1993, https://doi.org/10.1145/161468.161469). Slots with laps are those of D. Vyukov's bounded MPMC queue
