@@ -124,6 +124,17 @@ func MarkGuard(s *Segment, id uint32) {
 	g.Store(was)
 }
 
+// Ended reports whether the guard of this process in s is as the kernel left it, which marked it, also when this process begins
+// or ends to watch another segment after that. The mark is taken away.
+func Ended(s *Segment) bool {
+	watch.mu.Lock()
+	defer watch.mu.Unlock()
+	g := &s.slot(s.self & slotMask).Guard
+	was := g.Swap(sys.RobustDied | sys.RobustWaiters)
+	s.res.member.group.guard()
+	return g.Swap(was) == sys.RobustDied|sys.RobustWaiters
+}
+
 // Alone reports whether only this process has s. Succeed lets the participant in slot next live, and then marks that in
 // slot last as dead, as one does who is killed before it counts that.
 func Alone(s *Segment) bool { return s.alone(s.self) }

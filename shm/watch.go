@@ -162,12 +162,19 @@ func (g *group) guard() {
 	}
 }
 
-// mark says in m's slot which thread watches, 0 if none does.
+// mark says in m's slot which thread watches, 0 if none does. What the kernel has marked stays: that thread has ended, and
+// this one, which the same has killed, is about to.
 func (m *member) mark(thread uint32) error {
 	if thread != 0 {
 		thread |= sys.RobustWaiters
 	}
-	memory(m.r.mem).slot(m.r.id & slotMask).Guard.Store(thread)
+	g := &memory(m.r.mem).slot(m.r.id & slotMask).Guard
+	for range 3 { // nobody else changes it but the kernel, once
+		v := g.Load()
+		if v&sys.RobustDied != 0 || g.CompareAndSwap(v, thread) { // PAIRS WITH knownAlive, look
+			break
+		}
+	}
 	return nil
 }
 
@@ -194,8 +201,8 @@ func (m *member) drop() {
 	m.r.member = nil
 	g := m.group
 	g.members = slices.DeleteFunc(slices.Clone(g.members), func(o *member) bool { return o == m })
+	unlessCut(func() error { return m.mark(0) }) // first: what names a thread is among what the kernel looks at
 	g.guard()
-	unlessCut(func() error { return m.mark(0) })
 	g.poke()
 }
 

@@ -551,6 +551,19 @@ func TestKnownAlive(t *testing.T) {
 	runtime.KeepAlive(a)
 }
 
+// A thread that is killed a moment later than the one that watches does not take away what the kernel has said of that.
+func TestGuardStays(t *testing.T) {
+	seg := proctest.Segment(t, 0)
+	a := idleIn(t, seg)
+	_, id := startIdle(t, a)
+	awaitWatched(seg, id)
+	until(func() bool { return shm.Guarded(seg, seg.Self()) })
+	if !shm.Ended(seg) {
+		t.Error("the thread that watches is said to go on after its end")
+	}
+	runtime.KeepAlive(a)
+}
+
 // The kernel does not look at memory of a segment that is watched no more, though that of the next one was cut off.
 func TestGuardLeft(t *testing.T) {
 	seg := proctest.Segment(t, 0)

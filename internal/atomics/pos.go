@@ -14,9 +14,6 @@ type Pos struct{ v atomic.Uint64 }
 // Load is an acquire load.
 func (p *Pos) Load() uint64 { return p.v.Load() }
 
-// Store publishes x and is a full barrier too, for the rare publisher that must then look at what others wrote.
-func (p *Pos) Store(x uint64) { p.v.Store(x) }
-
 // CompareAndSwap replaces old by x, and is a full barrier. It may meet Publish of the same position only where
 // the two cannot happen at once.
 func (p *Pos) CompareAndSwap(old, x uint64) bool { return p.v.CompareAndSwap(old, x) }

@@ -14,3 +14,6 @@ const PublishIsFenced = false
 // 7.2), and the compiler keeps them in program order because each store depends on the memory state that the
 // one before it made. The language does not promise the latter; TestPublishOrder reads the compiled code.
 func (p *Pos) Publish(x uint64) { *(*uint64)(unsafe.Pointer(&p.v)) = x }
+
+// Store publishes x and is a full barrier too, for the rare publisher that must then look at what others wrote.
+func (p *Pos) Store(x uint64) { p.v.Store(x) }

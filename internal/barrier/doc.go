@@ -62,7 +62,8 @@
 //	bury     {dead, S?, k} -> 0                  by a reset or the segment's sweep, when the barrier is broken
 //
 // A member that is dead breaks the barrier, and so does an arrival of the pass whose process is dead. The first to
-// notice does it: who arrives last asks the kernel for all of them before he completes the pass, who is about to sleep
+// notice does it: who arrives last makes sure of all of them before he completes the pass, in memory where that tells that
+// one has not ended (robust.Observer) and else by asking the kernel; who is about to sleep
 // asks, who sleeps looks at what is known each time that he wakes, and package shm asks for him. The dead is buried
 // only in a pass that is broken: as long as his death has not broken one his cell says that he is to come. More
 // processes than there are cells are bound from their arrival to the end of the pass only.

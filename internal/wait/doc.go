@@ -66,9 +66,9 @@
 // loaded without seeing FENCED. Who registers for barriers while S has one either was reached by it or loads the state after it:
 // the kernel orders what follows a registration after it.
 //
-// On other architectures (and under the race detector) the position is published by sync/atomic, whose operations have one order
-// that all see: 386 and amd64 have a locked instruction, arm64 has STLR and LDAR, riscv64 has its fences. There nobody is BARE
-// (atomics.PublishIsFenced), so nobody has a barrier and all is the first case.
+// On other architectures the position is published by sync/atomic, whose operations have one order that all see: 386 has a
+// locked instruction, arm64 has STLR and LDAR, riscv64 has its fences. Under the race detector, whose store has no such order,
+// Publish exchanges. There nobody is BARE (atomics.PublishIsFenced), so nobody has a barrier and all is the first case.
 //
 // model_test.go goes through all interleavings of a few processes with store buffers and finds each of 15 deliberate
 // mistakes, the missing barrier first.
