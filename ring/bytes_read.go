@@ -66,6 +66,13 @@ func (r *Bytes) Next() (p []byte, ok bool) {
 			return nil, false
 		}
 		if state == stateAborted {
+			if r.header.consumer.Load() != r.mine { // PAIRS WITH take: CAS the claim
+				// This process has left, and another has taken over: it is that one's to pass over.
+				if !r.resume() {
+					return nil, false
+				}
+				continue
+			}
 			r.pass(end)
 			spins = r.spins
 			continue

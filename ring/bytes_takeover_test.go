@@ -349,3 +349,28 @@ func TestBytesLostInHand(t *testing.T) {
 		t.Errorf("the head is %d", at)
 	}
 }
+
+// TestBytesLeaverPasses: a consumer whose process has left passes over nothing any more, not even over records that
+// were aborted: they are the next consumer's.
+func TestBytesLeaverPasses(t *testing.T) {
+	mem := memory(t, ring.BytesSize(1024))
+	me := &leaver{id: 1}
+	r, next := newBytes(t, mem, 1024, me), openBytes(t, mem, self(2))
+	if err := r.Consume(); err != nil {
+		t.Fatal(err)
+	}
+	c, _ := next.Reserve(8)
+	c.Abort()
+	next.TryWrite([]byte("behind"))
+	me.left = true
+	next = openBytes(t, mem, &interrupted{id: 3})
+	if err := next.Consume(); err != nil {
+		t.Fatal(err)
+	}
+	if p, ok := r.Next(); ok || !errors.Is(r.Err(), os.ErrClosed) {
+		t.Errorf("a process that has left reads %q, Err %v", p, r.Err())
+	}
+	if got := texts(readAll(next)); !slices.Equal(got, []string{"behind"}) || next.Err() != nil {
+		t.Errorf("the next consumer got %q, Err %v", got, next.Err())
+	}
+}
