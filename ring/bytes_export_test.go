@@ -106,3 +106,6 @@ func (r *Bytes) Unannotate() {
 
 // NoSpin makes Next ask at once.
 func (r *Bytes) NoSpin() { r.spins = 0 }
+
+// Spin makes Next look so often again before it asks.
+func (r *Bytes) Spin(n int) { r.spins = n }

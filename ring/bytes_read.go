@@ -25,9 +25,14 @@ func (r *Bytes) Next() (p []byte, ok bool) {
 		}
 	}
 	spins := r.spins
-	for range 2 * (r.mask + 1) { // so many tombstones at most
+	for range 2 * (r.mask + 1) { // so many tombstones at most, each of which may have to be made first
 		d := r.slot(r.at)
 		w := d.word.Load() // PAIRS WITH commit, claim and Record.Abort: CAS the word
+		for ; w&stateMask == stateClaimed && spins > 0; spins-- {
+			// It may be a matter of nanoseconds, and to ask for a process costs more.
+			atomics.Pause(1)
+			w = d.word.Load() // PAIRS WITH commit and Record.Abort: CAS the word
+		}
 		if w == r.empty(r.at) {
 			r.resume() // so that one that has left notices
 			return nil, false
@@ -40,11 +45,6 @@ func (r *Bytes) Next() (p []byte, ok bool) {
 			return nil, false
 		}
 		if state == stateClaimed {
-			if spins > 0 { // it may be a matter of nanoseconds, and to ask for a process costs more
-				spins--
-				atomics.Pause(1)
-				continue
-			}
 			if !r.resume() || !r.bury(d, w) {
 				return nil, false
 			}

@@ -374,3 +374,25 @@ func TestBytesLeaverPasses(t *testing.T) {
 		t.Errorf("the next consumer got %q, Err %v", got, next.Err())
 	}
 }
+
+// TestBytesManyDead: one Next passes over all the records of the dead, however often it looks at each before it asks.
+func TestBytesManyDead(t *testing.T) {
+	var w world
+	mem := memory(t, ring.BytesSize(1024))
+	r, victim := newBytes(t, mem, 1024, w.process(1)), openBytes(t, mem, w.process(2))
+	r.Spin(16)
+	for range 3 {
+		for range r.Slots() - 1 {
+			if _, ok := victim.Reserve(8); !ok {
+				t.Fatal(victim.Err())
+			}
+		}
+		r.TryWrite([]byte("behind"))
+		victim.Close()
+		victim = openBytes(t, mem, w.process(2))
+		if p, ok := r.Next(); !ok || string(p) != "behind" {
+			t.Fatalf("Next behind records of the dead: %q, %v, Err %v", p, ok, r.Err())
+		}
+		r.Advance()
+	}
+}
