@@ -35,9 +35,13 @@ var ErrTooLong = errors.New("ring: record too long")
 //
 //   - One that is stopped holds up the records behind that, which Next does not give before it. Others may claim
 //     and commit as long as there is room.
-//   - One that is killed holds up nothing: Next finds it dead and passes over the record. To close the handle, or
-//     the segment (a Peers), is the same; a Commit after that does nothing.
+//   - One that is killed holds up nothing: Next finds it dead and passes over the record. To close the handle is
+//     the same; a Commit after that does nothing. To close the segment (a Peers) is the same for the others; a Commit
+//     after that does nothing once Next has passed over the record.
 //   - A consumer that is killed leaves the record that it has in hand to the next, who gets it again.
+//
+// So a process that closes the handle or the segment must not be writing to what it has reserved, nor be in TryWrite:
+// the room may be another record's from then on. And the consumer must be in none of its methods.
 //
 // A record that is reserved and then forgotten is as one of a stopped process. At most 128 handles write to one
 // ring at a time; for more TryWrite and Reserve fail and Err is ErrBusy, until another is closed or dies.
@@ -202,7 +206,7 @@ func (r *Bytes) Reserve(n int) (Record, bool) {
 
 // Record is room that Bytes.Reserve has claimed.
 type Record struct {
-	// Data is the room, of the length asked for. It may belong to another record after Commit or Abort.
+	// Data is the room, of the length asked for. It may belong to another record after Commit, Abort, or Bytes.Close.
 	Data []byte
 
 	ring *Bytes
@@ -217,7 +221,9 @@ func (c Record) Commit(n int) {
 	if c.ring == nil || n < 0 || n > c.n {
 		panic(fmt.Sprintf("ring: Commit(%d) of a record of %d bytes", n, c.n))
 	}
-	c.ring.commit(c.at, c.word, n)
+	if c.ring.joined.Load() != nil { // else Close has aborted it, though nobody may have passed over it yet
+		c.ring.commit(c.at, c.word, n)
+	}
 }
 
 // Abort gives the room back: there is no record. A record that is ended already stays as it is.

@@ -705,3 +705,15 @@ func TestBytesErrorsTell(t *testing.T) {
 		t.Errorf("too long: %v", r.Err())
 	}
 }
+
+// TestBytesCommitAfterClose: Close aborts what is reserved, also while nobody reads.
+func TestBytesCommitAfterClose(t *testing.T) {
+	mem := memory(t, ring.BytesSize(1024))
+	a, b := newBytes(t, mem, 1024, self(1)), openBytes(t, mem, self(2))
+	c, _ := a.Reserve(8)
+	a.Close()
+	c.Commit(8)
+	if got := readAll(b); len(got) != 0 || b.Err() != nil {
+		t.Errorf("Commit after Close published %q; Err %v", got, b.Err())
+	}
+}
