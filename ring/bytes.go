@@ -201,7 +201,8 @@ func (r *Bytes) Reserve(n int) (Record, bool) {
 	if !ok {
 		return Record{}, false
 	}
-	return Record{Data: r.area[place : place+uint64(n) : place+uint64(n)], ring: r, at: t, word: w, n: n}, true
+	end := r.slot(t).end.Load() // PAIRS WITH claim and endBefore: CAS the end, which was said before claim returned
+	return Record{Data: r.area[place : place+uint64(n) : place+uint64(n)], ring: r, at: t, word: w, end: end, n: n}, true
 }
 
 // Record is room that Bytes.Reserve has claimed.
@@ -212,7 +213,14 @@ type Record struct {
 	ring *Bytes
 	at   uint64
 	word uint64
+	end  uint64
 	n    int
+}
+
+// ended reports whether the record was passed over. Its word may be there again, since words have laps modulo 2,048,
+// but ends never return.
+func (c Record) ended() bool {
+	return c.ring.slot(c.at).end.Load() != c.end // PAIRS WITH claim and endBefore: CAS the end of a later record
 }
 
 // Commit publishes the first n bytes of the record. It panics if n is negative or more than was reserved. A
@@ -221,7 +229,8 @@ func (c Record) Commit(n int) {
 	if c.ring == nil || n < 0 || n > c.n {
 		panic(fmt.Sprintf("ring: Commit(%d) of a record of %d bytes", n, c.n))
 	}
-	if c.ring.joined.Load() != nil { // else Close has aborted it, though nobody may have passed over it yet
+	// What was reserved before Close was aborted by that, though nobody may have passed over it yet.
+	if c.ring.joined.Load() != nil && !c.ended() {
 		c.ring.commit(c.at, c.word, n)
 	}
 }
@@ -232,6 +241,9 @@ func (c Record) Abort() {
 		panic("ring: Abort of a record that Reserve did not give")
 	}
 	r := c.ring
+	if c.ended() {
+		return
+	}
 	r.items.Release()
 	crashpoint.Hit("bytes/abort/written")
 	r.slot(c.at).word.CompareAndSwap(c.word, c.word^stateClaimed^stateAborted) // PAIRS WITH Next: load the word

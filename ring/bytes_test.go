@@ -717,3 +717,32 @@ func TestBytesCommitAfterClose(t *testing.T) {
 		t.Errorf("Commit after Close published %q; Err %v", got, b.Err())
 	}
 }
+
+// TestBytesEndedTwice: what is ended stays so, and nothing else is ended with it, though the words of descriptors
+// come again after 2,048 laps.
+func TestBytesEndedTwice(t *testing.T) {
+	for name, again := range map[string]func(ring.Record){
+		"Abort": func(c ring.Record) { c.Abort() }, "Commit": func(c ring.Record) { c.Commit(0) },
+	} {
+		r := newBytes(t, memory(t, ring.BytesSize(1024)), 1024, self(1))
+		c, _ := r.Reserve(8)
+		c.Commit(8)
+		for range 2048*r.Slots() - 1 {
+			r.TryWrite([]byte("between!"))
+			r.Next()
+			r.Advance()
+		}
+		r.Next()
+		r.Advance()
+		d, ok := r.Reserve(8)
+		if !ok || d.At() != c.At()+2048*r.Slots() {
+			t.Fatal(d.At(), r.Err())
+		}
+		copy(d.Data, "the last")
+		again(c)
+		d.Commit(8)
+		if got := texts(readAll(r)); !slices.Equal(got, []string{"the last"}) {
+			t.Errorf("%s of an old record ended another: %q", name, got)
+		}
+	}
+}
