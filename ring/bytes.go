@@ -82,6 +82,7 @@ type Bytes struct {
 	from    uint64 // the same in bytes: freed
 	handed  bool   // Next has given the record at at, which ends at until
 	until   uint64
+	taken   bool   // that record was given before the end was found taken away
 	mine    uint32 // the owner id that this handle wrote into the claim; 0 if it does not have the end
 	spins   int    // how often Next looks again whether a record is finished before it asks whether that can be
 	reading struct{ refused atomic.Pointer[error] }

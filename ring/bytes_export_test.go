@@ -109,3 +109,6 @@ func (r *Bytes) NoSpin() { r.spins = 0 }
 
 // Spin makes Next look so often again before it asks.
 func (r *Bytes) Spin(n int) { r.spins = n }
+
+// SetConsumer writes who has the consumer's end.
+func (r *Bytes) SetConsumer(id uint32) { r.header.consumer.Store(id) }

@@ -85,12 +85,17 @@ func (r *Bytes) Next() (p []byte, ok bool) {
 	return nil, false
 }
 
-// Advance frees the record that Next gave. It panics if Next has given none since the last Advance.
+// Advance frees the record that Next gave, unless the consumer's end was taken away since. It panics if Next has given
+// none since the last Advance.
 func (r *Bytes) Advance() {
 	if !r.handed {
+		if r.taken {
+			r.taken = false
+			return // nothing another process does leads to a panic
+		}
 		panic("ring: Advance without a record that Next gave")
 	}
-	r.handed = false
+	r.handed, r.taken = false, false
 	if r.header.consumer.Load() != r.mine { // PAIRS WITH take: CAS the claim
 		r.mine = 0 // this process has left, and another has taken over: the record is that one's
 		return
@@ -162,6 +167,7 @@ func (r *Bytes) take() error {
 	if r.mine != 0 && claim.Load() == r.mine { // PAIRS WITH take: CAS the claim
 		return nil
 	}
+	r.taken = r.taken || r.handed
 	r.mine, r.handed = 0, false
 	self := r.peers.Self()
 	if self == 0 || r.peers.Dead(self) {
