@@ -245,9 +245,8 @@ func (b *Broadcast[T]) Reserve(n int) []T {
 func (b *Broadcast[T]) Commit(n int) {
 	e := &b.prod
 	done := len(b.lending) - int(e.lent) // of what was given out as copies
-	e.giveBack(n, "Commit", "Reserve")
 	switch {
-	case n == 0:
+	case !e.giveBack(n, "Commit", "Reserve"):
 	case b.lossy:
 		b.overwriteMany(b.lending[done : done+n])
 	case b.bools != nil:
@@ -384,8 +383,7 @@ func (r *Reader[T]) Peek(n int) []T {
 // Advance goes on by the first n of the items that Peek gave; the next Advance goes on with the rest. It panics if
 // there are not so many, or if a pop has taken them since.
 func (r *Reader[T]) Advance(n int) {
-	r.cons.giveBack(n, "Advance", "Peek")
-	if n != 0 {
+	if r.cons.giveBack(n, "Advance", "Peek") {
 		r.pass(n)
 	}
 }

@@ -56,6 +56,7 @@ type end struct {
 
 	lent   uint64 // how many slots Reserve or Peek gave out, less what was committed of them
 	lentAt uint64 // at the position where they begin
+	taken  uint64 // how many were given out when the end was found taken away, or the ring corrupt
 }
 
 // errNobody is why a process without an owner id cannot take an end, nor one that has given its id up.
@@ -76,6 +77,7 @@ func (e *end) take() error {
 	// Either the end was never this handle's, or another process has taken it over because this one has left
 	// (its segment was closed), though it goes on to use the ring.
 	e.mine = 0
+	e.revoke()
 	self := r.peers.Self()
 	if self == 0 || r.peers.Dead(self) {
 		return errNobody
@@ -135,6 +137,7 @@ func (e *end) refuse(err error) {
 func (e *end) update() {
 	if err := e.take(); err != nil {
 		e.stop()
+		e.revoke()
 		e.refuse(err)
 		return
 	}
@@ -148,6 +151,7 @@ func (e *end) update() {
 	seen := other + e.ahead
 	if seen-e.at > e.ring.slots {
 		e.stop()
+		e.revoke()
 		if e.keep != nil && e.ring.peers.Dead(e.mine) {
 			// A reader of a process that has left was evicted, and has written its place again since.
 			e.refuse(errNobody)
@@ -216,16 +220,30 @@ func (e *end) pass(n int) {
 func (e *end) index() int { return int(e.at & (e.ring.slots - 1)) }
 
 // lend notes that n slots are given out from here on.
-func (e *end) lend(n int) { e.lent, e.lentAt = uint64(n), e.at }
+func (e *end) lend(n int) {
+	e.lent, e.lentAt = uint64(n), e.at
+	if n != 0 {
+		e.taken = 0
+	}
+}
 
-// giveBack notes that the next n of the slots given out are about to be passed, and panics if they were not
-// given out: nothing another process does leads to that.
-func (e *end) giveBack(n int, verb, from string) {
+// revoke takes back what was given out: the end is another's, or this handle cannot know any more where it is.
+func (e *end) revoke() { e.lent, e.taken = 0, e.taken+e.lent }
+
+// giveBack notes that the next n of the slots given out are about to be passed, and reports whether they may be, which
+// they may not if they were taken back. It panics if they were not given out: nothing another process does leads to
+// that.
+func (e *end) giveBack(n int, verb, from string) bool {
+	if n > 0 && uint64(n) <= e.taken && e.lent == 0 {
+		e.taken -= uint64(n)
+		return false
+	}
 	if n < 0 || uint64(n) > e.lent || e.lentAt != e.at && n != 0 {
 		panic(fmt.Sprintf("ring: %s(%d) of what %s did not give, or a push or pop has used since", verb, n, from))
 	}
 	e.lent -= uint64(n)
 	e.lentAt += uint64(n)
+	return n != 0
 }
 
 // spill calls f(e). The compiler reckons a call of a parameter cheaper than the call of a function that it

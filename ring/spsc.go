@@ -229,8 +229,7 @@ func (r *SPSC[T]) Reserve(n int) []T {
 // if there are not so many, or if a push has used them since.
 func (r *SPSC[T]) Commit(n int) {
 	e := &r.prod
-	e.giveBack(n, "Commit", "Reserve")
-	if n == 0 {
+	if !e.giveBack(n, "Commit", "Reserve") {
 		return
 	}
 	if r.bools != nil {
@@ -265,8 +264,7 @@ func (r *SPSC[T]) Peek(n int) []T {
 // Advance frees the first n of the items that Peek gave; the next Advance goes on with the rest. It panics if
 // there are not so many, or if a pop has taken them since.
 func (r *SPSC[T]) Advance(n int) {
-	r.cons.giveBack(n, "Advance", "Peek")
-	if n != 0 {
+	if r.cons.giveBack(n, "Advance", "Peek") {
 		r.cons.pass(n)
 	}
 }
