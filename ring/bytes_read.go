@@ -17,7 +17,8 @@ func (r *Bytes) Consume() error {
 // Next gives the oldest record, in place. It is good until Advance or Close; without Advance, Next gives the same
 // again. It reports false if there is none, if the oldest one is claimed by a living process that has not finished
 // it yet, if the ring is corrupt, or if the consumer's end is taken (see Err). The bytes are another process's: one that
-// breaks the rules may change them meanwhile.
+// breaks the rules may change them meanwhile. Next frees the records of the dead and the aborted ones that it passes
+// over, also if it reports false then: there may be room for who waits for that.
 func (r *Bytes) Next() (p []byte, ok bool) {
 	if r.mine == 0 || r.err.Load() != nil {
 		if !r.resume() {

@@ -257,6 +257,8 @@
 //	        room and length and names the claimer; CAS end(t) forward; write in place
 //	commit: CAS the word CLAIMED -> COMMITTED, which has the length          (pairs with Next's load)
 //	abort:  CAS the word CLAIMED -> ABORTED
+//	        (both only while end(t) is what it was at the claim: words come again after 2,048 laps, ends do not, so to
+//	        end a record twice ends no other)
 //	next:   load the word at head. COMMITTED: there it is. ABORTED: pass. CLAIMED: if the claimer is dead, see that
 //	        end(t) is there, CAS the word CLAIMED -> ABORTED, pass
 //	pass:   publish where the next record begins (freed); publish head+1; store EMPTY of the next lap   (Advance too)
