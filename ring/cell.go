@@ -37,9 +37,14 @@ func (m *mpmc) take() *producer {
 	return m.takeAny()
 }
 
-// has reports whether c is still this process's. If not, this process has left: another has found it dead.
+// has reports whether c, which the caller has made busy, is still this process's. If not, this process has left: another
+// has found it dead. Then c is not busy any more, or giveBack would wait for it.
 func (m *mpmc) has(c *producer) bool {
-	return c.cell.owner.Load() == m.self || m.leave() // PAIRS WITH reclaim: CAS the owner
+	if c.cell.owner.Load() == m.self { // PAIRS WITH reclaim: CAS the owner
+		return true
+	}
+	c.busy.Publish(0)
+	return m.leave()
 }
 
 // leave ends the handle of a process that has left, and is false.
@@ -157,9 +162,6 @@ func (m *mpmc) giveBack() {
 	n := m.joined.Load()
 	for _, c := range m.mine[:n] {
 		for !c.busy.CompareAndSwap(0, 1) { // and it stays busy for ever
-			if c.cell.owner.Load() != m.self { // who found that may have left it busy
-				break
-			}
 			runtime.Gosched()
 		}
 		c.free(m.self)

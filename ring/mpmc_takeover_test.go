@@ -400,6 +400,28 @@ func TestMPMCOwnDeath(t *testing.T) {
 	}
 }
 
+// TestMPMCOwnerComesBack: a process finds that another has its cell, and the next moment it has it again. Only corruption
+// does that; Close does not wait for a push that has long ended.
+func TestMPMCOwnerComesBack(t *testing.T) {
+	mem := memory(t, ring.MPMCSizeIn[uint64](8, ring.MPMCBlocks))
+	for _, push := range []func(r *ring.MPMC[uint64]) bool{
+		func(r *ring.MPMC[uint64]) bool { return r.TryPush(2) },
+		func(r *ring.MPMC[uint64]) bool { return r.TryPushMany([]uint64{2}) != 0 },
+	} {
+		clear(mem)
+		r := newMPMC[uint64](t, mem, 8, self(1), ring.MPMCBlocks)
+		r.TryPush(1)
+		i := cellOf(t, r, 1)
+		r.SetCellOwner(i, 2)
+		if push(r) || !errors.Is(r.Err(), os.ErrClosed) {
+			t.Errorf("a push without a cell: %v", r.Err())
+		}
+		r.SetCellOwner(i, 1)
+		r.Close()
+		account(t, r)
+	}
+}
+
 // TestMPMCHammer: goroutines of several handles push and pop, one at a time and many; each item comes once, and those
 // of one goroutine in order.
 func TestMPMCHammer(t *testing.T) {
