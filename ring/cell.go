@@ -84,7 +84,6 @@ func (m *mpmc) takeAny() *producer {
 			return c
 		}
 		if n == 0 && err != nil {
-			m.refuse(err)
 			return nil
 		}
 		runtime.Gosched()
@@ -114,6 +113,9 @@ func (m *mpmc) grow(n uint32) (*producer, error) {
 	}
 	m.tries++
 	if cell == nil {
+		if n == 0 {
+			m.refuse(err) // before another goroutine can grow: what is not refused clears it
+		}
 		return nil, err
 	}
 	c := &producer{block: block, cell: cell}
