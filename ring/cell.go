@@ -173,10 +173,13 @@ func (m *mpmc) giveBack() {
 
 // free gives the cell back. Its note names two blocks; which of them is the producer's only it knows.
 func (c *producer) free(self uint32) {
-	if c.cell.owner.Load() != self {
+	note := c.cell.note.Load()
+	if c.cell.owner.Load() != self { // PAIRS WITH reclaim: CAS the owner
 		return
 	}
-	c.cell.note.Publish(noteOf(c.block, noBlock)) // PAIRS WITH claim: load the note
+	crashpoint.Hit("ring/mpmc/close/found")
+	// PAIRS WITH claim: load the note. It fails if this process has left, and another has the cell by now.
+	c.cell.note.CompareAndSwap(note, noteOf(c.block, noBlock))
 	crashpoint.Hit("ring/mpmc/close/noted")
 	c.cell.owner.CompareAndSwap(self, 0) // PAIRS WITH claim: load and CAS the owner
 }
@@ -234,12 +237,18 @@ func (m *mpmc) reclaim() {
 	resolve(cells[:], elsewhere)
 	for i := range cells {
 		s, c := &cells[i], &m.cells[i]
-		// PAIRS WITH reclaim: CAS the owner. A dead owner's id does not come back, so the note is still the same.
+		// PAIRS WITH reclaim: CAS the owner. A dead owner's id comes back only with another note.
 		if !s.dead || !s.resolved || !c.owner.CompareAndSwap(s.owner, m.self) {
 			continue
 		}
 		crashpoint.Hit("ring/mpmc/reclaim/claimed")
-		c.note.Publish(noteOf(s.have, noBlock)) // PAIRS WITH claim: load the note
+		// PAIRS WITH claim: load the note. It fails if the owner had only left, and goes on; or if that is true of this
+		// process, and the cell is another's by now. Whoever it is that left, what is known of the cell is not so any more.
+		if !c.note.CompareAndSwap(s.note, noteOf(s.have, noBlock)) {
+			crashpoint.Hit("ring/mpmc/reclaim/late")
+			c.owner.CompareAndSwap(m.self, s.owner) // PAIRS WITH reclaim: load and CAS the owner
+			continue
+		}
 		crashpoint.Hit("ring/mpmc/reclaim/noted")
 		c.owner.CompareAndSwap(m.self, 0) // PAIRS WITH claim: load and CAS the owner
 		crashpoint.Hit("ring/mpmc/reclaim/freed")
