@@ -412,6 +412,18 @@ var (
 		r.(blockNumbers).Leave()
 		return r.Close() == nil && ok
 	}))
+	opMPMCPushLate = proctest.NewOp("mpmc/push-late", nil, onNumbers(func(r numbers) bool {
+		ok := r.push(3) == 1
+		r.(blockNumbers).Leave()
+		r.push(5)
+		return ok
+	}))
+	opMPMCPushManyLate = proctest.NewOp("mpmc/push-many-late", nil, onNumbers(func(r numbers) bool {
+		ok := r.push(3) == 1
+		r.(blockNumbers).Leave()
+		r.push(5, 6)
+		return ok
+	}))
 	opMPMCReclaimLate = proctest.NewOp("mpmc/reclaim-late", nil, func(ctx context.Context, c crashMPMC) error {
 		r, err := ring.OpenMPMC[wide](c.B.Bytes(), leaving{c.B.Segment()})
 		if err == nil {
@@ -422,14 +434,17 @@ var (
 	})
 )
 
-// What a process that has left does to a cell when it closes its ring, or was just taking the cell over from the dead,
-// is nothing to whoever has the cell by then: its note stays what it wrote.
+// What a process that has left does to a cell when it goes on to push, closes its ring, or was just taking the cell over
+// from the dead, is nothing to whoever has the cell by then and has pushed: its note stays what it wrote, and its blocks
+// stay its own. (It could be otherwise if the process were stopped elsewhere: see doc.go.)
 func TestCrashMPMCLate(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		op   *proctest.Op[crashMPMC]
 		dead bool
 	}{
+		{"push", opMPMCPushLate, false},
+		{"push-many", opMPMCPushManyLate, false},
 		{"close", opMPMCCloseLate, false},
 		{"reclaim", opMPMCReclaimLate, true},
 	} {
@@ -456,6 +471,14 @@ func TestCrashMPMCLate(t *testing.T) {
 					t.Errorf("the note %d, %d was written over with %d, %d", have, want, h, w)
 				}
 				have, want = 0, 0
+				seen := make(map[uint64]bool)
+				for i := range r.Cap() {
+					if b := r.SlotBlock(i); seen[b] {
+						t.Errorf("two slots have block %d", b)
+					} else {
+						seen[b] = true
+					}
+				}
 			})
 			if taken == 0 {
 				t.Error("no cell was taken over from a process that had left and went on")
