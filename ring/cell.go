@@ -37,9 +37,14 @@ func (m *mpmc) take() *producer {
 	return m.takeAny()
 }
 
-// has reports whether c is still this process's. If not, this process has left: another has found it dead.
+// has reports whether c, which the caller has made busy, is still this process's. If not, this process has left: another
+// has found it dead. Then c is not busy any more, or giveBack would wait for it.
 func (m *mpmc) has(c *producer) bool {
-	return c.cell.owner.Load() == m.self || m.leave() // PAIRS WITH reclaim: CAS the owner
+	if c.cell.owner.Load() == m.self { // PAIRS WITH reclaim: CAS the owner
+		return true
+	}
+	c.busy.Publish(0)
+	return m.leave()
 }
 
 // leave ends the handle of a process that has left, and is false.
@@ -79,7 +84,6 @@ func (m *mpmc) takeAny() *producer {
 			return c
 		}
 		if n == 0 && err != nil {
-			m.refuse(err)
 			return nil
 		}
 		runtime.Gosched()
@@ -109,6 +113,9 @@ func (m *mpmc) grow(n uint32) (*producer, error) {
 	}
 	m.tries++
 	if cell == nil {
+		if n == 0 {
+			m.refuse(err) // before another goroutine can grow: what is not refused clears it
+		}
 		return nil, err
 	}
 	c := &producer{block: block, cell: cell}
@@ -157,9 +164,6 @@ func (m *mpmc) giveBack() {
 	n := m.joined.Load()
 	for _, c := range m.mine[:n] {
 		for !c.busy.CompareAndSwap(0, 1) { // and it stays busy for ever
-			if c.cell.owner.Load() != m.self { // who found that may have left it busy
-				break
-			}
 			runtime.Gosched()
 		}
 		c.free(m.self)
@@ -169,10 +173,13 @@ func (m *mpmc) giveBack() {
 
 // free gives the cell back. Its note names two blocks; which of them is the producer's only it knows.
 func (c *producer) free(self uint32) {
-	if c.cell.owner.Load() != self {
+	note := c.cell.note.Load()
+	if c.cell.owner.Load() != self { // PAIRS WITH reclaim: CAS the owner
 		return
 	}
-	c.cell.note.Publish(noteOf(c.block, noBlock)) // PAIRS WITH claim: load the note
+	crashpoint.Hit("ring/mpmc/close/found")
+	// PAIRS WITH claim: load the note. It fails if this process has left, and another has the cell by now.
+	c.cell.note.CompareAndSwap(note, noteOf(c.block, noBlock))
 	crashpoint.Hit("ring/mpmc/close/noted")
 	c.cell.owner.CompareAndSwap(self, 0) // PAIRS WITH claim: load and CAS the owner
 }
@@ -230,12 +237,18 @@ func (m *mpmc) reclaim() {
 	resolve(cells[:], elsewhere)
 	for i := range cells {
 		s, c := &cells[i], &m.cells[i]
-		// PAIRS WITH reclaim: CAS the owner. A dead owner's id does not come back, so the note is still the same.
+		// PAIRS WITH reclaim: CAS the owner. A dead owner's id comes back only with another note.
 		if !s.dead || !s.resolved || !c.owner.CompareAndSwap(s.owner, m.self) {
 			continue
 		}
 		crashpoint.Hit("ring/mpmc/reclaim/claimed")
-		c.note.Publish(noteOf(s.have, noBlock)) // PAIRS WITH claim: load the note
+		// PAIRS WITH claim: load the note. It fails if the owner had only left, and goes on; or if that is true of this
+		// process, and the cell is another's by now. Whoever it is that left, what is known of the cell is not so any more.
+		if !c.note.CompareAndSwap(s.note, noteOf(s.have, noBlock)) {
+			crashpoint.Hit("ring/mpmc/reclaim/late")
+			c.owner.CompareAndSwap(m.self, s.owner) // PAIRS WITH reclaim: load and CAS the owner
+			continue
+		}
 		crashpoint.Hit("ring/mpmc/reclaim/noted")
 		c.owner.CompareAndSwap(m.self, 0) // PAIRS WITH claim: load and CAS the owner
 		crashpoint.Hit("ring/mpmc/reclaim/freed")

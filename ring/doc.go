@@ -110,6 +110,7 @@
 //	                                                          block is private
 //	self             0         one CAS (reclaim), after       at once
 //	                           the note {private, none}
+//	self             dead      one CAS (reclaim)              the note has changed: the dead one had only left
 //
 // A process takes a second cell, up to 16, only if several of its goroutines push at once, and if half of all cells
 // are free.
@@ -140,9 +141,14 @@
 //	                                    may be called again
 //
 // A process that has left (its segment is closed, so it is dead to others) and goes on to push finds that its cell was
-// taken over when it looks, before each push. It does not look again during a push: one that was under way when the
-// cell was taken over can write to a block that is another's by then. Nothing of the kind can happen to a pop, nor in
-// a ring of pairs.
+// taken over when it looks: before it writes an item of its own or the first one of many, and before each note. What it
+// does after a look can come after the take-over, and do harm: the item goes to a block that is another's by then, and
+// spoils what lies there. The note says of the next owner what is not true, until that one pushes again; if it dies
+// before, the next take-over goes wrong. And the CAS, which succeeds only if nobody has pushed meanwhile, puts into a
+// slot a block that the next owner has too: from then on two items can be in one block, until the ring is made anew.
+// Nothing of the kind can happen to a pop, nor in a ring of pairs. Nor in Close, or when it was just taking a cell over
+// itself: there it changes notes by CAS from what they were when it last saw that the cell was its own, and that is not
+// what the next owner has written.
 //
 // Progress: lock-free; wait-free when nobody else pushes (pops) at the same time.
 //

@@ -191,6 +191,9 @@ func (r *MPMC[T]) Forget() { r.arrive() }
 // Reclaim frees the cells of the dead, as a producer does that finds no free one.
 func (r *MPMC[T]) Reclaim() { r.reclaim() }
 
+// Leave closes the segment that r's peers are.
+func (r *MPMC[T]) Leave() error { return r.peers.(interface{ Close() error }).Close() }
+
 // Unannotate hides the hand-overs of r from the race detector.
 func (r *MPMC[T]) Unannotate() {
 	var nobody *race.Word

@@ -33,7 +33,7 @@ import (
 // write an item to. Where living processes have all of them TryPush is false, and Err is ErrBusy. Close gives the
 // cells of a handle back; those of a dead process are taken over by whoever needs one. A handle that is forgotten
 // without Close keeps its cells until its process dies. To close the segment (a Peers) is to die: so close the
-// ring, or stop pushing, first. A push that is under way meanwhile can spoil another process's item.
+// ring, or stop pushing, first. A push that is under way meanwhile can spoil items of other processes, also later ones.
 //
 // The push of an item happens before the pop that returns it, and that pop before the push that uses its slot
 // again; also across processes, in what both can reach.

@@ -376,3 +376,113 @@ func TestCrashMPMCNew(t *testing.T) {
 		c.account(t)
 	})
 }
+
+// crashCell makes a ring of whose cells one is free, or belongs to a dead process that was in the middle of a push, and
+// the others to this process.
+func crashCell(dead bool) func(t testing.TB) crashMPMC {
+	return func(t testing.TB) crashMPMC {
+		c := crashDead(t)
+		r, err := ring.OpenMPMC[wide](c.B.Bytes(), c.B.Segment())
+		proctest.Must(t, err)
+		r.SetCellOwner(0, c.B.Segment().Self())
+		r.SetCellOwner(1, c.B.Segment().Self())
+		if !dead {
+			have, _ := r.Note(2)
+			r.SetNote(2, have, 1<<32-1)
+			r.SetCellOwner(2, 0)
+		}
+		return c
+	}
+}
+
+// leaving is a process that closes its segment as soon as it has heard that another is dead.
+type leaving struct{ *shm.Segment }
+
+func (l leaving) Dead(id uint32) bool {
+	dead := l.Segment.Dead(id)
+	if dead && id != l.Self() {
+		l.Segment.Close()
+	}
+	return dead
+}
+
+var (
+	opMPMCCloseLate = proctest.NewOp("mpmc/close-late", nil, onNumbers(func(r numbers) bool {
+		ok := r.push(3) == 1
+		r.(blockNumbers).Leave()
+		return r.Close() == nil && ok
+	}))
+	opMPMCPushLate = proctest.NewOp("mpmc/push-late", nil, onNumbers(func(r numbers) bool {
+		ok := r.push(3) == 1
+		r.(blockNumbers).Leave()
+		r.push(5)
+		return ok
+	}))
+	opMPMCPushManyLate = proctest.NewOp("mpmc/push-many-late", nil, onNumbers(func(r numbers) bool {
+		ok := r.push(3) == 1
+		r.(blockNumbers).Leave()
+		r.push(5, 6)
+		return ok
+	}))
+	opMPMCReclaimLate = proctest.NewOp("mpmc/reclaim-late", nil, func(ctx context.Context, c crashMPMC) error {
+		r, err := ring.OpenMPMC[wide](c.B.Bytes(), leaving{c.B.Segment()})
+		if err == nil {
+			r.Reclaim()
+		}
+		runtime.KeepAlive(c.B)
+		return err
+	})
+)
+
+// What a process that has left does to a cell when it goes on to push, closes its ring, or was just taking the cell over
+// from the dead, is nothing to whoever has the cell by then and has pushed: its note stays what it wrote, and its blocks
+// stay its own. (It could be otherwise if the process were stopped elsewhere: see doc.go.)
+func TestCrashMPMCLate(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		op   *proctest.Op[crashMPMC]
+		dead bool
+	}{
+		{"push", opMPMCPushLate, false},
+		{"push-many", opMPMCPushManyLate, false},
+		{"close", opMPMCCloseLate, false},
+		{"reclaim", opMPMCReclaimLate, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			taken := 0
+			var have, want uint64 // of the cell, if this process has taken it over
+			proctest.Crash(t, c.op, crashCell(c.dead), func(t testing.TB, c crashMPMC) {
+				r, err := ring.OpenMPMC[wide](c.B.Bytes(), c.B.Segment())
+				proctest.Must(t, err)
+				owners := r.CellOwners()
+				was := owners[2]
+				if have, want = 0, 0; r.TryPush(wideOf(4)) {
+					have, want = r.Note(2)
+					if was != 0 {
+						taken++
+					}
+				} else if !errors.Is(r.Err(), ring.ErrBusy) {
+					t.Error(r.Err())
+				}
+			}, func(t testing.TB, c crashMPMC, survived bool) {
+				r, err := ring.OpenMPMC[wide](c.B.Bytes(), c.B.Segment())
+				proctest.Must(t, err)
+				if h, w := r.Note(2); have != want && (h != have || w != want) {
+					t.Errorf("the note %d, %d was written over with %d, %d", have, want, h, w)
+				}
+				have, want = 0, 0
+				seen := make(map[uint64]bool)
+				for i := range r.Cap() {
+					if b := r.SlotBlock(i); seen[b] {
+						t.Errorf("two slots have block %d", b)
+					} else {
+						seen[b] = true
+					}
+				}
+			})
+			if taken == 0 {
+				t.Error("no cell was taken over from a process that had left and went on")
+			}
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/edsrzf/mmap-go"
 
@@ -126,6 +127,53 @@ func TestMPMCCells(t *testing.T) {
 		if v, ok := last.TryPop(); !ok || v != i+1 {
 			t.Fatalf("item %d is %d, %v", i+1, v, ok)
 		}
+	}
+}
+
+// slowly is a process that does something whenever it is asked whether it lives.
+type slowly struct {
+	asked func()
+}
+
+func (s slowly) Self() uint32 { return 2 }
+func (s slowly) Dead(id uint32) bool {
+	if id == 2 {
+		s.asked()
+	}
+	return false
+}
+
+// TestMPMCRefusalEnds: one goroutine finds all cells taken, and before it goes on another one gets one. Err does not say
+// ErrBusy after that. (A mutex that somebody has waited for more than a millisecond lets that one go on at once.)
+func TestMPMCRefusalEnds(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const n = 16
+	mem := memory(t, ring.MPMCSizeIn[uint64](n, ring.MPMCBlocks))
+	other := newMPMC[uint64](t, mem, n, self(1), ring.MPMCBlocks)
+	for i := range ring.MPMCCells {
+		other.SetCellOwner(i, 1)
+	}
+	asked := 0
+	r := openMPMC[uint64](t, mem, slowly{func() {
+		switch asked++; {
+		case asked < 4:
+			for start := time.Now(); time.Since(start) < 2*time.Millisecond; {
+				runtime.Gosched()
+			}
+		case asked == 4:
+			other.SetCellOwner(5, 0)
+		}
+	}})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for !r.TryPush(1) { // at once, so that the others wait for the mutex
+			}
+		})
+	}
+	wg.Wait()
+	if err := r.Err(); err != nil || !r.TryPush(1) {
+		t.Errorf("after pushes that succeeded: %v", err)
 	}
 }
 
@@ -397,6 +445,28 @@ func TestMPMCOwnDeath(t *testing.T) {
 	account(t, next)
 	if v, ok := next.TryPop(); !ok || v != 1 {
 		t.Errorf("popped %d, %v", v, ok)
+	}
+}
+
+// TestMPMCOwnerComesBack: a process finds that another has its cell, and the next moment it has it again. Only corruption
+// does that; Close does not wait for a push that has long ended.
+func TestMPMCOwnerComesBack(t *testing.T) {
+	mem := memory(t, ring.MPMCSizeIn[uint64](8, ring.MPMCBlocks))
+	for _, push := range []func(r *ring.MPMC[uint64]) bool{
+		func(r *ring.MPMC[uint64]) bool { return r.TryPush(2) },
+		func(r *ring.MPMC[uint64]) bool { return r.TryPushMany([]uint64{2}) != 0 },
+	} {
+		clear(mem)
+		r := newMPMC[uint64](t, mem, 8, self(1), ring.MPMCBlocks)
+		r.TryPush(1)
+		i := cellOf(t, r, 1)
+		r.SetCellOwner(i, 2)
+		if push(r) || !errors.Is(r.Err(), os.ErrClosed) {
+			t.Errorf("a push without a cell: %v", r.Err())
+		}
+		r.SetCellOwner(i, 1)
+		r.Close()
+		account(t, r)
 	}
 }
 

@@ -328,6 +328,11 @@ func (m *mpmc) pushBlock(c *producer) bool {
 			if b >= m.number || b == c.block {
 				return m.corrupt("slot", w, p)
 			}
+			// Whoever has taken the cell over, because this process has left, has pushed since, as a rule, and then the
+			// CAS would fail too; but not the next one.
+			if c.cell.owner.Load() != m.self { // PAIRS WITH reclaim: CAS the owner
+				return m.leave()
+			}
 			c.cell.note.Publish(noteOf(c.block, b)) // PAIRS WITH reclaim: load the note
 			if crashpoint.Enabled {
 				crashpoint.Hit("ring/mpmc/push/noted")
