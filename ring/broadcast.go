@@ -170,17 +170,10 @@ func OpenBroadcast[T any](mem []byte, peers Peers) (*Broadcast[T], error) {
 	if h.magic.Load() != broadcastMagic { // PAIRS WITH NewBroadcast: store the magic
 		return nil, fmt.Errorf("%w: no Broadcast", ErrKind)
 	}
-	if v := h.version.Load(); v != broadcastVersion {
-		return nil, fmt.Errorf("%w: format version %d, not %d", ErrKind, v, broadcastVersion)
-	}
-	t := reflect.TypeFor[T]()
 	size, hash := h.size.Load(), h.hash.Load()
 	s := broadcastShape{kind: h.kind.Load(), cells: h.cells.Load(), slots: h.slots.Load()}
-	if hash != layout.Hash(t) {
-		return nil, fmt.Errorf("%w: its items are not %s", ErrKind, t)
-	}
-	if size != uint64(t.Size()) {
-		return nil, fmt.Errorf("%w: items of %d bytes, but %s has %d", ErrCorrupt, size, t, t.Size())
+	if err := checkFormat[T](h.version.Load(), broadcastVersion, size, hash); err != nil {
+		return nil, err
 	}
 	if s.kind > kindLossy || s.cells > maxReaders || (s.cells == 0) != (s.kind == kindLossy) {
 		return nil, fmt.Errorf("%w: kind %d with %d cells", ErrCorrupt, s.kind, s.cells)

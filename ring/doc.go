@@ -317,6 +317,23 @@
 // still find the ring full. As in an SPSC, a ring that is waited for needs a barrier between the two (package
 // internal/wait).
 //
+// # Memory order
+//
+// On amd64 loads stay in order, and so do stores; a compare-and-swap is a full barrier. On arm64 the loads, stores and
+// compare-and-swaps of shared words are LDAR, STLR, and CASAL or a loop of LDAXR and STLXR (go tool objdump shows it of a test that was
+// built with GOARCH=arm64), and 16 bytes at once are a loop of LDAXP and STLXP; items are copied by plain loads and stores.
+// What the protocols need of these:
+//
+//   - An item is written, then published: by STLR, or by the store of a compare-and-swap, which come after what was written before.
+//   - A position, or the word of a slot, is loaded, then the item read: nothing after an LDAR is done before it.
+//   - An item is read, then its slot given back: an STLR comes after the loads before it, too. So does the store of the
+//     compare-and-swap by which an MPMC's pop finds out that its copy was whole. Its load may come before the last loads
+//     of the copy, but between the two nobody else has changed the slot, or else the store does not happen.
+//   - A word is stored, then another one looked at (a Broadcast's look and join): an STLR, or the STLXR of a compare-and-swap, and an LDAR
+//     after it stay in order. A plain load after it would not.
+//   - Something is written after a compare-and-swap that allows it (to the block that a push got): a store is not done before
+//     it is known that it will be.
+//
 // # Layout of SPSC
 //
 // All numbers in the machine's byte order. Words that different sides write lie 128 bytes apart.

@@ -133,16 +133,9 @@ func OpenMPMC[T any](mem []byte, peers Peers) (*MPMC[T], error) {
 	if h.magic.Load() != mpmcMagic { // PAIRS WITH NewMPMC: store the magic
 		return nil, fmt.Errorf("%w: no MPMC", ErrKind)
 	}
-	if v := h.version.Load(); v != mpmcVersion {
-		return nil, fmt.Errorf("%w: format version %d, not %d", ErrKind, v, mpmcVersion)
-	}
-	t := reflect.TypeFor[T]()
 	size, hash, slots, form := h.size.Load(), h.hash.Load(), h.slots.Load(), h.form.Load()
-	if hash != layout.Hash(t) {
-		return nil, fmt.Errorf("%w: its items are not %s", ErrKind, t)
-	}
-	if size != uint64(t.Size()) {
-		return nil, fmt.Errorf("%w: items of %d bytes, but %s has %d", ErrCorrupt, size, t, t.Size())
+	if err := checkFormat[T](h.version.Load(), mpmcVersion, size, hash); err != nil {
+		return nil, err
 	}
 	if form != mpmcBlocks && (form != mpmcPairs || size > 8) {
 		return nil, fmt.Errorf("%w: form %d with items of %d bytes", ErrCorrupt, form, size)

@@ -119,16 +119,9 @@ func OpenSPSC[T any](mem []byte, peers Peers) (*SPSC[T], error) {
 	if h.magic.Load() != spscMagic { // PAIRS WITH NewSPSC: store the magic
 		return nil, fmt.Errorf("%w: no SPSC", ErrKind)
 	}
-	if v := h.version.Load(); v != spscVersion {
-		return nil, fmt.Errorf("%w: format version %d, not %d", ErrKind, v, spscVersion)
-	}
-	t := reflect.TypeFor[T]()
 	size, hash, slots := h.size.Load(), h.hash.Load(), h.slots.Load()
-	if hash != layout.Hash(t) {
-		return nil, fmt.Errorf("%w: its items are not %s", ErrKind, t)
-	}
-	if size != uint64(t.Size()) {
-		return nil, fmt.Errorf("%w: items of %d bytes, but %s has %d", ErrCorrupt, size, t, t.Size())
+	if err := checkFormat[T](h.version.Load(), spscVersion, size, hash); err != nil {
+		return nil, err
 	}
 	if fit := uint64(len(mem)-spscHeaderSize) / size; bits.OnesCount64(slots) != 1 || slots > fit {
 		return nil, fmt.Errorf("%w: %d slots in memory for %d", ErrCorrupt, slots, fit)
@@ -154,6 +147,20 @@ func checkPlain(mem []byte, bytes int, peers Peers) error {
 	}
 	if !aligned(mem) {
 		return fmt.Errorf("ring: memory not aligned to %d bytes", layout.CacheLine)
+	}
+	return nil
+}
+
+// checkFormat is what finding a ring of T asks of what it says of itself, all kinds alike.
+func checkFormat[T any](version, want uint32, size, hash uint64) error {
+	t := reflect.TypeFor[T]()
+	switch {
+	case version != want:
+		return fmt.Errorf("%w: format version %d, not %d", ErrKind, version, want)
+	case hash != layout.Hash(t):
+		return fmt.Errorf("%w: its items are not %s", ErrKind, t)
+	case size != uint64(t.Size()):
+		return fmt.Errorf("%w: items of %d bytes, but %s has %d", ErrCorrupt, size, t, t.Size())
 	}
 	return nil
 }
