@@ -3,9 +3,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	"github.com/shoal-ipc/shoal/array"
+	"github.com/shoal-ipc/shoal/internal/wait"
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/process"
 	"github.com/shoal-ipc/shoal/ring"
@@ -30,16 +32,8 @@ func use(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := shm.NewBlock(seg, "", ring.SPSCSize[int](1))
-	if err != nil {
+	if err := useRings(ctx, seg); err != nil {
 		return err
-	}
-	r, err := ring.NewSPSC[int](b.Bytes(), 1, seg)
-	if err != nil {
-		return err
-	}
-	if r.TryPush(1) {
-		r.TryPop()
 	}
 	if err := useLocks(ctx, seg); err != nil {
 		return err
@@ -54,6 +48,53 @@ func use(ctx context.Context) error {
 		return err
 	}
 	return seg.Close()
+}
+
+func useRings(ctx context.Context, seg *shm.Segment) error {
+	block, err := shm.NewBlock(seg, "", 1<<16)
+	if err != nil {
+		return err
+	}
+	mem := block.Bytes()
+	part := func() []byte {
+		p := mem[: 1<<14 : 1<<14]
+		mem = mem[1<<14:]
+		return p
+	}
+	one, err := ring.NewSPSC[int](part(), 1, seg)
+	if err != nil {
+		return err
+	}
+	many, err := ring.NewMPMC[[2]int](part(), 1, seg)
+	if err != nil {
+		return err
+	}
+	records, err := ring.NewBytes(part(), 1024, seg)
+	if err != nil {
+		return err
+	}
+	all, err := ring.NewBroadcast[int](part()[wait.Size:], 1, seg)
+	if err != nil {
+		return err
+	}
+	reader, err := all.Reader()
+	if err != nil {
+		return err
+	}
+	w, err := wait.New(block.Bytes()[3<<14:])
+	if err != nil {
+		return err
+	}
+	if one.TryPush(1) && many.TryPush([2]int{}) && records.TryWrite(nil) && all.TryPush(1) {
+		w.Wake()
+		one.TryPop()
+		many.TryPop()
+		records.Next()
+		records.Advance()
+		reader.TryPop()
+	}
+	err = w.Wait(ctx, func() bool { return true })
+	return errors.Join(err, one.Close(), many.Close(), records.Close(), reader.Close(), all.Close())
 }
 
 func useLocks(ctx context.Context, seg *shm.Segment) error {
