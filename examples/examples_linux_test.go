@@ -21,6 +21,7 @@ var prints = map[string]string{
 	"recover":   "50 150\n",
 	"condition": "499500\n",
 	"barrier":   "go\nlap 1\nlap 2\nlap 3\n",
+	"ring":      "49 primes\n",
 }
 
 func TestExamples(t *testing.T) {

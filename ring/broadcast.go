@@ -1,7 +1,6 @@
 package ring
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"math"
@@ -343,17 +342,13 @@ func (r *Reader[T]) TryPopMany(dst []T) (n int, lost uint64) {
 	return n, 0
 }
 
-// errLending is why Peek gives nothing of a lossy ring.
-var errLending = fmt.Errorf("ring: Peek into a lossy ring, whose producer waits for nobody: %w", errors.ErrUnsupported)
-
 // Peek gives up to n of the oldest items of a blocking ring, adjacent and in place, fewer where the ring's end is
 // near, none if there are none. They are good until Advance, the next pop or Close: the producer does not write
 // over them, but a process that breaks the rules may. Of items with bools Peek gives copies, at most 32, whose
-// bools are valid. It gives nothing of a lossy ring, and Err says errors.ErrUnsupported then.
+// bools are valid. Of a lossy ring, whose producer waits for nobody, it gives nothing.
 func (r *Reader[T]) Peek(n int) []T {
 	e := &r.cons
 	if r.lossy {
-		e.refuse(errLending)
 		return nil
 	}
 	n = e.upTo(n)

@@ -224,7 +224,7 @@ func (c Record) ended() bool {
 	return c.ring.slot(c.at).end.Load() != c.end // PAIRS WITH claim and endBefore: CAS the end of a later record
 }
 
-// Commit publishes the first n bytes of the record. It panics if n is negative or more than was reserved. A
+// Commit publishes the first n bytes of the record. It panics if n is negative or more than was reserved, in any case. A
 // record that is ended already stays as it is; also if Bytes.Close, or the end of the process, has done that.
 func (c Record) Commit(n int) {
 	if c.ring == nil || n < 0 || n > c.n {
@@ -236,10 +236,11 @@ func (c Record) Commit(n int) {
 	}
 }
 
-// Abort gives the room back: there is no record. A record that is ended already stays as it is.
+// Abort gives the room back: there is no record. A record that is ended already stays as it is, so Abort may be deferred; that of
+// the zero Record does nothing.
 func (c Record) Abort() {
 	if c.ring == nil {
-		panic("ring: Abort of a record that Reserve did not give")
+		return
 	}
 	r := c.ring
 	if c.ended() {

@@ -346,7 +346,7 @@ func TestBytesMisuse(t *testing.T) {
 	panics("Commit(-1)", func() { c.Commit(-1) })
 	panics("Commit of more than was reserved", func() { c.Commit(10) })
 	panics("Commit of nothing", func() { ring.Record{}.Commit(0) })
-	panics("Abort of nothing", func() { ring.Record{}.Abort() })
+	ring.Record{}.Abort() // nothing, so that it may be deferred
 	c.Data = c.Data[:3]
 	c.Commit(9)
 	if p, ok := r.Next(); !ok || len(p) != 9 {

@@ -1,8 +1,20 @@
 // Package ring has lock-free rings over memory that the caller gives. Nothing here blocks, maps or frees.
 //
 // New… lays a ring out in zeroed memory, which must be aligned to 128 bytes (a shm.Block is), Open… checks and
-// uses one that another process laid out. The memory must stay mapped for as long as the ring is used. Items
-// are plain data: bools, numbers, arrays and structs of these.
+// uses one that another process laid out. The memory must be the ring's, and mapped, for as long as it is used: keep the shm.Block that
+// it is of beside the ring, and use that once more after the last call (runtime.KeepAlive), for when no handle of a block is
+// left and somebody has freed it, its memory becomes another object's. Items are plain data: bools, numbers, arrays and structs of
+// these. Peers, who this process is and who is dead, is the block's shm.Segment.
+//
+//	SPSC       one producer, one consumer; the fastest; slots can be lent
+//	MPMC       any number of both; first in, first out; whoever is killed or stopped delays nobody
+//	Bytes      records of any length, many producers, one consumer; written and read in place
+//	Broadcast  one producer, and readers that each see every item, or are told how many they lost
+//
+// A call that cannot go on says no, and Err says why if that is not for want of items or room. To wait, let those who publish
+// change a word and wake who sleeps on it (package futex): who waits loads the word, tries once more, and sleeps while
+// the word is as it was; who publishes adds to the word and wakes. None of the rings has an end of its own: say it by an Event,
+// which is looked at before the last try.
 //
 // A ring whose shared bytes contradict themselves behaves as empty and full, and Err says so; so does an end that a push
 // or pop found taken, and an MPMC whose cells are all taken (ErrBusy). What another process writes into the memory can make the
@@ -132,7 +144,9 @@
 //	after the CAS of a push             the item is there                       the same
 //	anywhere in a pop before the CAS    the item is still there                 others pop it
 //	after the CAS of a pop              the item is lost with its consumer      the same
-//	in a batch                          as for the item that is under way       the same
+//	in a batch                          as for the item that is under way; a    the same
+//	                                    consumer's are lost with it, for its
+//	                                    caller has seen none
 //	with a cell, in a push or not       who needs a cell takes it over          the cell stays its own
 //	in claim, after the CAS             the same; the note is {private, none}   the same
 //	in Close, before the CAS            the same; the note is either            the same

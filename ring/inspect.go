@@ -3,9 +3,10 @@ package ring
 import "slices"
 
 // Info is what a ring says of itself, for people who look for what holds it up. It is read one number after the other while
-// others go on, so these may not fit together. Owner ids are those of Peers; shm.Segment.Participant tells which processes they are.
+// others go on, so these may not fit together. Owner ids are those of Peers, each once; shm.Segment.Participant tells which
+// processes they are. The dead may be among them until somebody needs what they had.
 type Info struct {
-	// Cap is how many items the ring can hold, or records in a Bytes, and Len how many it holds; in a blocking Broadcast as
+	// Cap is how many items the ring can hold, or records in a Bytes, and Len how many it holds, finished or not; in a blocking Broadcast as
 	// many as its slowest reader has not read, in a lossy one as many as can be read.
 	Cap, Len int
 	// Room is how many bytes the records of a Bytes can take, and Used how many they do.
@@ -23,7 +24,7 @@ type Info struct {
 // Consumer is one who takes items.
 type Consumer struct {
 	Owner uint32
-	Items int // that are there for it
+	Items int // that are there for it; also those behind an unfinished record
 }
 
 // Inspect reads the ring's record. It may be called from anywhere, also while others have the ends, and after Close.

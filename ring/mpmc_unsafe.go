@@ -295,7 +295,8 @@ func (r *MPMC[T]) TryPushMany(vs []T) (n int) {
 }
 
 // TryPopMany takes the oldest items, as many as there are and dst holds, and returns how many: fewer than dst
-// holds means that none is left of those that were in the ring when it was called.
+// holds means that none is left of those that were in the ring when it was called. Those that it has taken are lost if the
+// process is killed in it.
 func (r *MPMC[T]) TryPopMany(dst []T) (n int) {
 	if len(dst) == 0 {
 		return 0

@@ -5,7 +5,7 @@ import "errors"
 var (
 	// ErrBusy is returned when a living process, or another handle in this one, has the end of a ring that was
 	// asked for, when living processes have all cells of an MPMC, and when a Broadcast has as many readers as it can.
-	ErrBusy = errors.New("ring: end in use")
+	ErrBusy = errors.New("ring: in use, the end or all places")
 	// ErrKind is returned by Open… when the memory holds no ring of that kind, or one of other items or of
 	// another format version.
 	ErrKind = errors.New("ring: memory does not hold such a ring")
