@@ -344,10 +344,11 @@ func bytesStream(ctx context.Context, p *part, m *meter) error {
 	for i := range record {
 		record[i] = byte(i / 64)
 	}
+	var wait idler
 	err = p.stream(m, func(from, to int) error {
-		for i := from; i < to; {
-			if r.TryWrite(record) {
-				i++
+		for i := from; i < to; i++ {
+			for !r.TryWrite(record) {
+				wait.idle()
 			}
 		}
 		return nil
@@ -355,6 +356,7 @@ func bytesStream(ctx context.Context, p *part, m *meter) error {
 		for i := from; i < to; {
 			b, ok := r.Next()
 			if !ok {
+				wait.idle()
 				continue
 			}
 			if !whole(b, len(record)) {
@@ -404,11 +406,12 @@ func broadcastStream(ctx context.Context, p *part, m *meter) error {
 	if err != nil {
 		return err
 	}
+	var wait idler
 	if p.Side == 0 {
 		return errors.Join(p.stream(m, func(from, to int) error {
-			for i := uint64(from); i < uint64(to); {
-				if b.TryPush(i) {
-					i++
+			for i := uint64(from); i < uint64(to); i++ {
+				for !b.TryPush(i) {
+					wait.idle()
 				}
 			}
 			return nil
@@ -422,6 +425,7 @@ func broadcastStream(ctx context.Context, p *part, m *meter) error {
 		for i := uint64(from); i < uint64(to); {
 			v, lost, ok := r.TryPop()
 			if !ok {
+				wait.idle()
 				continue
 			}
 			if lost != 0 || v != i {

@@ -430,13 +430,16 @@ func TestWaitAllocates(t *testing.T) {
 		}
 		done <- err
 	}()
-	n := testing.AllocsPerRun(100, func() {
-		turn.Store(1)
-		q.word.Wake()
-		if err := q.word.Wait(context.Background(), mine); err != nil {
-			t.Error(err)
-		}
-	})
+	n := 1.0
+	for i := 0; i < 20 && n >= 1; i++ { // all allocations of the process are counted, also those of who watches for deaths
+		n = testing.AllocsPerRun(100, func() {
+			turn.Store(1)
+			q.word.Wake()
+			if err := q.word.Wait(context.Background(), mine); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 	turn.Store(2)
 	q.word.WakeAll()
 	proctest.Must(t, <-done)
