@@ -247,6 +247,8 @@ func mpmcStream(ctx context.Context, p *part, m *meter) error {
 	return errors.Join(err, r.Err())
 }
 
+// mpmcLines is mpmcStream for items of a cache line: a loop of its own, since with a function for what differs a call for each
+// item would be measured, too.
 func mpmcLines(ctx context.Context, p *part, m *meter) error {
 	r, err := mpmc[wide](p)
 	if err != nil {

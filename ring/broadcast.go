@@ -347,25 +347,10 @@ func (r *Reader[T]) TryPopMany(dst []T) (n int, lost uint64) {
 // over them, but a process that breaks the rules may. Of items with bools Peek gives copies, at most 32, whose
 // bools are valid. Of a lossy ring, whose producer waits for nobody, it gives nothing.
 func (r *Reader[T]) Peek(n int) []T {
-	e := &r.cons
 	if r.lossy {
 		return nil
 	}
-	n = e.upTo(n)
-	from, i := r.all, e.index()
-	if e.staged {
-		if e.limit-e.at < uint64(n) {
-			e.stage()
-		}
-		n = min(n, int(e.limit-e.at))
-		from, i = r.staging, int(e.at&e.mask)
-	}
-	n = min(n, len(from)-i)
-	e.lend(n)
-	if n == 0 {
-		return nil
-	}
-	return from[i : i+n : i+n]
+	return peek(&r.cons, r.all, r.staging, n)
 }
 
 // Advance goes on by the first n of the items that Peek gave; the next Advance goes on with the rest. It panics if

@@ -250,15 +250,20 @@ func (r *SPSC[T]) Commit(n int) {
 // is empty. They are good until Advance, the next pop or Close; another process that breaks the rules may
 // change them meanwhile. Of items with bools Peek gives copies, at most 32, whose bools are valid.
 func (r *SPSC[T]) Peek(n int) []T {
-	e := &r.cons
+	return peek(&r.cons, r.all, r.staging, n)
+}
+
+// peek lends the next n items of a consumer or reader, as many as are adjacent: of the slots, or of its copies if it
+// has some.
+func peek[T any](e *end, slots, staging []T, n int) []T {
 	n = e.upTo(n)
-	from, i := r.all, e.index()
+	from, i := slots, e.index()
 	if e.staged {
 		if e.limit-e.at < uint64(n) {
 			e.stage()
 		}
 		n = min(n, int(e.limit-e.at))
-		from, i = r.staging, int(e.at&e.mask)
+		from, i = staging, int(e.at&e.mask)
 	}
 	n = min(n, len(from)-i)
 	e.lend(n)

@@ -1,3 +1,7 @@
+//go:build !race
+
+// Without the race detector: there is one goroutine, and it would only be slow.
+
 package wait_test
 
 import (
@@ -6,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/shoal-ipc/shoal/internal/race"
 )
 
 // The model of a Word: every interleaving of a few publishers and sleepers on processors with store buffers (total store
@@ -505,9 +507,6 @@ func fault(f modelFaults) (names string) {
 }
 
 func TestModelFindsFaults(t *testing.T) {
-	if race.Enabled {
-		t.Skip("there is one goroutine, and it is slow")
-	}
 	simple := scene(0, 0, publisher(3, 1, true), sleeper(2))
 	two := scene(0, 0, publisher(2, 1, false), sleeper(1), sleeper(1))
 	for _, c := range []struct {
