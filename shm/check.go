@@ -276,7 +276,7 @@ func (c *checker) block(off, end uint64) {
 	at := offsetOf(c.memory, &o.State)
 	owner := uint32(st >> 32)
 	switch st & stateMask {
-	case stateNew, stateHeld, stateMore:
+	case stateNew, stateHeld, stateMore, statePassed:
 		if st != stateNew && !c.given(owner) {
 			c.wrong(at, "block of %#x, which no participant was", owner)
 		}

@@ -342,6 +342,21 @@ var (
 		shm.Spill(seg)
 		return nil
 	})
+	opPass = proctest.NewOp("shm/pass", nil, func(ctx context.Context, f freeing) error {
+		seg := f.First.Segment()
+		off, _, err := seg.Allocate(300)
+		if err != nil {
+			return err
+		}
+		stamp, err := seg.Pass(off, nil)
+		if err != nil {
+			return err
+		}
+		if _, err := seg.Claim(off, stamp, 300); err != nil {
+			return err
+		}
+		return seg.Deallocate(off)
+	})
 	// A block that must be cut, as there is no other memory.
 	opSplit = proctest.NewOp("shm/split", func(ctx context.Context, f freeing) error {
 		seg := f.First.Segment()
@@ -443,7 +458,7 @@ func going(t testing.TB, f freeing) {
 // Whatever one who frees, allocates, or sweeps leaves when it is killed or stopped, others go on, nothing that is
 // in use is given away, and nothing is lost.
 func TestCrashFree(t *testing.T) {
-	for _, op := range []*proctest.Op[freeing]{opFree, opRemoveObject, opAllocate, opSweep, opExtend} {
+	for _, op := range []*proctest.Op[freeing]{opFree, opRemoveObject, opAllocate, opPass, opSweep, opExtend} {
 		proctest.Crash(t, op, newFreeing, going, func(t testing.TB, f freeing, survived bool) {
 			going(t, f)
 			if err := f.First.Segment().Remove("mine"); survived && op == opFree && err == nil {

@@ -27,6 +27,7 @@ import (
 //	LIMBO           an object that was freed; processes may have it open
 //	FREE            nobody's
 //	MORE   {owner}  lists openers of an object, for ever; the owner laid it there
+//	PASSED {owner}  plain memory that the owner has given up, for whoever claims it (pass.go)
 //
 //	lay      Claim of the block at Top: 0 -> owner<<32 | units       one compare-and-swap takes and names
 //	advance  Top: t -> t + size of the block at t                    by anybody who finds the block at Top laid
@@ -39,8 +40,10 @@ import (
 //	give     {self, g, NEW}      -> {g, FREE}
 //	hold     {self, g, NEW}      -> {self, g, HELD}
 //	drop     {self, g, HELD}     -> {self, g, NEW}
+//	pass     {self, g, HELD}     -> {self, g+1, PASSED}
+//	claim    {any, g, PASSED}    -> {self, g, HELD}                  by whoever was told the block and g
 //	sweep    {dead, g, NEW|HELD} -> {g, FREE}                        by whoever sweeps up after a death (sweep.go); so LIMBO
-//	         without openers, and MORE of a dead owner if it is not linked
+//	         without openers, MORE of a dead owner if it is not linked, and PASSED that nobody can claim any more
 //	extend   {self, g, NEW}      -> {self, g, MORE}                  before it is linked to the object
 //
 // An object with a name exists from the moment it is linked: whoever meets it there publishes it, if its
@@ -51,13 +54,14 @@ import (
 // Memory is touched only below Committed, which is raised after the memory was reserved, so that a full
 // memory file system is an error here and not a fault there. Fresh memory is zero.
 const (
-	stateNew   = 0
-	stateLive  = 1
-	stateFree  = 2
-	stateLimbo = 3
-	stateHeld  = 4
-	stateMore  = 5
-	stateMask  = 1<<4 - 1
+	stateNew    = 0
+	stateLive   = 1
+	stateFree   = 2
+	stateLimbo  = 3
+	stateHeld   = 4
+	stateMore   = 5
+	statePassed = 6
+	stateMask   = 1<<4 - 1
 
 	// commitLeast is how much is reserved at once at least, a hundredth of a millisecond of work; commitMost
 	// at most: some kernels undo a reservation that a signal interrupts, and a large one would never come to
@@ -244,7 +248,7 @@ func (h heap) blocks(f func(off uint64, o *object, room uint64) bool) error {
 	return nil
 }
 
-// owner is who has a block in state s: NEW, HELD or MORE.
+// owner is who has a block in state s: NEW, HELD, MORE or PASSED.
 func (o *object) owner(s uint64) uint32 {
 	if s == stateNew { // as it was laid
 		return uint32(o.Claim.Load() >> 32)
@@ -261,11 +265,16 @@ func (o *object) publish() {
 
 // publishFrom makes the object whose state is s, NEW, live. s was read while the object was linked.
 func (o *object) publishFrom(s uint64) {
+	o.State.CompareAndSwap(s, uint64(generationAfter(s))<<4|stateLive)
+}
+
+// generationAfter is the generation after that of a state.
+func generationAfter(s uint64) uint32 {
 	next := (generationOf(s) + 1) & (1<<28 - 1)
 	if next == 0 { // that of no object, also after they have wrapped
 		next = 1
 	}
-	o.State.CompareAndSwap(s, uint64(next)<<4|stateLive)
+	return next
 }
 
 // give makes the block at off, whose state is s and which this process has, nobody's.

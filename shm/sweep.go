@@ -82,6 +82,10 @@ func (s *sweep) visit(off uint64, o *object, room uint64) bool {
 			break
 		}
 		s.inherit(off, o, st)
+	case statePassed:
+		if !s.isPassed(off, o, st) {
+			s.inherit(off, o, st)
+		}
 	case stateMore:
 		if s.gone(o.owner(st)) && room >= unit && !s.extends(off) {
 			s.inherit(off, o, st)
