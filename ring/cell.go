@@ -47,6 +47,15 @@ func (m *mpmc) has(c *producer) bool {
 	return m.leave()
 }
 
+// done ends the use of a cell that take returned.
+func (m *mpmc) done(c *producer) {
+	if c.borrowed {
+		c.free(m.self)
+		return
+	}
+	c.busy.Publish(0)
+}
+
 // leave ends the handle of a process that has left, and is false.
 func (m *mpmc) leave() bool {
 	err := errNobody
@@ -101,27 +110,35 @@ func (m *mpmc) grow(n uint32) (*producer, error) {
 		m.leave()
 		return nil, nil
 	}
-	// A process that has a cell leaves half of them to those that have none.
-	most := mpmcCells
-	if n > 0 {
-		most /= 2
-	}
-	cell, block, err := m.claim(most)
-	if cell == nil && (n == 0 || m.tries%1024 == 0) { // asking who is dead takes time
+	// Half of the cells are for those who keep them. Who comes later has one of the others for as long as one call lasts, so
+	// that any number of processes can push.
+	const keep = mpmcCells / 2
+	cell, block, err := m.claim(keep)
+	if cell == nil && m.tries%1024 == 0 { // asking who is dead takes time
 		m.reclaim()
-		cell, block, err = m.claim(most)
+		cell, block, err = m.claim(keep)
 	}
 	m.tries++
+	borrowed := false
+	if cell == nil && n == 0 {
+		borrowed = true
+		if cell, block, err = m.claim(mpmcCells); cell == nil {
+			m.reclaim()
+			cell, block, err = m.claim(mpmcCells)
+		}
+	}
 	if cell == nil {
 		if n == 0 {
 			m.refuse(err) // before another goroutine can grow: what is not refused clears it
 		}
 		return nil, err
 	}
-	c := &producer{block: block, cell: cell}
-	c.busy.Publish(1)
-	m.mine[n] = c
-	m.joined.Store(n + 1)
+	c := &producer{block: block, cell: cell, borrowed: borrowed}
+	if !borrowed {
+		c.busy.Publish(1)
+		m.mine[n] = c
+		m.joined.Store(n + 1)
+	}
 	m.refused.Store(nil)
 	return c, nil
 }
@@ -222,7 +239,7 @@ func (m *mpmc) reclaim() {
 	}
 	elsewhere := make([]bool, m.number)
 	for p := range m.mask + 1 {
-		if b := m.slot(p).Load() & (m.full - 1); b < m.number { // PAIRS WITH push and pop: CAS the slot
+		if b := m.slot(p).Load() & m.index; b < m.number { // PAIRS WITH push and pop: CAS the slot
 			elsewhere[b] = true
 		}
 	}

@@ -12,7 +12,9 @@ type producer struct {
 	busy  atomics.Pos
 	block uint64 // the private block, checked
 	cell  *mpmcCell
-	_     [layout.CacheLine - 16 - unsafe.Sizeof(uintptr(0))]byte // several goroutines push at once
+	// borrowed says that it is this handle's for one call only, and in nobody's list.
+	borrowed bool
+	_        [layout.CacheLine - 16 - 2*unsafe.Sizeof(uintptr(0))]byte // several goroutines push at once
 }
 
 // spread is a number from 0 to n-1 that tends to be the same for one goroutine and different for several: it is

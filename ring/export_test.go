@@ -164,19 +164,22 @@ type (
 // Forms are the forms in which this machine can make a ring of items of so many bytes.
 func Forms(size uintptr) []uint32 {
 	if size <= 8 && atomics.HasPair() {
-		return []uint32{mpmcBlocks, mpmcPairs}
+		return []uint32{mpmcBlocks, mpmcPairs, mpmcBlocks | Exact, mpmcPairs | Exact}
 	}
-	return []uint32{mpmcBlocks}
+	return []uint32{mpmcBlocks, mpmcBlocks | Exact}
 }
+
+// Exact in a form says that the ring is to be exact.
+const Exact = 1 << 16
 
 // MPMCSizeIn and NewMPMCIn are MPMCSize and NewMPMC with the form given.
 func MPMCSizeIn[T any](n int, form uint32) int {
-	_, bytes := mpmcSpace[T](n, form)
+	_, bytes := mpmcSpace(slotsFor(n, form&Exact != 0), reflect.TypeFor[T]().Size(), form&^Exact)
 	return bytes
 }
 
 func NewMPMCIn[T any](mem []byte, n int, peers Peers, form uint32) (*MPMC[T], error) {
-	return newMPMC[T](mem, n, peers, form)
+	return newMPMC[T](mem, n, peers, form&^Exact, form&Exact != 0)
 }
 
 // SetPosition makes the ring what it is after p pushes and pops. No other handle may be in use.
@@ -223,10 +226,13 @@ func (r *MPMC[T]) Note(i int) (have, want uint64) {
 func (r *MPMC[T]) SetNote(i int, have, want uint64) { r.cells[i].note.Publish(noteOf(have, want)) }
 
 // SlotBlock is the block that slot i names.
-func (r *MPMC[T]) SlotBlock(i int) uint64 { return r.slot(uint64(i)).Load() & (r.full - 1) }
+func (r *MPMC[T]) SlotBlock(i int) uint64 { return r.slot(uint64(i)).Load() & r.index }
 
 // Tail is the position that the next push fills.
 func (r *MPMC[T]) Tail() uint64 { return r.seek(r.tailGuess.Load(), filled*r.full) }
 
 // SetSlot writes the word of slot i.
 func (r *MPMC[T]) SetSlot(i int, word uint64) { r.slot(uint64(i)).Publish(word) }
+
+// Slots is how many slots the ring has.
+func (r *MPMC[T]) Slots() int { return int(r.mask + 1) }

@@ -1,6 +1,9 @@
 package ring
 
-import "slices"
+import (
+	"runtime"
+	"slices"
+)
 
 // Info is what a ring says of itself, for people who look for what holds it up. It is read one number after the other while
 // others go on, so these may not fit together. Owner ids are those of Peers, each once; shm.Segment.Participant tells which
@@ -36,14 +39,20 @@ func (r *SPSC[T]) Inspect() Info {
 }
 
 // Inspect reads the ring's record. It may be called from anywhere, also after Close.
-func (r *MPMC[T]) Inspect() Info {
-	i := Info{Cap: r.Cap(), Len: r.Len()}
-	if r.cells != nil {
-		for c := range r.cells {
-			i.Producers = append(i.Producers, owners(r.cells[c].owner.Load())...)
+func (r *MPMC[T]) Inspect() Info { return r.inspect() }
+
+// Inspect is as MPMC's.
+func (r *Messages) Inspect() Info { return r.inspect() }
+
+func (m *mpmc) inspect() Info {
+	i := Info{Cap: m.capacity(), Len: m.length()}
+	if m.cells != nil {
+		for c := range m.cells {
+			i.Producers = append(i.Producers, owners(m.cells[c].owner.Load())...)
 		}
 	}
 	i.Producers = once(i.Producers)
+	runtime.KeepAlive(m)
 	return i
 }
 

@@ -51,11 +51,30 @@ type MPMC[T any] struct {
 	mpmc
 }
 
-// MPMCSize is how many bytes a ring of n items needs on this machine; n is rounded up to a power of two, and at
-// least 1. It is math.MaxInt if so many items fit into no address space, or are more than 2^31 of more than 8 bytes.
-func MPMCSize[T any](n int) int {
-	_, bytes := mpmcSpace[T](n, mpmcFormOf[T]())
+// MPMCOptions are the rarer wishes of an MPMC.
+type MPMCOptions struct {
+	// Exact makes n itself what the ring can hold, instead of the next power of two, and makes the ring one that can be ended
+	// (End). It has more slots than items then, at least 4.
+	Exact bool
+}
+
+// exact is the one that is given, if any.
+func exact(opts []MPMCOptions) bool { return len(opts) > 0 && opts[0].Exact }
+
+// MPMCSize is how many bytes a ring of n items needs on this machine; n is rounded up to a power of two, unless the ring is
+// to be exact, and at least 1. It is math.MaxInt if so many items fit into no address space, or are more than 2^31 of more
+// than 8 bytes.
+func MPMCSize[T any](n int, opts ...MPMCOptions) int {
+	_, bytes := mpmcSpace(slotsFor(n, exact(opts)), reflect.TypeFor[T]().Size(), mpmcFormOf[T]())
 	return bytes
+}
+
+// slotsFor is how many slots a ring of n items has.
+func slotsFor(n int, exact bool) uint64 {
+	if exact {
+		return 1 << max(bits.Len64(uint64(max(n, 1))), 2) // one more at least, and room for the mark in a pair
+	}
+	return 1 << bits.Len64(uint64(max(n, 1)-1))
 }
 
 // mpmcFormOf is the form in which this machine makes rings of T.
@@ -66,16 +85,15 @@ func mpmcFormOf[T any]() uint32 {
 	return mpmcBlocks
 }
 
-// mpmcSpace is the number of slots and bytes for n items.
-func mpmcSpace[T any](n int, form uint32) (slots uint64, bytes int) {
-	slots = 1 << bits.Len64(uint64(max(n, 1)-1))
+// mpmcSpace is how many bytes so many slots take, of items of that size.
+func mpmcSpace(slots uint64, itemSize uintptr, form uint32) (_ uint64, bytes int) {
 	if slots > math.MaxInt/16 {
 		return slots, math.MaxInt
 	}
 	if form == mpmcPairs {
 		return slots, mpmcHeaderSize + int(slots)*16
 	}
-	size := uint64(reflect.TypeFor[T]().Size())
+	size := uint64(itemSize)
 	at := mpmcBlocksAt(slots)
 	if blocks := slots + mpmcCells; slots > 1<<31 || size != 0 && blocks > (math.MaxInt-at)/size {
 		return slots, math.MaxInt
@@ -88,38 +106,50 @@ func mpmcBlocksAt(slots uint64) uint64 {
 	return (mpmcSlotsAt + 8*slots + layout.CacheLine - 1) &^ (layout.CacheLine - 1)
 }
 
-// NewMPMC lays a ring of n items, rounded up to a power of two, out in mem, which must be zeroed, aligned to
-// 128 bytes and at least MPMCSize[T](n) long. The error is fs.ErrExist if there is a ring already. That T cannot
+// NewMPMC lays a ring of n items, rounded up to a power of two unless it is to be exact, out in mem, which must be zeroed,
+// aligned to 128 bytes and at least MPMCSize[T](n, opts...) long. The error is fs.ErrExist if there is a ring already. That T cannot
 // lie in shared memory, that n is not positive, and that mem does not suit are errors too, for the programmer to
 // read.
-func NewMPMC[T any](mem []byte, n int, peers Peers) (*MPMC[T], error) {
-	return newMPMC[T](mem, n, peers, mpmcFormOf[T]())
+func NewMPMC[T any](mem []byte, n int, peers Peers, opts ...MPMCOptions) (*MPMC[T], error) {
+	return newMPMC[T](mem, n, peers, mpmcFormOf[T](), exact(opts))
 }
 
-func newMPMC[T any](mem []byte, n int, peers Peers, form uint32) (*MPMC[T], error) {
+func newMPMC[T any](mem []byte, n int, peers Peers, form uint32, exact bool) (*MPMC[T], error) {
 	if n < 1 {
 		return nil, fmt.Errorf("ring: %d items", n)
 	}
-	slots, bytes := mpmcSpace[T](n, form)
+	t := reflect.TypeFor[T]()
+	slots, bytes := mpmcSpace(slotsFor(n, exact), t.Size(), form)
 	if err := checkMemory[T](mem, bytes, peers); err != nil {
 		return nil, err
 	}
-	h := mpmcAt(mem)
-	if h.magic.Load() != 0 { // PAIRS WITH NewMPMC: store the magic
-		return nil, fmt.Errorf("ring: in the memory given: %w", fs.ErrExist)
+	if !exact {
+		n = 0
 	}
-	t := reflect.TypeFor[T]()
-	r := attachMPMC[T](mem, slots, form, peers)
-	r.layOut(0)
+	r := attachMPMC[T](mem, slots, uint64(n), form, peers)
+	if err := r.describe(mem, form, t.Size(), layout.Hash(t)); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// describe lays the ring out in mem, and says what it is.
+func (m *mpmc) describe(mem []byte, form uint32, size uintptr, hash uint64) error {
+	h := mpmcAt(mem)
+	if h.magic.Load() != 0 { // PAIRS WITH describe: store the magic
+		return fmt.Errorf("ring: in the memory given: %w", fs.ErrExist)
+	}
+	m.layOut(0)
 	crashpoint.Hit("ring/mpmc/new/laid-out")
-	h.hash.Store(layout.Hash(t))
-	h.size.Store(uint64(t.Size()))
-	h.slots.Store(slots)
+	h.hash.Store(hash)
+	h.size.Store(uint64(size))
+	h.slots.Store(m.mask + 1)
+	h.limit.Store(m.limit)
 	h.form.Store(form)
 	h.version.Store(mpmcVersion)
 	crashpoint.Hit("ring/mpmc/new/described")
-	h.magic.Store(mpmcMagic) // PAIRS WITH OpenMPMC: load the magic
-	return r, nil
+	h.magic.Store(mpmcMagic) // PAIRS WITH openedSlots: load the magic
+	return nil
 }
 
 // OpenMPMC finds the ring that NewMPMC made in mem. The error is ErrKind if there is none, or one of other items
@@ -130,10 +160,13 @@ func OpenMPMC[T any](mem []byte, peers Peers) (*MPMC[T], error) {
 		return nil, err
 	}
 	h := mpmcAt(mem)
-	if h.magic.Load() != mpmcMagic { // PAIRS WITH NewMPMC: store the magic
+	if h.magic.Load() != mpmcMagic { // PAIRS WITH describe: store the magic
 		return nil, fmt.Errorf("%w: no MPMC", ErrKind)
 	}
-	size, hash, slots, form := h.size.Load(), h.hash.Load(), h.slots.Load(), h.form.Load()
+	size, hash, form := h.size.Load(), h.hash.Load(), h.form.Load()
+	if form == mpmcMessages {
+		return nil, fmt.Errorf("%w: one of messages", ErrKind)
+	}
 	if err := checkFormat[T](h.version.Load(), mpmcVersion, size, hash); err != nil {
 		return nil, err
 	}
@@ -143,34 +176,58 @@ func OpenMPMC[T any](mem []byte, peers Peers) (*MPMC[T], error) {
 	if form == mpmcPairs && !atomics.HasPair() {
 		return nil, errNoPairs
 	}
-	if bits.OnesCount64(slots) != 1 || slots > math.MaxInt/16 {
-		return nil, fmt.Errorf("%w: %d slots", ErrCorrupt, slots)
+	slots, limit, err := h.slotsIn(mem, uintptr(size), form)
+	if err != nil {
+		return nil, err
 	}
-	if _, bytes := mpmcSpace[T](int(slots), form); bytes > len(mem) {
-		return nil, fmt.Errorf("%w: %d slots in %d bytes of memory", ErrCorrupt, slots, len(mem))
-	}
-	r := attachMPMC[T](mem, slots, form, peers)
+	r := attachMPMC[T](mem, slots, limit, form, peers)
 	r.arrive()
 	return r, nil
 }
 
+// slotsIn is how many slots the ring in mem has, with items of that size in blocks or slots, and how many items it holds at most, 0
+// if that is as many.
+func (h *mpmcHeader) slotsIn(mem []byte, size uintptr, form uint32) (slots, limit uint64, err error) {
+	slots, limit = h.slots.Load(), h.limit.Load()
+	if bits.OnesCount64(slots) != 1 || slots > math.MaxInt/16 || limit != 0 && (limit >= slots || slots < 4) {
+		return 0, 0, fmt.Errorf("%w: %d slots, at most %d items", ErrCorrupt, slots, limit)
+	}
+	if _, bytes := mpmcSpace(slots, size, form); bytes > len(mem) {
+		return 0, 0, fmt.Errorf("%w: %d slots in %d bytes of memory", ErrCorrupt, slots, len(mem))
+	}
+	return slots, limit, nil
+}
+
 // attachMPMC makes a handle of the ring of so many slots in mem, which has been checked.
-func attachMPMC[T any](mem []byte, slots uint64, form uint32, peers Peers) *MPMC[T] {
+func attachMPMC[T any](mem []byte, slots, limit uint64, form uint32, peers Peers) *MPMC[T] {
 	t := reflect.TypeFor[T]()
 	r := &MPMC[T]{}
-	r.attach(mem, slots, form, t.Size(), peers)
+	r.attach(mem, slots, limit, form, t.Size(), peers)
 	r.bools = layout.BoolsOf(t)
 	return r
 }
 
-// Len is how many items the ring holds, as far as one can say while others push and pop.
+// Len is how many items the ring holds, or held at an instant during the call. It is lock-free: what it repeats itself for is
+// an item that somebody popped.
 func (r *MPMC[T]) Len() int {
-	head := r.seek(r.headGuess.Load(), popped*r.full)
-	tail := r.seek(later(r.tailGuess.Load(), head), filled*r.full)
+	n := r.length()
 	runtime.KeepAlive(r)
-	r.headGuess.Publish(head)
-	r.tailGuess.Publish(tail)
-	return int(min(tail-head, r.mask+1)) // pushes and pops between the two can make it seem more
+	return n
+}
+
+func (m *mpmc) length() int {
+	head := m.seek(m.headGuess.Load(), popped*m.full)
+	for range 1000 { // for ever, but for words that somebody changes in vain
+		tail := m.seek(later(m.tailGuess.Load(), head), filled*m.full)
+		m.tailGuess.Publish(tail)
+		again := m.seek(head, popped*m.full)
+		m.headGuess.Publish(again)
+		if again == head { // so it was when the tail was looked at
+			return int(min(tail-head, uint64(m.capacity())))
+		}
+		head = again
+	}
+	return 0
 }
 
 // later is the later of two positions.
@@ -182,15 +239,41 @@ func later(p, q uint64) uint64 {
 }
 
 // Cap is how many items the ring can hold.
-func (r *MPMC[T]) Cap() int { return int(r.mask + 1) }
+func (r *MPMC[T]) Cap() int { return r.capacity() }
+
+func (m *mpmc) capacity() int {
+	if m.limit != 0 {
+		return int(m.limit)
+	}
+	return int(m.mask + 1)
+}
+
+// End ends an exact ring for everybody: it leaves a mark, 1 to 3, at the end of the items, and no push succeeds any more. The
+// items that are there can be popped; who finds the ring empty then sees the mark (Mark). Of several that end a ring one does it,
+// at one instant, and gets true. Any other ring cannot be ended; nor can one that is corrupt (Err).
+func (r *MPMC[T]) End(mark int) bool {
+	ok := r.end(mark)
+	runtime.KeepAlive(r)
+	return ok
+}
+
+// Mark is what the ring was ended with, 0 if it was not. A TryPop after it was seen that finds nothing says that all items are
+// popped; a TryPush that it says no to had that reason.
+func (r *MPMC[T]) Mark() int {
+	n := r.look()
+	runtime.KeepAlive(r)
+	return n
+}
 
 // Err is nil while all is well. It is ErrCorrupt from when a word is found that cannot be true, os.ErrClosed after
 // Close or when this process has left, or why a push was refused: ErrBusy, until one is not.
-func (r *MPMC[T]) Err() error {
-	if err := r.failure(); err != nil {
+func (r *MPMC[T]) Err() error { return r.reason() }
+
+func (m *mpmc) reason() error {
+	if err := m.failure(); err != nil {
 		return err
 	}
-	if p := r.refused.Load(); p != nil {
+	if p := m.refused.Load(); p != nil {
 		return *p
 	}
 	return nil
@@ -198,9 +281,11 @@ func (r *MPMC[T]) Err() error {
 
 // Close gives the cells that this handle has to whoever asks for them next. The ring and its items stay. Further
 // pushes and pops find the handle full and empty. Close may be called again, and always returns nil.
-func (r *MPMC[T]) Close() error {
+func (r *MPMC[T]) Close() error { return r.close() }
+
+func (m *mpmc) close() error {
 	closed := os.ErrClosed
-	r.err.Store(&closed)
-	r.giveBack()
+	m.err.Store(&closed)
+	m.giveBack()
 	return nil
 }

@@ -472,7 +472,7 @@ func TestCrashMPMCLate(t *testing.T) {
 				}
 				have, want = 0, 0
 				seen := make(map[uint64]bool)
-				for i := range r.Cap() {
+				for i := range r.Slots() {
 					if b := r.SlotBlock(i); seen[b] {
 						t.Errorf("two slots have block %d", b)
 					} else {

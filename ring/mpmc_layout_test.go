@@ -51,7 +51,7 @@ func TestMPMCLayoutBytes(t *testing.T) {
 	}
 	header := func(want []byte, form, size, hash uint64) {
 		copy(want, "shl.mpmc")
-		le(want[8:], 4, 1)
+		le(want[8:], 4, 2)
 		le(want[12:], 4, form)
 		le(want[16:], 8, 4)
 		le(want[24:], 8, size)

@@ -11,10 +11,11 @@ import (
 
 const (
 	mpmcMagic   = 0x636d706d2e6c6873 // "shl.mpmc", as a little-endian number
-	mpmcVersion = 1
+	mpmcVersion = 2
 
-	mpmcBlocks = 1 // the form of an MPMC whose slots name blocks
-	mpmcPairs  = 2 // and of one whose slots contain the items
+	mpmcBlocks   = 1 // the form of an MPMC whose slots name blocks
+	mpmcPairs    = 2 // and of one whose slots contain the items
+	mpmcMessages = 3 // and of one of messages, in blocks
 )
 
 // mpmcHeader is the shared part of an MPMC in front of its cells and slots; the order of the fields is the format
@@ -27,7 +28,8 @@ type mpmcHeader struct {
 	slots   atomic.Uint64
 	size    atomic.Uint64
 	hash    atomic.Uint64
-	_       [layout.CacheLine - 40]byte
+	limit   atomic.Uint64 // the most items, less than slots; 0 in a ring that cannot be ended
+	_       [layout.CacheLine - 48]byte
 
 	itemsSleep [layout.CacheLine]byte // reserved
 	roomSleep  [layout.CacheLine]byte // reserved
@@ -57,6 +59,7 @@ var (
 	_ [16]struct{}                   = [unsafe.Offsetof(mpmcHeader{}.slots)]struct{}{}
 	_ [24]struct{}                   = [unsafe.Offsetof(mpmcHeader{}.size)]struct{}{}
 	_ [32]struct{}                   = [unsafe.Offsetof(mpmcHeader{}.hash)]struct{}{}
+	_ [40]struct{}                   = [unsafe.Offsetof(mpmcHeader{}.limit)]struct{}{}
 	_ [1 * layout.CacheLine]struct{} = [unsafe.Offsetof(mpmcHeader{}.itemsSleep)]struct{}{}
 	_ [2 * layout.CacheLine]struct{} = [unsafe.Offsetof(mpmcHeader{}.roomSleep)]struct{}{}
 	_ [mpmcHeaderSize]struct{}       = [unsafe.Sizeof(mpmcHeader{})]struct{}{}

@@ -31,7 +31,10 @@ type mpmc struct {
 	stride uint8          // the binary logarithm of the bytes of a slot
 	pairs  bool
 	self   uint32
-	full   uint64        // the bit FULL; what is below is the number of a block
+	full   uint64        // the bit FULL; what is below is the number of a block, and above that the marks
+	index  uint64        // the bits of the number of a block
+	marks  uint64        // the bits of the mark of the end; 0 in a ring that has none
+	limit  uint64        // the most items, in a ring that has marks; checked as mask was
 	number uint64        // of blocks
 	size   uintptr       // of an item
 	bools  *layout.Bools // in an item
@@ -48,6 +51,8 @@ type mpmc struct {
 	_         [layout.CacheLine - 8]byte
 	headGuess atomics.Pos
 	_         [layout.CacheLine - 8]byte
+	roomTo    atomics.Pos   // in a ring with a limit: a position that was once seen to be popped, and limit
+	mark      atomic.Uint32 // of the end, if it was seen
 
 	refused atomic.Pointer[error] // why the last push that needed a cell got none
 	joined  atomic.Uint32         // how many of mine there are
@@ -63,17 +68,26 @@ const (
 )
 
 // attach sets m up for the ring of so many slots in mem, which has been checked.
-func (m *mpmc) attach(mem []byte, slots uint64, form uint32, size uintptr, peers Peers) {
-	m.mask, m.size, m.peers, m.self = slots-1, size, peers, peers.Self()
+func (m *mpmc) attach(mem []byte, slots, limit uint64, form uint32, size uintptr, peers Peers) {
+	m.mask, m.limit, m.size, m.peers, m.self = slots-1, limit, size, peers, peers.Self()
 	k := bits.TrailingZeros64(slots)
 	if form == mpmcPairs {
-		// The position itself, but for the bits of the slot: {lap: 63-k, FULL: 1, zero: k}.
+		// The position itself, but for the bits of the slot: {lap: 63-k, FULL: 1, zero: k}. The lowest two are the mark.
 		m.pairs, m.stride, m.full, m.up = true, 4, slots, 1
+		if limit != 0 {
+			m.marks = 3
+		}
 		m.slots = unsafe.Pointer(&mem[mpmcHeaderSize])
 	} else {
-		// {lap: 63-b, FULL: 1, block: b}, with no more bits for the block than there must be.
+		// {lap: 63-b, FULL: 1, block: b}, with no more bits for the block than there must be; or two less for the lap, and the
+		// mark between FULL and block.
 		m.number = slots + mpmcCells
 		b := bits.Len64(m.number - 1)
+		m.index = 1<<b - 1
+		if limit != 0 {
+			m.marks = 3 << b
+			b += 2
+		}
 		m.stride, m.full, m.up = 3, 1<<b, uint8(b+1-k)
 		m.slots = unsafe.Pointer(&mem[mpmcSlotsAt])
 		m.blocks = unsafe.Pointer(&mem[mpmcBlocksAt(slots)])
@@ -101,6 +115,8 @@ func (m *mpmc) layOut(p uint64) {
 	}
 	m.tailGuess.Publish(p)
 	m.headGuess.Publish(p)
+	m.roomTo.Publish(p)
+	m.mark.Store(0)
 }
 
 // arrive guesses where tail and head are. Slot 0 is at the start of lap L: so the item before that there was popped.
@@ -109,6 +125,7 @@ func (m *mpmc) arrive() {
 	p := (lap >> m.up) - (m.mask + 1) + 1
 	m.tailGuess.Publish(p)
 	m.headGuess.Publish(p)
+	m.roomTo.Publish(p)
 }
 
 // slot is the word of the slot of position p, in a ring of pairs the first.
@@ -145,11 +162,15 @@ func (m *mpmc) corrupt(what string, word, p uint64) bool {
 	return false
 }
 
-// lost is called when a CAS of the slot of p, in which a word with a state of past d was seen, has failed. Somebody
-// must have changed the state then.
-func (m *mpmc) lost(p uint64, d int64) bool {
-	w := m.slot(p).Load() // PAIRS WITH push and pop: CAS the slot
-	return m.past(w, p) != d || m.corrupt("unstable slot", w, p)
+// lost is called when a CAS of the slot of p, in which word w was seen, has failed. Somebody must have changed the state then, or
+// left a mark.
+func (m *mpmc) lost(p, w uint64) bool {
+	now := m.slot(p).Load() // PAIRS WITH push and pop: CAS the slot
+	matters := ^(m.full - 1)
+	if w&m.full == 0 { // a mark is left where nothing is
+		matters |= m.marks
+	}
+	return (now^w)&matters != 0 || m.corrupt("unstable slot", now, p)
 }
 
 // usable reports whether a push or pop may begin.
@@ -209,7 +230,7 @@ func (r *MPMC[T]) TryPush(v T) bool {
 		crashpoint.Hit("ring/mpmc/push/written")
 	}
 	ok := r.pushBlock(c)
-	c.busy.Publish(0)
+	r.done(c)
 	runtime.KeepAlive(r)
 	return ok
 }
@@ -234,7 +255,7 @@ func (r *MPMC[T]) TryPop() (v T, ok bool) {
 		w := s.Load() // PAIRS WITH pushBlock: CAS the slot
 		switch d := r.past(w, p); {
 		case d == filled*int64(r.full):
-			b := w & (r.full - 1)
+			b := w & r.index
 			if b >= r.number {
 				return v, r.corrupt("slot", w, p)
 			}
@@ -246,7 +267,7 @@ func (r *MPMC[T]) TryPop() (v T, ok bool) {
 			}
 			r.room.Release()
 			if !s.CompareAndSwap(w, w+r.full) { // PAIRS WITH pushBlock: load and CAS the slot
-				if !r.lost(p, d) {
+				if !r.lost(p, w) {
 					return v, false
 				}
 				continue
@@ -261,6 +282,7 @@ func (r *MPMC[T]) TryPop() (v T, ok bool) {
 			return item, true
 		case d == 0: // all before p are popped, p is not filled
 			r.headGuess.Publish(p)
+			r.seen(w)
 			return v, false
 		case d < 0:
 			return v, r.corrupt("slot", w, p)
@@ -288,7 +310,7 @@ func (r *MPMC[T]) TryPushMany(vs []T) (n int) {
 			}
 			n++
 		}
-		c.busy.Publish(0)
+		r.done(c)
 	}
 	runtime.KeepAlive(r)
 	return n
@@ -325,9 +347,13 @@ func (m *mpmc) pushBlock(c *producer) bool {
 		w := s.Load() // PAIRS WITH TryPop: CAS the slot; pushBlock: CAS the slot
 		switch d := m.past(w, p); {
 		case d == 0: // p-1 is filled, p is not
-			b := w & (m.full - 1)
+			b := w & m.index
 			if b >= m.number || b == c.block {
 				return m.corrupt("slot", w, p)
+			}
+			if m.limit != 0 && !m.allows(w, p) {
+				m.tailGuess.Publish(p)
+				return false
 			}
 			// Whoever has taken the cell over, because this process has left, has pushed since, as a rule, and then the
 			// CAS would fail too; but not the next one.
@@ -342,7 +368,7 @@ func (m *mpmc) pushBlock(c *producer) bool {
 			// PAIRS WITH TryPop: load and CAS the slot; pushBlock: load and CAS the slot. The item, and the note, are
 			// visible before it.
 			if !s.CompareAndSwap(w, m.state(p)+m.full|c.block) {
-				if !m.lost(p, d) {
+				if !m.lost(p, w) {
 					return false
 				}
 				continue
@@ -383,10 +409,13 @@ func (m *mpmc) publish(p, word uint64) (uint64, bool) {
 		last := s.Second.Load() // what no pop clears
 		switch d := m.past(w, p); {
 		case d == 0: // p-1 is filled, p is not
+			if m.limit != 0 && !m.allows(w, p) {
+				return p, false
+			}
 			m.items.Release()
 			// PAIRS WITH popPair: load and CAS the slot; publish: load and CAS the slot.
 			if !s.CompareAndSwap(w, last, w+m.full, word) {
-				if !m.lost(p, d) {
+				if !m.lost(p, w) {
 					return p, false
 				}
 				continue
@@ -403,6 +432,84 @@ func (m *mpmc) publish(p, word uint64) (uint64, bool) {
 		}
 		p = m.seek(p, filled*m.full)
 	}
+}
+
+// allows reports whether a ring with a limit can take an item at the tail p, whose word is w.
+func (m *mpmc) allows(w, p uint64) bool {
+	return w&m.marks == 0 && int64(m.roomTo.Load()-p) > 0 || m.looks(w, p)
+}
+
+// looks is allows for who must look at the mark, or at what was popped. That room is left is never wrong, and may come late.
+//
+//go:noinline
+func (m *mpmc) looks(w, p uint64) bool {
+	if m.seen(w); w&m.marks != 0 {
+		return false
+	}
+	head := m.seek(m.headGuess.Load(), popped*m.full)
+	m.headGuess.Publish(head)
+	m.roomTo.Publish(head + m.limit)
+	return int64(head+m.limit-p) > 0
+}
+
+// seen notes the mark in the word of a slot that is not filled, if there is one.
+func (m *mpmc) seen(w uint64) {
+	if w&m.marks != 0 {
+		m.mark.Store(uint32(w & m.marks / (m.index + 1)))
+	}
+}
+
+// end leaves the mark in the word of the tail's slot, which is not filled in a ring with a limit.
+func (m *mpmc) end(mark int) bool {
+	if m.marks == 0 || mark < 1 || mark > 3 {
+		return false
+	}
+	set := uint64(mark) * (m.index + 1)
+	p := m.tailGuess.Load()
+	for m.err.Load() == nil {
+		w := m.slot(p).Load() // PAIRS WITH push and pop: CAS the slot
+		switch d := m.past(w, p); {
+		case d == 0 && w&m.marks != 0:
+			m.seen(w)
+			return false
+		case d == 0:
+			if !m.set(p, w, w|set) { // PAIRS WITH push and pop: load and CAS the slot
+				if !m.lost(p, w) {
+					return false
+				}
+				continue
+			}
+			crashpoint.Hit("ring/mpmc/end/marked")
+			m.seen(w | set)
+			return true
+		case d < 0:
+			return m.corrupt("slot", w, p)
+		}
+		p = m.seek(p, filled*m.full)
+	}
+	return false
+}
+
+// set changes the word of the slot of p, and nothing else there.
+func (m *mpmc) set(p, old, new uint64) bool {
+	if m.pairs {
+		s := m.pair(p)
+		last := s.Second.Load()
+		return s.CompareAndSwap(old, last, new, last)
+	}
+	return m.slot(p).CompareAndSwap(old, new)
+}
+
+// look is the mark that the ring was ended with, 0 if it was not.
+func (m *mpmc) look() int {
+	if m.marks != 0 && m.mark.Load() == 0 {
+		p := m.seek(m.tailGuess.Load(), filled*m.full)
+		m.tailGuess.Publish(p)
+		if w := m.slot(p).Load(); m.past(w, p) == 0 { // PAIRS WITH end: CAS the slot
+			m.seen(w)
+		}
+	}
+	return int(m.mark.Load())
 }
 
 // popPair pops an item that lies in its slot.
@@ -422,7 +529,7 @@ func (m *mpmc) popPair() (word uint64, ok bool) {
 			}
 			m.room.Release()
 			if !s.First.CompareAndSwap(w, w+m.full) { // PAIRS WITH publish: load and CAS the slot
-				if !m.lost(p, d) {
+				if !m.lost(p, w) {
 					return 0, false
 				}
 				continue
@@ -435,6 +542,7 @@ func (m *mpmc) popPair() (word uint64, ok bool) {
 			return word, true
 		case d == 0: // all before p are popped, p is not filled
 			m.headGuess.Publish(p)
+			m.seen(w)
 			return 0, false
 		case d < 0:
 			return 0, m.corrupt("slot", w, p)
@@ -473,16 +581,18 @@ func (r *MPMC[T]) popPairs(dst []T) (n int) {
 	p := r.headGuess.Load()
 	for n < len(dst) {
 		var words [maxRead]uint64
-		most, k, d := min(len(dst)-n, maxRead), 0, int64(0)
+		most, k, d, w := min(len(dst)-n, maxRead), 0, int64(0), uint64(0)
 		for ; k < most; k++ {
 			s := r.pair(p + uint64(k))
-			d = r.past(s.First.Load(), p+uint64(k)) // PAIRS WITH publish: CAS the slot
+			w = s.First.Load() // PAIRS WITH publish: CAS the slot
+			d = r.past(w, p+uint64(k))
 			if d != filled*int64(r.full) {
 				break
 			}
 			words[k] = s.Second.Load()
 		}
 		if k == 0 && d == 0 {
+			r.seen(w)
 			break // all before p are popped, p is not filled
 		}
 		if k == 0 && d < 0 {
@@ -502,7 +612,7 @@ func (r *MPMC[T]) popPairs(dst []T) (n int) {
 			w := r.state(p) + r.full
 			r.room.Release()
 			if !s.First.CompareAndSwap(w, w+r.full) { // PAIRS WITH publish: load and CAS the slot
-				if !r.lost(p, filled*int64(r.full)) {
+				if !r.lost(p, w) {
 					most = 0
 				}
 				break
