@@ -9,8 +9,7 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/fxamacker/cbor/v2"
-
+	"github.com/shoal-ipc/shoal/internal/layout"
 	"github.com/shoal-ipc/shoal/shm"
 )
 
@@ -20,16 +19,23 @@ var (
 	bigIntType        = reflect.TypeFor[big.Int]()
 	binaryMarshaler   = reflect.TypeFor[encoding.BinaryMarshaler]()
 	binaryUnmarshaler = reflect.TypeFor[encoding.BinaryUnmarshaler]()
-	cborMarshaler     = reflect.TypeFor[cbor.Marshaler]()
-	cborUnmarshaler   = reflect.TypeFor[cbor.Unmarshaler]()
+	cborMarshaler     = reflect.TypeFor[marshalCBOR]()
+	cborUnmarshaler   = reflect.TypeFor[unmarshalCBOR]()
 	zeroer            = reflect.TypeFor[interface{ IsZero() bool }]()
+)
+
+// marshalCBOR and unmarshalCBOR are what types have that bring their own CBOR, as the packages that read and
+// write it agree.
+type (
+	marshalCBOR   interface{ MarshalCBOR() ([]byte, error) }
+	unmarshalCBOR interface{ UnmarshalCBOR([]byte) error }
 )
 
 // Check returns nil if values of t cross whole (see the package documentation); otherwise the error
 // wraps shm.ErrType and says which part of t stands in the way and what to do, as in "Job.Done:
 // channel: use a pipe or a queue". Accepted are
 //
-//   - bools, integers, floating-point numbers, strings;
+//   - bools, integers, floating-point and complex numbers, strings;
 //   - arrays, slices, maps with such keys, pointers, and structs all of whose fields are exported, made
 //     of accepted types; also recursive ones;
 //   - pointers to shared objects;
@@ -39,12 +45,12 @@ var (
 // omitempty that would turn an empty slice into nil), names that occur twice, embedded pointers, and
 // pointers to pointers, slices and maps, since CBOR knows one kind of nil only.
 func Check(t reflect.Type) error {
-	_, err := shapeOf(t)
+	_, err := planOf(t)
 	return err
 }
 
-// compile finds the shape of t.
-func compile(t reflect.Type) (*shape, error) {
+// compile makes the plan for t.
+func compile(t reflect.Type) (*plan, error) {
 	if t == nil {
 		return nil, refuse("nil", "has no type")
 	}
@@ -54,7 +60,14 @@ func compile(t reflect.Type) (*shape, error) {
 		return nil, err
 	}
 	finish(c.nodes)
-	return s, nil
+	p := &plan{shape: s}
+	switch {
+	case s.plain:
+		p.raw = rawOf(s)
+	case s.class == pointer && s.elem.plain:
+		p.raw, p.indirect = rawOf(s.elem), true
+	}
+	return p, nil
 }
 
 // rootName is how paths begin: the name of the type, or of what it points to, without its package.
@@ -83,10 +96,33 @@ func (c *compiler) compile(t reflect.Type, path string) (*shape, error) {
 	if s := c.seen[t]; s != nil {
 		return s, nil // maybe one that is still being filled in: the type contains itself
 	}
-	s := &shape{length: -1}
+	s := &shape{typ: t, size: t.Size(), length: -1}
 	c.seen[t] = s
 	c.nodes = append(c.nodes, s)
-	return s, c.fill(s, t, path)
+	if err := c.fill(s, t, path); err != nil {
+		return nil, err
+	}
+	s.plain = plain(s)
+	return s, nil
+}
+
+// plain reports whether values of s are plain data, so that their memory says all: one that encodes itself is
+// not, whatever it is made of. What s consists of has been compiled, unless the type contains itself.
+func plain(s *shape) bool {
+	switch s.class {
+	case boolean, signed, unsigned, single, double:
+		return true
+	case run:
+		return s.length >= 0 && layout.Plain(s.typ) == nil
+	case record:
+		for i := range s.fields {
+			if !s.fields[i].shape.plain {
+				return false
+			}
+		}
+		return layout.Plain(s.typ) == nil // there may be more in fields named "_"
+	}
+	return false
 }
 
 func (c *compiler) fill(s *shape, t reflect.Type, path string) (err error) {
@@ -110,6 +146,8 @@ func (c *compiler) fill(s *shape, t reflect.Type, path string) (err error) {
 		s.class = single
 	case reflect.Float64:
 		s.class = double
+	case reflect.Complex64, reflect.Complex128:
+		s.class, s.length, s.run = run, 1, runOf(s) // a run of one
 	case reflect.String:
 		s.class = text
 
@@ -119,11 +157,16 @@ func (c *compiler) fill(s *shape, t reflect.Type, path string) (err error) {
 			s.class, s.length = array, t.Len()
 		}
 		if t.Elem().Kind() == reflect.Uint8 {
-			s.class = byteRun
+			s.class, s.run = run, runForm{size: 1}
 			return nil
 		}
-		s.elem, err = c.compile(t.Elem(), path+"[]")
-		return err
+		if s.elem, err = c.compile(t.Elem(), path+"[]"); err != nil {
+			return err
+		}
+		if s.elem.plain {
+			s.class, s.run, s.elem = run, runOf(s.elem), nil
+		}
+		return nil
 	case reflect.Map:
 		s.class = mapping
 		if s.key, err = c.compile(t.Key(), path+"[key]"); err != nil {
@@ -147,7 +190,7 @@ func (c *compiler) fill(s *shape, t reflect.Type, path string) (err error) {
 		case pointer, object, sequence, mapping:
 			return refuse(path, fmt.Sprintf("pointer to a %v: a nil in it would arrive as a nil pointer: "+
 				"use the %[1]v itself", t.Elem().Kind()))
-		case byteRun:
+		case run:
 			if s.elem.length < 0 {
 				return refuse(path, "pointer to a slice: a nil in it would arrive as a nil pointer: "+
 					"use the slice itself")
@@ -166,8 +209,6 @@ func (c *compiler) fill(s *shape, t reflect.Type, path string) (err error) {
 		return refuse(path, "function: it exists within one process only: send a name for it")
 	case reflect.Uintptr, reflect.UnsafePointer:
 		return refuse(path, k.String()+": an address means nothing in another process: use uint64 for numbers")
-	case reflect.Complex64, reflect.Complex128:
-		return refuse(path, "complex number: CBOR has none: use a struct of two floating-point numbers")
 	default:
 		return refuse(path, k.String()+" is not supported")
 	}

@@ -3,15 +3,12 @@ package codec
 import (
 	"errors"
 	"fmt"
-	"math"
 	"reflect"
-
-	"github.com/fxamacker/cbor/v2"
 
 	"github.com/shoal-ipc/shoal/shm"
 )
 
-// MaxDepth is how many structs, maps, slices and arrays may lie in each other. (Runs of bytes do not
+// MaxDepth is how many structs, maps, slices and arrays may lie in each other. (Plain data does not
 // count, nor do pointers.) It bounds the stack that decoding takes, to some tens of megabytes.
 const MaxDepth = 10_000
 
@@ -19,61 +16,50 @@ const MaxDepth = 10_000
 // a value with a pointer cycle is.
 var ErrDepth = fmt.Errorf("codec: value contains itself or is nested deeper than %d levels", MaxDepth)
 
-// How values are encoded and decoded. The modes are immutable and safe for concurrent use.
-var (
-	encMode = must(cbor.EncOptions{
-		Sort:          cbor.SortNone,          // fields in their order, which scan relies on
-		ShortestFloat: cbor.ShortestFloatNone, // exact, and of a known length
-		NaNConvert:    cbor.NaNConvertNone,
-		InfConvert:    cbor.InfConvertNone,
-		BigIntConvert: cbor.BigIntConvertShortest,
-		Time:          cbor.TimeRFC3339Nano,
-		IndefLength:   cbor.IndefLengthForbidden,
-		NilContainers: cbor.NilContainerAsNull,
-	}.EncMode())
-
-	decMode = must(cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		MaxNestedLevels:   MaxDepth + 1,  // scan counts; this one lets a tag stand at the bottom
-		MaxArrayElements:  math.MaxInt32, // the data's length is the limit
-		MaxMapPairs:       math.MaxInt32,
-		IndefLength:       cbor.IndefLengthForbidden,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		UTF8:              cbor.UTF8DecodeInvalid, // a Go string may hold any bytes
-		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
-	}.DecMode())
-)
-
-// must is for the modes: whether their options fit together depends on no input.
-func must[T any](mode T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return mode
+// Codec turns values of T into bytes and back. It is immutable; any number of goroutines may use it.
+type Codec[T any] struct {
+	plan *plan
 }
 
-// Marshal encodes v. A non-nil pointer is encoded as what it points to, so that Marshal(&x) spares the
-// copy of x into an interface and can be decoded by Unmarshal(data, &x) all the same.
+// Of is the codec of T. The error is that of Check. What is known about T is kept for the next call.
+func Of[T any]() (*Codec[T], error) {
+	p, err := planOf(reflect.TypeFor[T]())
+	if err != nil {
+		return nil, err
+	}
+	return &Codec[T]{p}, nil
+}
+
+// Plain reports whether T is plain data: numbers, bools, and arrays and structs of these. Its values are encoded
+// as their memory; whoever copies that himself takes care of bools (layout.Bools) and padding (layout.Padding), and
+// sees to it that both sides have the same structure (layout.Hash), as the bytes do not say.
+func (c *Codec[T]) Plain() bool { return c.plan.raw != nil && !c.plan.indirect }
+
+// Fixed is the most bytes that a value of T may take, if there is such a number.
+func (c *Codec[T]) Fixed() (n int, ok bool) {
+	if c.plan.raw != nil {
+		return int(c.plan.raw.size), true
+	}
+	n = c.plan.shape.longest
+	return n, n != endless
+}
+
+// HasObjects reports whether values of T may hold shared objects.
+func (c *Codec[T]) HasObjects() bool { return c.plan.shape.objects }
+
+// Marshal encodes v, as the Codec of its type does. A non-nil pointer is encoded as what it points to, so that
+// Marshal(&x) spares the copy of x into an interface and can be decoded by Unmarshal(data, &x) all the same.
 //
 // The error wraps shm.ErrType if the type of v does not cross whole, ErrDepth if the value is too
 // deep, or is that of a type's own MarshalBinary; a time.Time is refused if RFC 3339 has no way to
 // write it (years beyond 9999, an offset with seconds), and a pointer to the zero time, which would
 // arrive as nil.
 func Marshal(v any) ([]byte, error) {
-	s, rv, err := shapeOfValue(v)
+	p, rv, err := planOfValue(v)
 	if err != nil {
 		return nil, err
 	}
-	if s.times || s.height == endless {
-		if err := measure(s, rv, 0); err != nil {
-			return nil, err
-		}
-	}
-	data, err := encMode.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("codec: encode %v: %w", rv.Type(), err)
-	}
-	return data, nil
+	return p.marshal(rv)
 }
 
 // Unmarshal decodes data into the variable that v points to. What the variable held is overwritten as
@@ -86,38 +72,35 @@ func Unmarshal(data []byte, v any) error {
 		return fmt.Errorf("codec: decode into %T: %w", v, errTarget)
 	}
 	rv = rv.Elem()
-	s, err := shapeOf(rv.Type())
+	p, err := planOf(rv.Type())
 	if err != nil {
 		return err
 	}
 	rv.SetZero()
-	if err := scan(s, data); err != nil {
-		return fmt.Errorf("codec: decode %v: %w: %w", rv.Type(), shm.ErrCorrupt, err)
-	}
-	if err := decMode.Unmarshal(data, v); err != nil {
+	if err := p.unmarshal(data, rv); err != nil {
 		rv.SetZero()
-		if corrupt(err) {
-			err = fmt.Errorf("%w: %w", shm.ErrCorrupt, err)
-		}
-		return fmt.Errorf("codec: decode %v: %w", rv.Type(), err)
+		return err
 	}
 	return nil
+}
+
+// Objects returns the shared objects that v holds: every non-nil one that is reachable through exported
+// fields, pointers, slices, arrays and maps, each distinct pointer once, in the order in which they
+// are met (that of a map is random). It costs next to nothing if the type of v has no room for any. The
+// error is that of Check, or ErrDepth.
+func Objects(v any) ([]shm.Object, error) {
+	p, rv, err := planOfValue(v)
+	if err != nil || !p.shape.objects {
+		return nil, err
+	}
+	return p.objects(rv)
 }
 
 // errTarget is the cause of an Unmarshal that was not given a variable.
 var errTarget = errors.New("not a pointer to a variable")
 
-// corrupt reports whether err speaks of the data, rather than being an error of a type's own decoder.
-func corrupt(err error) bool {
-	var (
-		wrong *cbor.UnmarshalTypeError // a number that is too big
-		twice *cbor.DupMapKeyError
-	)
-	return errors.As(err, &wrong) || errors.As(err, &twice)
-}
-
-// shapeOfValue is the shape of v, with one pointer taken off, and the value that has it.
-func shapeOfValue(v any) (*shape, reflect.Value, error) {
+// planOfValue is the plan for v, with one pointer taken off, and the value that it is for.
+func planOfValue(v any) (*plan, reflect.Value, error) {
 	rv := reflect.ValueOf(v)
 	if !rv.IsValid() {
 		return nil, rv, fmt.Errorf("codec: %w: nil has no type", shm.ErrType)
@@ -125,6 +108,22 @@ func shapeOfValue(v any) (*shape, reflect.Value, error) {
 	if rv.Kind() == reflect.Ptr && !rv.IsNil() && !rv.Type().Implements(objectType) {
 		rv = rv.Elem()
 	}
-	s, err := shapeOf(rv.Type())
-	return s, rv, err
+	p, err := planOf(rv.Type())
+	return p, rv, err
+}
+
+// wrong is the error for data that did not become a value of type t.
+func wrong(err error, t reflect.Type, pos, size int) error {
+	if bad, ok := err.(badData); ok {
+		return fmt.Errorf("codec: decode %v: %w: at byte %d of %d: %w", t, shm.ErrCorrupt, pos, size, bad)
+	}
+	if own, ok := err.(foreign); ok {
+		err = own.error
+	}
+	return fmt.Errorf("codec: decode %v: %w", t, err)
+}
+
+// failed is the error for a value of type t that could not be encoded.
+func failed(err error, t reflect.Type) error {
+	return fmt.Errorf("codec: encode %v: %w", t, err)
 }

@@ -1,4 +1,4 @@
 package codec
 
 // Reset forgets what is known about types.
-func Reset() { shapes.Clear() }
+func Reset() { plans.Clear() }

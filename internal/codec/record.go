@@ -1,26 +1,40 @@
 package codec
 
 import (
-	"encoding/binary"
 	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
 )
 
-// fillRecord finds the fields of a struct as the CBOR package does, but where that one would pass over
+// fillRecord finds the fields of a struct as packages for CBOR and JSON do, but where these would pass over
 // a field in silence it returns an error.
 func (c *compiler) fillRecord(s *shape, t reflect.Type, path string) error {
 	names := make(map[string]string) // the path of each field by its encoded name
-	return c.addFields(s, t, path, nil, names)
+	if err := c.addFields(s, t, path, 0, names); err != nil {
+		return err
+	}
+	s.names, s.numbers = make(map[string]int), make(map[string]int)
+	s.heads = headSize(uint64(len(s.fields)))
+	for i := range s.fields {
+		f := &s.fields[i]
+		d := decoder{data: []byte(f.key)}
+		if major, _, err := d.head(); err == nil && major == majorText {
+			s.names[f.key[d.pos:]] = i
+		} else {
+			s.numbers[f.key] = i
+		}
+		s.heads += len(f.key)
+		s.optional = s.optional || f.optional
+	}
+	return nil
 }
 
-// addFields adds the fields of t, which is the record itself or embedded in it at index.
-func (c *compiler) addFields(s *shape, t reflect.Type, path string, index []int, names map[string]string) error {
+// addFields adds the fields of t, which is the record itself or embedded in it at offset.
+func (c *compiler) addFields(s *shape, t reflect.Type, path string, offset uintptr, names map[string]string) error {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		at := path + "." + f.Name
-		idx := append(index[:len(index):len(index)], i)
 
 		if f.Name == "_" {
 			if tag := f.Tag.Get("cbor"); tag != "" && tag != "-" {
@@ -33,7 +47,7 @@ func (c *compiler) addFields(s *shape, t reflect.Type, path string, index []int,
 			return refuse(at, err.Error())
 		}
 		if f.Anonymous && tag.name == "" && structKind(f.Type) {
-			if err := c.addEmbedded(s, f, at, idx, names); err != nil {
+			if err := c.addEmbedded(s, f, at, offset, names); err != nil {
 				return err
 			}
 			continue
@@ -62,13 +76,13 @@ func (c *compiler) addFields(s *shape, t reflect.Type, path string, index []int,
 				"add a cbor tag with another name", other))
 		}
 		names[key] = at
-		s.fields = append(s.fields, field{key, idx, part, tag.omitEmpty || tag.omitZero})
+		s.fields = append(s.fields, field{key, offset + f.Offset, part, tag.omitEmpty || tag.omitZero})
 	}
 	return nil
 }
 
 // addEmbedded adds the fields of the embedded struct f.
-func (c *compiler) addEmbedded(s *shape, f reflect.StructField, at string, idx []int, names map[string]string) error {
+func (c *compiler) addEmbedded(s *shape, f reflect.StructField, at string, offset uintptr, names map[string]string) error {
 	if f.Type.Kind() == reflect.Ptr {
 		return refuse(at, "embedded pointer: give the field a name")
 	}
@@ -81,7 +95,7 @@ func (c *compiler) addEmbedded(s *shape, f reflect.StructField, at string, idx [
 	if tag, _ := parseTag(f.Tag); tag.skip && f.Type.Size() != 0 {
 		return refuse(at, `tagged "-", so it would be lost: remove the tag`)
 	}
-	return c.addFields(s, f.Type, at, idx, names)
+	return c.addFields(s, f.Type, at, offset+f.Offset, names)
 }
 
 // structKind reports whether t is a struct or points to one.
@@ -101,7 +115,7 @@ type fieldTag struct {
 	number              int // the name, if asInt
 }
 
-// parseTag reads a tag as the CBOR package does: the one named json counts if there is none named cbor.
+// parseTag reads a tag as packages for CBOR do: the one named json counts if there is none named cbor.
 func parseTag(st reflect.StructTag) (t fieldTag, err error) {
 	tag := st.Get("cbor")
 	if tag == "" {
@@ -135,7 +149,7 @@ func (t fieldTag) loses(s *shape, typ reflect.Type) string {
 	const remedy = "remove it, or add a cbor tag without it"
 	if t.omitEmpty {
 		switch s.class {
-		case sequence, mapping, byteRun:
+		case sequence, mapping, run:
 			if s.length < 0 {
 				return "omitempty turns what is empty into nil: " + remedy
 			}
@@ -161,19 +175,4 @@ func (t fieldTag) key(goName string) string {
 		goName = t.name
 	}
 	return string(append(appendHead(nil, majorText, uint64(len(goName))), goName...))
-}
-
-// appendHead appends the head of a CBOR item in its shortest form.
-func appendHead(b []byte, major byte, n uint64) []byte {
-	switch {
-	case n < 24:
-		return append(b, major<<5|byte(n))
-	case n <= 0xff:
-		return append(b, major<<5|24, byte(n))
-	case n <= 0xffff:
-		return binary.BigEndian.AppendUint16(append(b, major<<5|25), uint16(n))
-	case n <= 0xffffffff:
-		return binary.BigEndian.AppendUint32(append(b, major<<5|26), uint32(n))
-	}
-	return binary.BigEndian.AppendUint64(append(b, major<<5|27), n)
 }

@@ -4,6 +4,8 @@ import (
 	"math"
 	"reflect"
 	"sync"
+
+	"github.com/shoal-ipc/shoal/internal/layout"
 )
 
 // class is what a type is to the codec; it decides how its values look in CBOR.
@@ -16,7 +18,7 @@ const (
 	single                  // a float of 32 bits
 	double                  // a float of 64 bits
 	text                    // a text string
-	byteRun                 // a byte string; a slice may be null
+	run                     // plain data, as a byte string; a slice may be null
 	sequence                // a slice: an array or null
 	array                   // an array of fixed length
 	mapping                 // a map or null
@@ -29,29 +31,51 @@ const (
 	bigInt                  // big.Int: an integer, or a tagged byte string
 )
 
-// endless is the height of types that contain themselves.
+// endless is the height of types that contain themselves, and the greatest length of values that have none.
 const endless = math.MaxInt
 
 // shape is what the codec knows of a type; the shapes of a type's parts form a graph, with cycles where
-// the type is recursive. A shape is immutable once shapeOf has returned it.
+// the type is recursive. A shape is immutable once planOf has returned it, but for spare.
 type shape struct {
 	class  class
-	length int     // of an array, also one of bytes; -1 for slices
+	typ    reflect.Type
+	size   uintptr // of a value in memory
+	length int     // of an array, also of a run; -1 for slices
 	elem   *shape  // of what is in a pointer, sequence, array or mapping
 	key    *shape  // of a mapping
-	fields []field // of a record
+	run    runForm // of a run
 
+	fields   []field        // of a record
+	names    map[string]int // the index of each field that has a text string as its key
+	numbers  map[string]int // the index of each field that has an integer, by that key in its shortest form
+	optional bool           // some field is left out when it is zero
+	heads    int            // bytes of the record's head and its keys, if nothing is left out
+
+	plain   bool // plain data: a value is its memory
 	objects bool // values may hold shared objects
-	times   bool // values may hold times
 	height  int  // containers on the longest way down, this one included
+	longest int  // bytes of the longest value in CBOR, or endless
+
+	spare sync.Pool // of *pair, for mappings: spares allocations; what it holds is zero
 }
 
 // field is a field of a record, or of a struct embedded there.
 type field struct {
-	key      string // its name in CBOR, encoded
-	index    []int  // as for reflect.Value.FieldByIndex
+	key      string  // its name in CBOR, encoded
+	offset   uintptr // from the beginning of the record
 	shape    *shape
 	optional bool // left out when it is zero
+}
+
+// runForm is how a run of plain data is written: tag, head of a byte string, hash, memory.
+type runForm struct {
+	tag     uint64 // 0: none
+	tagHead string // the tag, encoded
+	hash    string // of the elements' structure, 8 bytes; "" if the tag says it all
+	size    uintptr
+	bools   *layout.Bools
+	padding *layout.Padding
+	wide    bool // elements are int or uint of 4 bytes, and have 8 in the data
 }
 
 // container reports whether values of the shape count as a level of nesting.
@@ -61,35 +85,6 @@ func (s *shape) container() bool {
 		return true
 	}
 	return false
-}
-
-// each calls f for the parts of v that may have parts again, until one call fails.
-func (s *shape) each(v reflect.Value, f func(*shape, reflect.Value) error) error {
-	switch s.class {
-	case pointer:
-		if !v.IsNil() {
-			return f(s.elem, v.Elem())
-		}
-	case sequence, array:
-		for i := range v.Len() {
-			if err := f(s.elem, v.Index(i)); err != nil {
-				return err
-			}
-		}
-	case mapping:
-		for it := v.MapRange(); it.Next(); {
-			if err := f(s.elem, it.Value()); err != nil {
-				return err
-			}
-		}
-	case record:
-		for i := range s.fields {
-			if err := f(s.fields[i].shape, v.FieldByIndex(s.fields[i].index)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // parts calls f for the shapes directly below s.
@@ -102,24 +97,31 @@ func (s *shape) parts(f func(*shape)) {
 	}
 }
 
-// known is a result of compile: a shape, or why there is none.
-type known struct {
-	shape *shape
-	err   error
+// plan is how values of a type cross that are not part of another.
+type plan struct {
+	shape    *shape
+	raw      *runForm // how plain data is copied, or what a pointer to such points to; else nil
+	indirect bool     // it is a pointer
 }
 
-// shapes has the result for each type that was asked for. It grows with the types that the program
-// sends, not with their values.
-var shapes sync.Map // of reflect.Type to known
+// known is a result of compile: a plan, or why there is none.
+type known struct {
+	plan *plan
+	err  error
+}
 
-// shapeOf is the shape of t, or the error of Check.
-func shapeOf(t reflect.Type) (*shape, error) {
-	k, ok := shapes.Load(t)
+// plans has the result for each type that was asked for. It grows with the types that the program
+// sends, not with their values.
+var plans sync.Map // of reflect.Type to known
+
+// planOf is the plan for t, or the error of Check.
+func planOf(t reflect.Type) (*plan, error) {
+	k, ok := plans.Load(t)
 	if !ok {
-		s, err := compile(t)
-		k, _ = shapes.LoadOrStore(t, known{s, err})
+		p, err := compile(t)
+		k, _ = plans.LoadOrStore(t, known{p, err})
 	}
-	return k.(known).shape, k.(known).err
+	return k.(known).plan, k.(known).err
 }
 
 // finish computes what depends on the whole graph.
@@ -127,17 +129,18 @@ func finish(nodes []*shape) {
 	for changed := true; changed; { // until the news has gone round the cycles
 		changed = false
 		for _, s := range nodes {
-			objects, times := s.class == object, s.class == timestamp
-			s.parts(func(p *shape) {
-				objects, times = objects || p.objects, times || p.times
-			})
-			if objects != s.objects || times != s.times {
-				s.objects, s.times, changed = objects, times, true
+			objects := s.class == object
+			s.parts(func(p *shape) { objects = objects || p.objects })
+			if objects != s.objects {
+				s.objects, changed = objects, true
 			}
 		}
 	}
 	for _, s := range nodes {
 		setHeight(s)
+	}
+	for _, s := range nodes {
+		setLongest(s)
 	}
 }
 
@@ -157,4 +160,60 @@ func setHeight(s *shape) int {
 	}
 	s.height = h
 	return h
+}
+
+// setLongest computes s.longest, which is 0 before.
+func setLongest(s *shape) int {
+	if s.longest == 0 {
+		s.longest = longestOf(s)
+	}
+	return s.longest
+}
+
+func longestOf(s *shape) int {
+	if s.height == endless {
+		return endless
+	}
+	switch s.class {
+	case boolean:
+		return 1
+	case signed, unsigned:
+		return 1 + int(s.size)
+	case single:
+		return 5
+	case double:
+		return 9
+	case timestamp:
+		return 2 + longestTime
+	case run:
+		if s.length >= 0 {
+			return s.run.encodedSize(s.length)
+		}
+	case array:
+		return add(headSize(uint64(s.length)), times(s.length, setLongest(s.elem)))
+	case pointer:
+		return setLongest(s.elem)
+	case record:
+		n := s.heads
+		for i := range s.fields {
+			n = add(n, setLongest(s.fields[i].shape))
+		}
+		return n
+	}
+	return endless
+}
+
+// add and times are sums and products that stay endless.
+func add(a, b int) int {
+	if a > endless-b {
+		return endless
+	}
+	return a + b
+}
+
+func times(a, b int) int {
+	if a > 0 && b > endless/a {
+		return endless
+	}
+	return a * b
 }

@@ -6,6 +6,7 @@
 //   - [Signature] and [Hash] describe a type's memory, so that programs that disagree find out.
 //   - [TypeOfCode] and [CodeOfType] lead from Python's type codes to Go types and back.
 //   - [BoolsOf] finds the bools in a type; a bool byte that is neither 0 nor 1 must not reach Go code.
+//   - [PaddingOf] finds the bytes that mean nothing; they must not tell what lay there before.
 //   - [CheckShared] checks the structs of this module that describe shared memory themselves.
 //
 // Nothing here is remembered between calls: who needs a result often keeps it.
