@@ -101,6 +101,13 @@ func (r *Messages) Len() int {
 	return n
 }
 
+// Pushed is how many messages were ever pushed, as MPMC.Pushed is.
+func (r *Messages) Pushed() uint64 {
+	n := r.pushed()
+	runtime.KeepAlive(r)
+	return n
+}
+
 // Cap is how many messages the ring can hold.
 func (r *Messages) Cap() int { return r.capacity() }
 

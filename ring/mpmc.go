@@ -238,6 +238,19 @@ func later(p, q uint64) uint64 {
 	return p
 }
 
+// Pushed is how many items were ever pushed, modulo a power of two from 2^54 on.
+func (r *MPMC[T]) Pushed() uint64 {
+	n := r.pushed()
+	runtime.KeepAlive(r)
+	return n
+}
+
+func (m *mpmc) pushed() uint64 {
+	p := m.seek(m.tailGuess.Load(), filled*m.full)
+	m.tailGuess.Publish(p)
+	return p
+}
+
 // Cap is how many items the ring can hold.
 func (r *MPMC[T]) Cap() int { return r.capacity() }
 

@@ -361,7 +361,7 @@ func (c *checker) described(off, end uint64, o *object, st uint64) (name string)
 		if at, word, wrong := w.check(c.memory[from:from+size], c.given); wrong {
 			c.wrong(from+uint64(at), "word %#x of a %s", word, w.what)
 		}
-	} else if o.Owners != (ownerWords{}) && !(o.Owners == partOf && size >= partSize) { // what it is part of may be gone
+	} else if o.Owners != (ownerWords{}) && o.Owners != passage && !(o.Owners == partOf && size >= partSize) { // what it is part of may be gone
 		c.wrong(offsetOf(c.memory, &o.Owners), "owner words %+v in %d bytes", o.Owners, size)
 	}
 	if check, ok := waitersOf(kind, size); ok {

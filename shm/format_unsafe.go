@@ -118,7 +118,7 @@ type object struct {
 
 	// Where the payload has words that name owners, for whoever sweeps up after a dead process: Count words,
 	// the first at payload offset At, Stride bytes apart; Class tells their protocol (1: package robust, 2: cells of package permits,
-	// 3: those of package rw, 4: those of package barrier, 5: what the object is part of).
+	// 3: those of package rw, 4: those of package barrier, 5: what the object is part of, 6: a queue, package queued).
 	Owners ownerWords
 	// Open has the owner ids of processes that have the object open.
 	Open [openCount]atomic.Uint32

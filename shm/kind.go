@@ -34,6 +34,8 @@ type Kind struct {
 	// Part says that the payload begins with the offset (8 bytes) and generation (4) of the object that this one is part of.
 	// It has no name, and is freed by who sweeps up when that object's memory is not its any more.
 	Part bool
+	// Passage says that the payload is a queue (package queued), through which memory is passed.
+	Passage bool
 	// AnyGuarded opens every object that is Guarded, whatever its kind.
 	AnyGuarded bool
 	// Except is a kind that AnyGuarded does not open: the holder of such a lock is more than a process.
@@ -196,6 +198,9 @@ func (k Kind) fill(seg *Segment, off uint64, fresh bool, name, typ string, size 
 	}
 	if k.Part {
 		o.Owners = partOf
+	}
+	if k.Passage {
+		o.Owners = passage
 	}
 	at := off + objectHead
 	mem, text := seg.memory[at:at+uint64(size):at+uint64(size)], seg.memory[at+uint64(size):]

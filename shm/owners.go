@@ -35,6 +35,9 @@ var partOf = ownerWords{Count: 1, Stride: partSize, Class: 5}
 
 const partSize = 16
 
+// passage says that the payload is a queue of package queued.
+var passage = ownerWords{Count: 1, Class: 6}
+
 // owning is what can be done with a payload that names participants, without knowing the object's type.
 type owning struct {
 	what      string

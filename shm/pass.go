@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/queued"
 )
 
 // Memory that a process has allocated can be passed to another one. Between the two it belongs to nobody, and a death
@@ -98,7 +99,8 @@ func (s *sweep) isPassed(off uint64, o *object, st uint64) bool {
 	if of := w.State.Load(); generationOf(of) != gen || of&stateMask != stateLive && of&stateMask != stateLimbo {
 		return false
 	}
-	return !s.gone(o.owner(st)) || s.says(through, w, room, passed{off + objectHead, generationOf(st)})
+	who := o.owner(st)
+	return !s.gone(who) || s.says(through, w, room, who, passed{off + objectHead, generationOf(st)})
 }
 
 // passed is memory that is passed, as who is told knows it.
@@ -107,7 +109,58 @@ type passed struct {
 	stamp  uint32
 }
 
-// says reports whether the object at off has word that something is passed. Who passed that is dead.
-func (s *sweep) says(off uint64, o *object, room uint64, what passed) bool {
-	return true
+// says reports whether the object at off has word that something is passed by one who is gone. What was found once serves again; that
+// something was not found, only if who passed it was dead then.
+func (s *sweep) says(off uint64, o *object, room uint64, who uint32, what passed) bool {
+	all, looked := s.said[off]
+	if !looked {
+		all = s.listen(off, o, room)
+		if s.said == nil {
+			s.said = make(map[uint64]map[passed]struct{})
+		}
+		s.said[off] = all
+	}
+	if _, ok := all[what]; ok {
+		return true
+	}
+	if _, dead := s.dead[who]; !dead {
+		_, ok := s.listen(off, o, room)[what]
+		return ok
+	}
+	return false
+}
+
+// listen finds all that the object at off has word of.
+func (s *sweep) listen(off uint64, o *object, room uint64) map[passed]struct{} {
+	all := make(map[passed]struct{})
+	if size, _, _, err := s.texts(off, o, room); err == nil && o.Owners == passage {
+		queued.EachPassed(s.memory[off+objectHead:][:size], s.ringAt, func(offset uint64, stamp uint32) {
+			all[passed{offset, stamp}] = struct{}{}
+		})
+	}
+	return all
+}
+
+// ringAt is the payload of a further ring of a queue, nil if there is none.
+func (s *sweep) ringAt(off uint64, gen uint32) []byte {
+	o, room, err := s.block(off)
+	if err != nil || kindName(o.Kind) != queued.RingKind || generationOf(o.State.Load()) != gen {
+		return nil
+	}
+	size, _, _, err := s.texts(off, o, room)
+	if err != nil {
+		return nil
+	}
+	return s.memory[off+objectHead:][:size]
+}
+
+// Passed reports whether somebody has passed what is at offset with that stamp, and nobody has claimed it yet.
+func (s *Segment) Passed(offset uint64, stamp uint32) bool {
+	defer runtime.KeepAlive(s)
+	o, _, err := s.block(offset - objectHead)
+	if err != nil {
+		return false
+	}
+	st := o.State.Load()
+	return st&stateMask == statePassed && generationOf(st) == stamp
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/queued"
 )
 
 // Who buries a participant sweeps up after it, after all others that are still DEAD, and frees their slots. A sweep
@@ -34,6 +35,9 @@ type sweep struct {
 	seg   *Segment          // nil for a process that is no participant
 	dead  map[uint32]uint32 // the owner ids that are gone, and the words of their slots
 	swept int               // blocks that became free
+
+	// What each object had word of that is passed through it, since those in dead are.
+	said map[uint64]map[passed]struct{}
 }
 
 // gone reports whether what id had may become another's.
@@ -129,9 +133,11 @@ func (s *sweep) bury(off uint64, o *object, st, room uint64) {
 // drop frees the object at off, whose state was st, if what it is part of is gone.
 func (s *sweep) drop(off uint64, o *object, st, room uint64) {
 	whole, gen := s.partOf(off)
-	if w, _, err := s.block(whole); err == nil {
+	if w, wroom, err := s.block(whole); err == nil {
 		if of := w.State.Load(); generationOf(of) == gen && (of&stateMask == stateLive || of&stateMask == stateLimbo) {
-			return
+			if !s.isStray(o, off, generationOf(st), whole, w, wroom) {
+				return
+			}
 		}
 	}
 	limbo := st&^stateMask | stateLimbo
@@ -141,6 +147,15 @@ func (s *sweep) drop(off uint64, o *object, st, room uint64) {
 			s.inherit(off, o, limbo)
 		}
 	}
+}
+
+// isStray reports whether the object at off is a ring that its maker, who is gone, did not add to the queue any more.
+func (s *sweep) isStray(o *object, off uint64, gen uint32, whole uint64, w *object, room uint64) bool {
+	if kindName(o.Kind) != queued.RingKind || !s.gone(o.Creator) || w.Owners != passage {
+		return false
+	}
+	size, _, _, err := s.texts(whole, w, room)
+	return err == nil && !queued.HasRing(s.memory[whole+objectHead:][:size], off, gen)
 }
 
 // partOf is what the object at off is part of.

@@ -38,6 +38,7 @@ var layers = []layer{
 	{2.5, "internal/rw", "counts readers beside the owner word of a writer"},
 	{2.5, "internal/barrier", "holds parties back, and names who is bound to come"},
 	{2.5, "internal/condition", "keeps the waiters of a condition"},
+	{2, "internal/queued", "knows how a queue lies in memory"},
 	{2, "internal/wait", "puts to sleep who finds a ring full or empty"},
 	{3, "shm", "maps segments, allocates objects, knows who is alive"},
 	{4, "locks", "has the synchronisation objects"},

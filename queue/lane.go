@@ -1,0 +1,204 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/queued"
+	"github.com/shoal-ipc/shoal/ring"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+// How a ring of a queue ends; see the package documentation.
+const (
+	endShutdown = 1 // there will be no more items
+	endMore     = 2 // the next ones are in the next ring
+)
+
+// lane is this handle's use of one of the rings of a queue. One of the two is not nil.
+type lane[T any] struct {
+	index    int
+	plain    *ring.MPMC[T]
+	messages *ring.Messages
+	part     shm.Ref // of a further ring
+}
+
+func (l *lane[T]) mark() int {
+	if l.plain != nil {
+		return l.plain.Mark()
+	}
+	return l.messages.Mark()
+}
+
+func (l *lane[T]) length() int {
+	if l.plain != nil {
+		return l.plain.Len()
+	}
+	return l.messages.Len()
+}
+
+func (l *lane[T]) capacity() int {
+	if l.plain != nil {
+		return l.plain.Cap()
+	}
+	return l.messages.Cap()
+}
+
+func (l *lane[T]) pushed() uint64 {
+	if l.plain != nil {
+		return l.plain.Pushed()
+	}
+	return l.messages.Pushed()
+}
+
+func (l *lane[T]) end(mark int) bool {
+	if l.plain != nil {
+		return l.plain.End(mark)
+	}
+	return l.messages.End(mark)
+}
+
+func (l *lane[T]) close() {
+	if l.plain != nil {
+		l.plain.Close()
+	} else {
+		l.messages.Close()
+	}
+}
+
+// err is why the ring said no, if that is not for want of items or room.
+func (l *lane[T]) err() (err error) {
+	if l.plain != nil {
+		err = l.plain.Err()
+	} else {
+		err = l.messages.Err()
+	}
+	if errors.Is(err, ring.ErrCorrupt) {
+		err = fmt.Errorf("%w: %w", shm.ErrCorrupt, err)
+	}
+	return err
+}
+
+// lane is the lane of that index, which exists.
+func (c *core[T]) lane(index int) (*lane[T], error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, os.ErrClosed
+	}
+	for len(c.lanes) <= index {
+		l, err := c.open(len(c.lanes))
+		if err != nil {
+			return nil, err
+		}
+		c.lanes = append(c.lanes, l)
+	}
+	return c.lanes[index], nil
+}
+
+// open opens the ring of that index.
+func (c *core[T]) open(index int) (*lane[T], error) {
+	l := &lane[T]{index: index}
+	mem := c.mem[queued.FirstAt(c.h.Flags):]
+	if index > 0 {
+		offset, gen := queued.Ring(c.h.Rings[index-1].Load()) // PAIRS WITH grow: CAS the entry
+		var err error
+		if mem, err = ringKind.OpenIn(&l.part, c.seg, shm.Handle{Offset: offset, Generation: gen}); err != nil {
+			return nil, fmt.Errorf("%w: ring %d of a queue: %w", shm.ErrCorrupt, index, err)
+		}
+		mem = mem[queued.RingAt:]
+	}
+	var err error
+	if c.form == queued.Plain {
+		l.plain, err = ring.OpenMPMC[T](mem, c.seg)
+	} else {
+		l.messages, err = ring.OpenMessages(mem, c.seg)
+	}
+	if err == nil && l.messages != nil && l.messages.Size() < queued.PassedSize {
+		err = fmt.Errorf("%w: messages of %d bytes", ring.ErrCorrupt, l.messages.Size())
+	}
+	if errors.Is(err, ring.ErrCorrupt) || errors.Is(err, ring.ErrKind) {
+		err = fmt.Errorf("%w: %w", shm.ErrCorrupt, err)
+	}
+	return l, err
+}
+
+var ringKind = shm.Kind{Name: queued.RingKind, Min: queued.RingAt, Part: true}
+
+// ringSize is how many bytes a ring of n items of slot bytes needs.
+func ringSize[T any](form uint32, n, slot int) int {
+	if form == queued.Plain {
+		return ring.MPMCSize[T](n, ring.MPMCOptions{Exact: true})
+	}
+	return ring.MessagesSize(n, slot)
+}
+
+// newRing makes a ring in mem.
+func newRing[T any](mem []byte, form uint32, n, slot int, seg *shm.Segment) error {
+	if form == queued.Plain {
+		r, err := ring.NewMPMC[T](mem, n, seg, ring.MPMCOptions{Exact: true})
+		if err == nil {
+			r.Close()
+		}
+		return err
+	}
+	r, err := ring.NewMessages(mem, n, slot, seg)
+	if err == nil {
+		r.Close()
+	}
+	return err
+}
+
+// grow is for who found the ring of l full, in a queue that grows: it makes the next ring, if there is none, ends this one, and goes on
+// there.
+func (c *core[T]) grow(l *lane[T]) error {
+	if l.index+1 == queued.MostRings {
+		return fmt.Errorf("%w: %d rings", shm.ErrNoSpace, queued.MostRings)
+	}
+	entry := &c.h.Rings[l.index]
+	if entry.Load() == 0 { // PAIRS WITH grow: CAS the entry
+		if err := c.addRing(entry, l); err != nil {
+			return err
+		}
+	}
+	l.end(endMore)
+	crashpoint.Hit("queue/grow/ended")
+	return nil
+}
+
+// addRing makes the ring after l, unless somebody else does. It is to be twice as large, or as large as there is memory for.
+func (c *core[T]) addRing(entry interface{ CompareAndSwap(old, new uint64) bool }, l *lane[T]) error {
+	part := new(shm.Ref)
+	for n := 2*l.capacity() + 1; ; n = n / 2 {
+		_, err := ringKind.New(part, c.seg, "", queued.RingAt+ringSize[T](c.form, n, int(c.h.Slot)), func(mem []byte) error {
+			queued.Describe(mem, c.keep.Handle().Offset, c.keep.Handle().Generation, l.index+1)
+			return newRing[T](mem[queued.RingAt:], c.form, n, int(c.h.Slot), c.seg)
+		})
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, shm.ErrNoSpace) || n < leastRing {
+			return err
+		}
+	}
+	crashpoint.Hit("queue/grow/made")
+	h := part.Handle()
+	if entry.CompareAndSwap(0, queued.Entry(h.Offset, h.Generation)) { // PAIRS WITH grow, open: load the entry
+		crashpoint.Hit("queue/grow/added")
+		return nil
+	}
+	return shm.Free(handleOf{part})
+}
+
+const (
+	// firstRing is how many items the first ring of a queue that grows holds, and leastRing the fewest of a further one.
+	firstRing = 511
+	leastRing = 63
+)
+
+// handleOf makes a Ref an object, to be freed.
+type handleOf struct{ *shm.Ref }
+
+func (handleOf) UnmarshalBinary([]byte) error { return errors.ErrUnsupported }
