@@ -83,7 +83,7 @@ func (pl *plan) sizeOf(p unsafe.Pointer) (int, error) {
 // decode decodes data into the variable at p, which is zero.
 func (pl *plan) decode(data []byte, p unsafe.Pointer) error {
 	if pl.raw == nil {
-		d := decoder{data: data, spare: spareMemory(len(data))}
+		d := decoder{data: data, spare: spareMemory(pl.shape, len(data))}
 		err := d.value(pl.shape, p, 0)
 		if err == nil && d.left() != 0 {
 			err = errLong

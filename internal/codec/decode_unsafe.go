@@ -359,7 +359,7 @@ func (d *decoder) find(s *shape, depth int) (int, error) {
 	return i, err
 }
 
-// spareMemory is how much memory data of so many bytes may leave to fields that it does not have. A message of an
-// older program, whose structs had fewer fields, needs some; a hostile one wants millions of big structs, each
-// for the byte that says that it has no fields.
-func spareMemory(size int) int64 { return 1<<20 + 256*int64(size) }
+// spareMemory is how much memory data of so many bytes may leave to fields that it does not have, beside the variable
+// itself. A message of an older program, whose structs had fewer fields, needs some; a hostile one wants millions
+// of big structs, each for the byte that says that it has no fields.
+func spareMemory(s *shape, size int) int64 { return 1<<20 + int64(s.size) + 256*int64(size) }
