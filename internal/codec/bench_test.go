@@ -18,7 +18,9 @@ type task struct {
 	N    uint32
 }
 
-func sampleTask() task { return task{12345, "resize image", 0.5, true, []byte("0123456789abcdef"), 70_000} }
+func sampleTask() task {
+	return task{12345, "resize image", 0.5, true, []byte("0123456789abcdef"), 70_000}
+}
 
 func BenchmarkCodec(b *testing.B) {
 	measure(b, "fields=6", sampleTask())
