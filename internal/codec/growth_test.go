@@ -187,4 +187,18 @@ func TestSparse(t *testing.T) {
 	if got := send[[]wide](t, many); !reflect.DeepEqual(got, many) || cap(got) != len(many) {
 		t.Error("many wide structs have changed")
 	}
+	// An older program's may take more memory than seems likely at first.
+	older := make([]struct{ Small []string }, 60)
+	for i := range older {
+		older[i].Small = make([]string, i)
+	}
+	got := send[[]wide](t, older)
+	if len(got) != len(older) || cap(got) != len(older) {
+		t.Fatalf("%d of %d older structs, capacity %d", len(got), len(older), cap(got))
+	}
+	for i := range got {
+		if len(got[i].Small) != i || got[i].Big != [1000]string{} {
+			t.Errorf("older struct %d: %d strings", i, len(got[i].Small))
+		}
+	}
 }
