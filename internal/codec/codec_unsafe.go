@@ -48,7 +48,7 @@ func hide(p unsafe.Pointer) unsafe.Pointer {
 // append appends the value at p.
 func (pl *plan) append(dst []byte, p unsafe.Pointer) ([]byte, error) {
 	if pl.raw == nil {
-		b, err := appendValue(dst, pl.shape, p, 0)
+		b, err := appendValue(dst, pl.shape, p, 0, len(dst))
 		if err != nil {
 			return dst, failed(err, pl.shape.typ)
 		}
@@ -68,7 +68,7 @@ func (pl *plan) append(dst []byte, p unsafe.Pointer) ([]byte, error) {
 // sizeOf is how many bytes append appends.
 func (pl *plan) sizeOf(p unsafe.Pointer) (int, error) {
 	if pl.raw == nil {
-		n, err := sizeOf(pl.shape, p, 0)
+		n, err := sizeOf(pl.shape, p, 0, 0)
 		if err != nil {
 			return 0, failed(err, pl.shape.typ)
 		}

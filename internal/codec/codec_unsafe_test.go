@@ -135,6 +135,63 @@ func aligned[E any](t *testing.T, n int, v []E) {
 	}
 }
 
+// TestLargeRuns looks at where in an item the memory of large runs begins, and whether Size foresees it.
+func TestLargeRuns(t *testing.T) {
+	type item struct {
+		Name  string
+		Data  []byte
+		Words [1 << 13]uint64
+		Spots []point
+		By    map[string][]float32
+		Last  string
+	}
+	var v item
+	fill := func(b []byte, c byte) []byte {
+		for i := range b {
+			b[i] = c
+		}
+		return b
+	}
+	v.Data = fill(make([]byte, 1<<16), 0xd1)
+	fill(bytesOf(&v.Words), 0xd2)
+	v.Spots = make([]point, 1<<13)
+	for i := range v.Spots {
+		v.Spots[i] = point{0x53535353, 1, true}
+	}
+	floats := make([]float32, 1<<15)
+	fill(unsafe.Slice((*byte)(unsafe.Pointer(&floats[0])), 1<<17), 0xd4)
+	v.By = map[string][]float32{"k": floats}
+	c := of[item](t)
+	for n := range 40 {
+		v.Name = string(fill(make([]byte, n), 'n'))
+		size, err := c.Size(&v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const before = 5 // which does not count
+		data, err := c.Append(make([]byte, before), &v)
+		if data = data[before:]; err != nil || len(data) != size {
+			t.Fatalf("%d bytes, %v; Size said %d", len(data), err, size)
+		}
+		for _, begin := range []string{"\xd1\xd1", "\xd2\xd2", "SSSS", "\xd4\xd4"} {
+			if at := bytes.Index(data, []byte(begin)); at < 0 || at%32 != 0 {
+				t.Fatalf("name of %d: run of %q begins at %d", n, begin, at)
+			}
+		}
+		var got item
+		if err := c.Decode(data, &got); err != nil || !reflect.DeepEqual(got, v) {
+			t.Fatalf("the item has changed: %v", err)
+		}
+	}
+	if data := encode(t, in[[]byte]{V: make([]byte, 1<<16-1)}); bytes.Contains(data, []byte("\xd9\xd9\xf7")) {
+		t.Error("a smaller run is aligned, too")
+	}
+	var got in[[]byte]
+	if data := encode(t, in[[]byte]{V: v.Data}); oracleDec.Unmarshal(data, &got) != nil || !bytes.Equal(got.V, v.Data) {
+		t.Error("others do not read aligned bytes")
+	}
+}
+
 // TestAppendInPlace wants no other memory than what it is given, and nothing changed by an error.
 func TestAppendInPlace(t *testing.T) {
 	v := sampleTask()

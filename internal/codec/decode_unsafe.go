@@ -125,6 +125,8 @@ func (d *decoder) run(s *shape, p unsafe.Pointer) error {
 		return nil
 	}
 	r := &s.run
+	for d.key(tagNothing) {
+	}
 	if r.tag != 0 {
 		if tag, err := d.want(majorTag); err != nil {
 			return err
@@ -321,7 +323,7 @@ func (d *decoder) record(s *shape, p unsafe.Pointer, depth int) error {
 	return nil
 }
 
-// key passes over a field's key if it comes next.
+// key passes over a field's key, or another sequence of bytes, if it comes next.
 func (d *decoder) key(key string) bool {
 	rest := d.data[d.pos:]
 	if len(rest) < len(key) || string(rest[:len(key)]) != key {
