@@ -20,10 +20,11 @@ func (c *Codec[T]) Append(dst []byte, v *T) ([]byte, error) {
 // Unmarshal. Nothing decoded refers to data. Another process may change data meanwhile; it gets either a value or an
 // error by that.
 func (c *Codec[T]) Decode(data []byte, v *T) error {
-	var zero T
-	*v = zero
+	if !c.Plain() { // which is overwritten from end to end
+		*v = *new(T)
+	}
 	if err := c.plan.decode(data, hide(unsafe.Pointer(v))); err != nil {
-		*v = zero
+		*v = *new(T)
 		return err
 	}
 	return nil

@@ -4,13 +4,17 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"math/big"
 	"reflect"
 	"runtime"
 	"slices"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/shoal-ipc/shoal/internal/codec"
+	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/internal/race"
 	"github.com/shoal-ipc/shoal/shm"
 )
 
@@ -369,4 +373,49 @@ func TestCodecObjects(t *testing.T) {
 	if got := send[job](t, v); !reflect.DeepEqual(got, v) {
 		t.Errorf("got %+v", got)
 	}
+}
+
+// TestChangingData decodes what somebody else is writing to.
+func TestChangingData(t *testing.T) {
+	if race.Enabled {
+		t.Skip("the race detector is right")
+	}
+	r := proctest.Rand(t)
+	v := everything{
+		L: []string{"a", "bb"}, M: map[string]int{"k": 1, "l": 2}, X: &tree{"t", []*tree{nil}, nil}, C: selfish{"c"},
+		T: time.Unix(1e9, 5).UTC(), Z: new(big.Int).Lsh(big.NewInt(1), 70), V: []point{{1, 2, true}}, D: []float64{1},
+		K: map[int8][]bool{1: {true, false}}, O: newFake("o"), W: whole{"w"},
+	}
+	good := encode(t, v)
+	data := bytes.Clone(good)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				i := r.IntN(len(data))
+				data[i] = byte(r.Uint32())
+				runtime.Gosched()
+				data[i] = good[i]
+			}
+		}
+	}()
+	c := of[everything](t)
+	counts := map[bool]int{}
+	for range 5000 {
+		var got everything
+		err := c.Decode(data, &got)
+		counts[err == nil]++
+		for _, b := range got.K[1] {
+			if x := *(*byte)(unsafe.Pointer(&b)); x > 1 {
+				t.Fatalf("a bool is %d", x)
+			}
+		}
+	}
+	close(stop)
+	<-stopped
+	t.Logf("%d values, %d errors", counts[true], counts[false])
 }
