@@ -18,7 +18,9 @@ type task struct {
 	N    uint32
 }
 
-func sampleTask() task { return task{12345, "resize image", 0.5, true, []byte("0123456789abcdef"), 70_000} }
+func sampleTask() task {
+	return task{12345, "resize image", 0.5, true, []byte("0123456789abcdef"), 70_000}
+}
 
 func BenchmarkCodec(b *testing.B) {
 	measure(b, "fields=6", sampleTask())
@@ -112,10 +114,14 @@ func BenchmarkFloats(b *testing.B) {
 		}
 		run("append", "shoal", func() (err error) { data, err = c.Append(data[:0], &v); return err })
 		run("append", "copy", func() error { copy(raw, data); return nil })
-		run("decode", "shoal", func() error { var x []float64; return c.Decode(data, &x) })
-		run("decode", "copy", func() error { copy(v, v[:0:0]); copy(raw, data); return nil })
+		run("decode", "shoal", func() error { return c.Decode(data, &keepFloats) })
+		run("decode", "copy", func() error { copy(raw, data); return nil })
 		run("decode", "clone", func() error { keep = append([]byte(nil), data...); return nil })
 	}
 }
 
-var keep []byte
+// What benchmarks make, so that it does not become garbage at once.
+var (
+	keep       []byte
+	keepFloats []float64
+)

@@ -28,6 +28,9 @@ func trip(t *testing.T, v any) any {
 	if err != nil {
 		t.Fatalf("Marshal(%T): %v", v, err)
 	}
+	if len(data) != cap(data) { // Marshal makes room for what Size says
+		t.Errorf("%T: %d bytes, Size said %d", v, len(data), cap(data))
+	}
 	dst := reflect.New(reflect.TypeOf(v))
 	if err := codec.Unmarshal(data, dst.Interface()); err != nil {
 		t.Fatalf("Unmarshal(%x) into %T: %v", data, v, err)
@@ -43,6 +46,13 @@ func trip(t *testing.T, v any) any {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// point is plain data with padding.
+type point struct {
+	X  int32
+	Y  float64
+	OK bool
+}
 
 func TestRoundTrip(t *testing.T) {
 	odd := "not \xff UTF-8 \x80"
@@ -72,6 +82,11 @@ func TestRoundTrip(t *testing.T) {
 		&whole{odd}, whole{}, []selfish{{"x"}, {""}}, []cbor.RawMessage{{0x82, 1, 2}},
 		make([]int64, 200_000), strings.Split(strings.Repeat("x,", 150_000), ","),
 		shm.Handle{Segment: [16]byte{1, 2}, Offset: 1 << 40, Generation: 9},
+		complex(1, -2), []complex64{1i}, in[complex128]{V: 1i}, []bool{true, false, true}, [][3]float32{{1, 2, 3}, {4}},
+		[]point{{1, 2, true}, {3, 4, false}}, [2][]point{nil, {}}, in[[3]point]{V: [3]point{{X: 1}}}, []uint{1 << 31, 0},
+		in[*point]{V: &point{1, 2, true}}, (*point)(nil), &point{1, 2, true}, []time.Duration{1, -1}, [][]celsius{{1}, nil, {}},
+		in[map[string]point]{V: map[string]point{"a": {X: 1}}}, []in[int]{{1, "a"}, {}}, []map[string]int{nil, {}, {"a": 1}},
+		[][2]string{{"a", "b"}, {}}, []struct{}{}, [3]struct{}{}, [][0]int{{}, {}},
 	} {
 		if got := trip(t, v); !reflect.DeepEqual(got, v) {
 			t.Errorf("%T: got %#v, want %#v", v, got, v)
@@ -217,64 +232,106 @@ func TestDepth(t *testing.T) {
 	}
 }
 
+// in has a value that is encoded as CBOR even if it is plain data.
+type in[T any] struct {
+	V T
+	S string
+}
+
 // TestUnmarshalRefuses takes data that a lenient decoder would make something of.
 func TestUnmarshalRefuses(t *testing.T) {
 	type pair struct {
 		A int8
-		B [2]uint
+		B [2]string
 	}
 	for _, c := range []struct {
 		name string
 		v    any
 		data string
 	}{
-		{"empty", new(int), ""},
-		{"trailing", new(int), "\x01\x02"},
-		{"null number", new(int), "\xf6"},
-		{"undefined", new(*int), "\xf7"},
-		{"float for int", new(int), "\xfb\x3f\xf0\x00\x00\x00\x00\x00\x00"},
-		{"negative uint", new(uint), "\x20"},
-		{"overflow", new(int8), "\x18\x80"},
-		{"half float", new(float64), "\xf9\x3c\x00"},
-		{"bool byte", new(bool), "\xf8\x20"},
-		{"text for bytes", new([]byte), "\x61a"},
-		{"bytes for text", new(string), "\x41a"},
-		{"short text", new(string), "\x62a"},
-		{"indefinite text", new(string), "\x7f\x61a\xff"},
-		{"indefinite array", new([]int), "\x9f\x01\xff"},
-		{"huge array", new([]int), "\x9b\x00\x00\x00\x00\x7f\xff\xff\xff\x01"},
-		{"huge map", new(map[int]int), "\xbb\xff\xff\xff\xff\xff\xff\xff\xff\x01"},
-		{"wrapping length", new(string), "\x7b\xff\xff\xff\xff\xff\xff\xff\xff\x01"},
-		{"reserved", new(int), "\x1c"},
-		{"tag", new(int), "\xc1\x01"},
-		{"self-described", new(int), "\xd9\xd9\xf7\x01"},
-		{"array too short", new([2]int), "\x81\x01"},
-		{"array too long", new([2]int), "\x83\x01\x02\x03"},
-		{"bytes too short", new([2]byte), "\x41\x01"},
-		{"missing field", new(pair), "\xa1aA\x01"},
-		{"unknown field", new(pair), "\xa3aA\x01aB\x82\x01\x02aC\x01"},
-		{"twice", new(pair), "\xa3aA\x01aA\x01aB\x82\x01\x02"},
-		{"other case", new(pair), "\xa2aa\x01ab\x82\x01\x02"},
-		{"other order", new(pair), "\xa2aB\x82\x01\x02aA\x01"},
-		{"array for struct", new(pair), "\x82\x01\x82\x01\x02"},
-		{"duplicate key", new(map[string]int), "\xa2aA\x01aA\x02"},
-		{"time of day", new(time.Time), "\x65hello"},
-		{"time number", new(time.Time), "\x01"},
-		{"big tag", new(big.Int), "\xc4\x41\x01"},
-		{"many small for big", new([][1000]string), "\x83\xf6\xf6\xf6"},
+		{"null number", new(in[int]), "\xf6"},
+		{"undefined", new(in[*int]), "\xf7"},
+		{"float for int", new(in[int]), "\xfb\x3f\xf0\x00\x00\x00\x00\x00\x00"},
+		{"negative uint", new(in[uint]), "\x20"},
+		{"overflow", new(in[int8]), "\x18\x80"},
+		{"negative overflow", new(in[int8]), "\x38\x80"},
+		{"overflow of 16", new(in[uint16]), "\x1a\x00\x01\x00\x00"},
+		{"overflow of 32", new(in[int32]), "\x1a\x80\x00\x00\x00"},
+		{"overflow of 64", new(in[int64]), "\x1b\x80\x00\x00\x00\x00\x00\x00\x00"},
+		{"negative overflow of 64", new(in[int64]), "\x3b\x80\x00\x00\x00\x00\x00\x00\x00"},
+		{"half float", new(in[float64]), "\xf9\x3c\x00"},
+		{"single for double", new(in[float64]), "\xfa\x3f\x80\x00\x00"},
+		{"bool byte", new(in[bool]), "\xf8\x20"},
+		{"text for bytes", new(in[[]byte]), "\x61a"},
+		{"bytes for text", new(in[string]), "\x41a"},
+		{"short text", new(in[string]), "\x7ba"},
+		{"indefinite text", new(in[string]), "\x7f\x61a\xff"},
+		{"indefinite array", new(in[[]string]), "\x9f\x61a\xff"},
+		{"huge array", new(in[[]string]), "\x9b\x00\x00\x00\x00\x7f\xff\xff\xff\x60"},
+		{"huge map", new(in[map[int]int]), "\xbb\xff\xff\xff\xff\xff\xff\xff\xff\x01"},
+		{"wrapping length", new(in[string]), "\x7b\xff\xff\xff\xff\xff\xff\xff\xff\x01"},
+		{"reserved", new(in[int]), "\x1c"},
+		{"tag", new(in[int]), "\xc1\x01"},
+		{"self-described", new(in[int]), "\xd9\xd9\xf7\x01"},
+		{"array too short", new(in[[2]string]), "\x81\x60"},
+		{"array too long", new(in[[2]string]), "\x83\x60\x60\x60"},
+		{"bytes too short", new(in[[2]byte]), "\x41\x01"},
+		{"twice", new(in[pair]), "\xa3aA\x01aA\x01aB\x82\x60\x60"},
+		{"twice, apart", new(in[pair]), "\xa3aA\x01aB\x82\x60\x60aA\x01"},
+		{"twice, with a long head", new(in[pair]), "\xa3aA\x01\x78\x01A\x01aB\x82\x60\x60"},
+		{"number twice", new(in[tagged]), "\xa2\x01\x60\x18\x01\x60"},
+		{"array for struct", new(in[pair]), "\x82\x01\x82\x60\x60"},
+		{"bad unknown field", new(in[pair]), "\xa1aX\x1c"},
+		{"unknown field without value", new(in[pair]), "\xa1aX"},
+		{"bad key", new(in[pair]), "\xa1\x9f\x01"},
+		{"duplicate key", new(in[map[string]int]), "\xa2aA\x01aA\x02"},
+		{"time of day", new(in[time.Time]), "\x65hello"},
+		{"time number", new(in[time.Time]), "\x01"},
+		{"big tag", new(in[big.Int]), "\xc4\x41\x01"},
+		{"many small for big", new(in[[][1000]string]), "\x83\xf6\xf6\xf6"},
+		{"array for run", new(in[[]int]), "\x81\x01"},
+		{"bytes for run", new(in[[]int]), "\x48\x01\x00\x00\x00\x00\x00\x00\x00"},
+		{"run of others", new(in[[]int]), "\xd8\x56\x48\x01\x00\x00\x00\x00\x00\x00\x00"},
+		{"half an element", new(in[[]int32]), "\xd8\x4e\x46\x01\x02\x03\x04\x05\x06"},
+		{"run too short", new(in[[2]int16]), "\xd8\x4d\x42\x01\x02"},
+		{"run too long", new(in[[2]int16]), "\xd8\x4d\x46\x01\x02\x01\x02\x01\x02"},
+		{"run without a hash", new(in[[]bool]), "\xda\x53\x68\x6f\x61\x41\x01"},
+		{"run of another structure", new(in[[]bool]), "\xda\x53\x68\x6f\x61\x49\x00\x00\x00\x00\x00\x00\x00\x00\x01"},
 	} {
-		err := codec.Unmarshal([]byte(c.data), c.v)
-		if !errors.Is(err, shm.ErrCorrupt) {
-			t.Errorf("%s: %v, want ErrCorrupt", c.name, err)
+		for _, data := range []string{"\xa2aV" + c.data + "aS\x60", "\xa2aS\x60aV" + c.data} {
+			refused(t, c.name, []byte(data), c.v)
 		}
-		if rv := reflect.ValueOf(c.v).Elem(); !rv.IsZero() {
-			t.Errorf("%s: left %v behind", c.name, rv)
-		}
+	}
+	for _, c := range []struct {
+		name string
+		v    any
+		data string
+	}{
+		{"empty", new(string), ""},
+		{"trailing", new(string), "\x60\x60"},
+		{"plain without data", new(int32), ""},
+		{"plain, too short", new(int32), "\x01\x02\x03"},
+		{"plain, too long", new(int32), "\x01\x02\x03\x04\x05"},
+		{"pointer to plain, too short", new(*int32), "\x01\x02\x03"},
+		{"null pointer to plain", new(*int32), "\xf6"},
+	} {
+		refused(t, c.name, []byte(c.data), c.v)
 	}
 	for _, v := range []any{nil, 1, (*int)(nil)} {
 		if err := codec.Unmarshal([]byte{1}, v); err == nil {
 			t.Errorf("Unmarshal into %#v succeeded", v)
 		}
+	}
+}
+
+// refused wants ErrCorrupt, and nothing left in the variable that v points to.
+func refused(t *testing.T, name string, data []byte, v any) {
+	t.Helper()
+	if err := codec.Unmarshal(data, v); !errors.Is(err, shm.ErrCorrupt) {
+		t.Errorf("%s: %v, want ErrCorrupt", name, err)
+	}
+	if rv := reflect.ValueOf(v).Elem(); !rv.IsZero() {
+		t.Errorf("%s: left %v behind", name, rv)
 	}
 }
 

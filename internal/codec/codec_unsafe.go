@@ -20,10 +20,11 @@ func (c *Codec[T]) Append(dst []byte, v *T) ([]byte, error) {
 // Unmarshal. Nothing decoded refers to data. Another process may change data meanwhile; it gets either a value or an
 // error by that.
 func (c *Codec[T]) Decode(data []byte, v *T) error {
-	var zero T
-	*v = zero
+	if !c.Plain() { // which is overwritten from end to end
+		*v = *new(T)
+	}
 	if err := c.plan.decode(data, hide(unsafe.Pointer(v))); err != nil {
-		*v = zero
+		*v = *new(T)
 		return err
 	}
 	return nil
@@ -48,7 +49,7 @@ func hide(p unsafe.Pointer) unsafe.Pointer {
 // append appends the value at p.
 func (pl *plan) append(dst []byte, p unsafe.Pointer) ([]byte, error) {
 	if pl.raw == nil {
-		b, err := appendValue(dst, pl.shape, p, 0)
+		b, err := appendValue(dst, pl.shape, p, 0, len(dst))
 		if err != nil {
 			return dst, failed(err, pl.shape.typ)
 		}
@@ -68,7 +69,7 @@ func (pl *plan) append(dst []byte, p unsafe.Pointer) ([]byte, error) {
 // sizeOf is how many bytes append appends.
 func (pl *plan) sizeOf(p unsafe.Pointer) (int, error) {
 	if pl.raw == nil {
-		n, err := sizeOf(pl.shape, p, 0)
+		n, err := sizeOf(pl.shape, p, 0, 0)
 		if err != nil {
 			return 0, failed(err, pl.shape.typ)
 		}
@@ -83,7 +84,7 @@ func (pl *plan) sizeOf(p unsafe.Pointer) (int, error) {
 // decode decodes data into the variable at p, which is zero.
 func (pl *plan) decode(data []byte, p unsafe.Pointer) error {
 	if pl.raw == nil {
-		d := decoder{data: data, spare: spareMemory(len(data))}
+		d := decoder{data: data, spare: spareMemory(pl.shape, len(data))}
 		err := d.value(pl.shape, p, 0)
 		if err == nil && d.left() != 0 {
 			err = errLong

@@ -125,6 +125,8 @@ func (d *decoder) run(s *shape, p unsafe.Pointer) error {
 		return nil
 	}
 	r := &s.run
+	for d.key(tagNothing) {
+	}
 	if r.tag != 0 {
 		if tag, err := d.want(majorTag); err != nil {
 			return err
@@ -321,7 +323,7 @@ func (d *decoder) record(s *shape, p unsafe.Pointer, depth int) error {
 	return nil
 }
 
-// key passes over a field's key if it comes next.
+// key passes over a field's key, or another sequence of bytes, if it comes next.
 func (d *decoder) key(key string) bool {
 	rest := d.data[d.pos:]
 	if len(rest) < len(key) || string(rest[:len(key)]) != key {
@@ -359,7 +361,7 @@ func (d *decoder) find(s *shape, depth int) (int, error) {
 	return i, err
 }
 
-// spareMemory is how much memory data of so many bytes may leave to fields that it does not have. A message of an
-// older program, whose structs had fewer fields, needs some; a hostile one wants millions of big structs, each
-// for the byte that says that it has no fields.
-func spareMemory(size int) int64 { return 1<<20 + 256*int64(size) }
+// spareMemory is how much memory data of so many bytes may leave to fields that it does not have, beside the variable
+// itself. A message of an older program, whose structs had fewer fields, needs some; a hostile one wants millions
+// of big structs, each for the byte that says that it has no fields.
+func spareMemory(s *shape, size int) int64 { return 1<<20 + int64(s.size) + 256*int64(size) }

@@ -42,8 +42,8 @@ func split(x int64) (major byte, n uint64) {
 	return byte(sign & majorNegInt), uint64(x ^ sign)
 }
 
-// appendValue appends the value of shape s at p, which lies in depth containers.
-func appendValue(b []byte, s *shape, p unsafe.Pointer, depth int) ([]byte, error) {
+// appendValue appends the value of shape s at p, which lies in depth containers of an item that begins at b[base].
+func appendValue(b []byte, s *shape, p unsafe.Pointer, depth, base int) ([]byte, error) {
 	switch s.class {
 	case boolean:
 		if *(*byte)(p) != 0 {
@@ -64,13 +64,13 @@ func appendValue(b []byte, s *shape, p unsafe.Pointer, depth int) ([]byte, error
 		return append(appendHead(b, majorText, uint64(len(x))), x...), nil
 	case run:
 		if s.length >= 0 {
-			return s.run.append(b, p, s.length), nil
+			return s.run.append(b, p, s.length, base), nil
 		}
 		h := (*sliceHeader)(p)
 		if h.data == nil {
 			return append(b, itemNull), nil
 		}
-		return s.run.append(b, h.data, h.len), nil
+		return s.run.append(b, h.data, h.len, base), nil
 	case pointer:
 		q, err := s.target(p)
 		if err != nil {
@@ -79,7 +79,7 @@ func appendValue(b []byte, s *shape, p unsafe.Pointer, depth int) ([]byte, error
 		if q == nil {
 			return append(b, itemNull), nil
 		}
-		return appendValue(b, s.elem, q, depth)
+		return appendValue(b, s.elem, q, depth, base)
 	case object, selfBinary, selfCBOR, timestamp, bigInt:
 		return appendOwn(b, s, p, depth)
 	}
@@ -93,9 +93,9 @@ func appendValue(b []byte, s *shape, p unsafe.Pointer, depth int) ([]byte, error
 		if h.data == nil {
 			return append(b, itemNull), nil
 		}
-		return appendElems(appendHead(b, majorArray, uint64(h.len)), s.elem, h.data, h.len, depth)
+		return appendElems(appendHead(b, majorArray, uint64(h.len)), s.elem, h.data, h.len, depth, base)
 	case array:
-		return appendElems(appendHead(b, majorArray, uint64(s.length)), s.elem, p, s.length, depth)
+		return appendElems(appendHead(b, majorArray, uint64(s.length)), s.elem, p, s.length, depth, base)
 	case mapping:
 		m, none := s.mapAt(p)
 		if none {
@@ -103,37 +103,29 @@ func appendValue(b []byte, s *shape, p unsafe.Pointer, depth int) ([]byte, error
 		}
 		b = appendHead(b, majorMap, uint64(m.Len()))
 		err := s.eachPair(m, func(key, elem unsafe.Pointer) (err error) {
-			if b, err = appendValue(b, s.key, key, depth); err == nil {
-				b, err = appendValue(b, s.elem, elem, depth)
+			if b, err = appendValue(b, s.key, key, depth, base); err == nil {
+				b, err = appendValue(b, s.elem, elem, depth, base)
 			}
 			return err
 		})
 		return b, err
 	}
-	return appendRecord(b, s, p, depth)
+	return appendRecord(b, s, p, depth, base)
 }
 
 // appendElems appends n values that lie one after the other.
-func appendElems(b []byte, s *shape, p unsafe.Pointer, n, depth int) ([]byte, error) {
+func appendElems(b []byte, s *shape, p unsafe.Pointer, n, depth, base int) ([]byte, error) {
 	var err error
 	for i := range n {
-		if b, err = appendValue(b, s, unsafe.Add(p, uintptr(i)*s.size), depth); err != nil {
+		if b, err = appendValue(b, s, unsafe.Add(p, uintptr(i)*s.size), depth, base); err != nil {
 			return b, err
 		}
 	}
 	return b, nil
 }
 
-func appendRecord(b []byte, s *shape, p unsafe.Pointer, depth int) ([]byte, error) {
-	n := len(s.fields)
-	if s.optional {
-		for i := range s.fields {
-			if f := &s.fields[i]; f.optional && isZero(f.shape, unsafe.Add(p, f.offset)) {
-				n--
-			}
-		}
-	}
-	b = appendHead(b, majorMap, uint64(n))
+func appendRecord(b []byte, s *shape, p unsafe.Pointer, depth, base int) ([]byte, error) {
+	b = appendHead(b, majorMap, uint64(s.present(p)))
 	for i := range s.fields {
 		f := &s.fields[i]
 		at := unsafe.Add(p, f.offset)
@@ -142,47 +134,49 @@ func appendRecord(b []byte, s *shape, p unsafe.Pointer, depth int) ([]byte, erro
 		}
 		b = append(b, f.key...)
 		var err error
-		if b, err = appendValue(b, f.shape, at, depth); err != nil {
+		if b, err = appendValue(b, f.shape, at, depth, base); err != nil {
 			return b, err
 		}
 	}
 	return b, nil
 }
 
-// sizeOf is how many bytes appendValue appends; it fails as that does.
-func sizeOf(s *shape, p unsafe.Pointer, depth int) (int, error) {
+// sizeOf is where the value of shape s at p ends, in an item in which it begins at pos, if appendValue appends it; it
+// fails as that does.
+func sizeOf(s *shape, p unsafe.Pointer, depth, pos int) (end int, err error) {
 	switch s.class {
 	case boolean:
-		return 1, nil
+		return pos + 1, nil
 	case signed:
 		_, n := split(loadSigned(p, s.size))
-		return headSize(n), nil
+		return pos + headSize(n), nil
 	case unsigned:
-		return headSize(loadUnsigned(p, s.size)), nil
+		return pos + headSize(loadUnsigned(p, s.size)), nil
 	case single:
-		return 5, nil
+		return pos + 5, nil
 	case double:
-		return 9, nil
+		return pos + 9, nil
 	case text:
 		n := len(*(*string)(p))
-		return headSize(uint64(n)) + n, nil
+		return pos + headSize(uint64(n)) + n, nil
 	case run:
 		if s.length >= 0 {
-			return s.run.encodedSize(s.length), nil
+			return s.run.end(s.length, pos), nil
 		}
 		h := (*sliceHeader)(p)
 		if h.data == nil {
-			return 1, nil
+			return pos + 1, nil
 		}
-		return s.run.encodedSize(h.len), nil
+		return s.run.end(h.len, pos), nil
 	case pointer:
 		q, err := s.target(p)
 		if err != nil || q == nil {
-			return 1, err
+			return pos + 1, err
 		}
-		return sizeOf(s.elem, q, depth)
+		return sizeOf(s.elem, q, depth, pos)
 	case object, selfBinary, selfCBOR, timestamp, bigInt:
-		return sizeOfOwn(s, p, depth)
+		n, err := sizeOfOwn(s, p, depth)
+		return pos + n, err
 	}
 
 	if depth++; depth > MaxDepth {
@@ -192,65 +186,64 @@ func sizeOf(s *shape, p unsafe.Pointer, depth int) (int, error) {
 	case sequence:
 		h := (*sliceHeader)(p)
 		if h.data == nil {
-			return 1, nil
+			return pos + 1, nil
 		}
-		n, err := sizeOfElems(s.elem, h.data, h.len, depth)
-		return headSize(uint64(h.len)) + n, err
+		return sizeOfElems(s.elem, h.data, h.len, depth, pos+headSize(uint64(h.len)))
 	case array:
-		n, err := sizeOfElems(s.elem, p, s.length, depth)
-		return headSize(uint64(s.length)) + n, err
+		return sizeOfElems(s.elem, p, s.length, depth, pos+headSize(uint64(s.length)))
 	case mapping:
 		m, none := s.mapAt(p)
 		if none {
-			return 1, nil
+			return pos + 1, nil
 		}
-		size := headSize(uint64(m.Len()))
-		err := s.eachPair(m, func(key, elem unsafe.Pointer) error {
-			k, err := sizeOf(s.key, key, depth)
-			if err != nil {
-				return err
+		pos += headSize(uint64(m.Len()))
+		err := s.eachPair(m, func(key, elem unsafe.Pointer) (err error) {
+			if pos, err = sizeOf(s.key, key, depth, pos); err == nil {
+				pos, err = sizeOf(s.elem, elem, depth, pos)
 			}
-			e, err := sizeOf(s.elem, elem, depth)
-			size += k + e
 			return err
 		})
-		return size, err
+		return pos, err
 	}
-	return sizeOfRecord(s, p, depth)
+	return sizeOfRecord(s, p, depth, pos)
 }
 
-// sizeOfElems is the size of n values that lie one after the other.
-func sizeOfElems(s *shape, p unsafe.Pointer, n, depth int) (size int, err error) {
+// sizeOfElems is where n values end that lie one after the other.
+func sizeOfElems(s *shape, p unsafe.Pointer, n, depth, pos int) (end int, err error) {
 	for i := range n {
-		one, err := sizeOf(s, unsafe.Add(p, uintptr(i)*s.size), depth)
-		if err != nil {
+		if pos, err = sizeOf(s, unsafe.Add(p, uintptr(i)*s.size), depth, pos); err != nil {
 			return 0, err
 		}
-		size += one
 	}
-	return size, nil
+	return pos, nil
 }
 
-func sizeOfRecord(s *shape, p unsafe.Pointer, depth int) (int, error) {
-	size, left := s.heads, 0
+func sizeOfRecord(s *shape, p unsafe.Pointer, depth, pos int) (end int, err error) {
+	pos += headSize(uint64(s.present(p)))
 	for i := range s.fields {
 		f := &s.fields[i]
 		at := unsafe.Add(p, f.offset)
 		if f.optional && isZero(f.shape, at) {
-			size -= len(f.key)
-			left++
 			continue
 		}
-		n, err := sizeOf(f.shape, at, depth)
-		if err != nil {
+		if pos, err = sizeOf(f.shape, at, depth, pos+len(f.key)); err != nil {
 			return 0, err
 		}
-		size += n
 	}
-	if left > 0 {
-		size += headSize(uint64(len(s.fields)-left)) - headSize(uint64(len(s.fields)))
+	return pos, nil
+}
+
+// present is how many fields of the record at p are not left out.
+func (s *shape) present(p unsafe.Pointer) int {
+	n := len(s.fields)
+	if s.optional {
+		for i := range s.fields {
+			if f := &s.fields[i]; f.optional && isZero(f.shape, unsafe.Add(p, f.offset)) {
+				n--
+			}
+		}
 	}
-	return size, nil
+	return n
 }
 
 // isZero reports whether the value at p is what its variable holds if the data says nothing of it.
@@ -295,11 +288,25 @@ func isZero(s *shape, p unsafe.Pointer) bool {
 	return false // what encodes itself is left out never
 }
 
-// encodedSize is how many bytes a run of n values takes.
-func (r *runForm) encodedSize(n int) int {
-	size := len(r.hash) + n*int(r.width())
-	return len(r.tagHead) + headSize(uint64(size)) + size
+// end is where a run of n values ends that begins at pos of an item.
+func (r *runForm) end(n, pos int) int {
+	nothings, size := r.frame(n, pos)
+	return pos + nothings*len(tagNothing) + len(r.tagHead) + headSize(uint64(size)) + size
 }
+
+// frame is how many times tagNothing is before a run of n values that begins at pos of an item, and the size of its
+// byte string.
+func (r *runForm) frame(n, pos int) (nothings, size int) {
+	size = len(r.hash) + n*int(r.width())
+	if size >= alignedSize {
+		nothings = alignTags(pos + len(r.tagHead) + headSize(uint64(size)) + len(r.hash))
+	}
+	return nothings, size
+}
+
+// alignTags is how many times tagNothing moves at to a multiple of alignment: that many are as long, modulo alignment,
+// as what is missing, since 3*11 is 1.
+func alignTags(at int) int { return -at * 11 & (alignment - 1) }
 
 // width is how many bytes of data an element has.
 func (r *runForm) width() uintptr {
@@ -309,10 +316,14 @@ func (r *runForm) width() uintptr {
 	return r.size
 }
 
-// append appends the run of n values at p.
-func (r *runForm) append(b []byte, p unsafe.Pointer, n int) []byte {
+// append appends the run of n values at p to an item that begins at b[base].
+func (r *runForm) append(b []byte, p unsafe.Pointer, n, base int) []byte {
+	nothings, size := r.frame(n, len(b)-base)
+	for range nothings {
+		b = append(b, tagNothing...)
+	}
 	b = append(b, r.tagHead...)
-	b = appendHead(b, majorBytes, uint64(len(r.hash)+n*int(r.width())))
+	b = appendHead(b, majorBytes, uint64(size))
 	if r.wide {
 		for i := range n {
 			at := unsafe.Add(p, uintptr(i)*4)

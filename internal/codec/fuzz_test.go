@@ -2,10 +2,13 @@ package codec_test
 
 import (
 	"math/big"
+	"math/rand/v2"
 	"reflect"
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/fxamacker/cbor/v2"
 
 	"github.com/shoal-ipc/shoal/internal/codec"
 )
@@ -39,6 +42,12 @@ type everything struct {
 	H  [][300]int
 	J  *tagged
 	KI int `cbor:"-7,keyasint"`
+	D  []float64
+	Q  [2]int16
+	V  []point
+	VV map[string][2]bool
+	CC complex64
+	PP *point
 }
 
 // FuzzUnmarshal feeds bytes to several types. Whatever is accepted can be sent on, and memory stays in
@@ -50,10 +59,13 @@ func FuzzUnmarshal(f *testing.F) {
 		P: ptr(uint(7)), T: time.Unix(1e9, 5).UTC(), Z: new(big.Int).Lsh(big.NewInt(-1), 70), W: whole{"w"},
 		O: newFake("o"), C: selfish{"c"}, X: &tree{"t", []*tree{nil}, map[string]tree{}}, Y: nest{nil, {}},
 		E: make([]struct{}, 3), H: make([][300]int, 1), J: &tagged{B: "b"},
+		D: []float64{1, 2}, V: []point{{1, 2, true}}, VV: map[string][2]bool{"": {true}}, CC: 1i, PP: &point{X: 1},
 	}
 	for _, v := range []any{
 		full, everything{}, tree{"a", []*tree{{}}, nil}, nest{{{}}}, tagged{A: 1}, map[string][]int{"a": {1}},
 		[][300]int{{}}, []time.Time{{}}, *big.NewInt(-5),
+		[]wide{{}}, newest(), point{1, 2, true}, []point{{}, {}}, []float64{1}, []bool{true}, config1{"a", 1},
+		[2][]string{{"a"}, nil}, map[int8]*config1{1: {"a", 1}},
 	} {
 		data, err := codec.Marshal(v)
 		if err != nil {
@@ -70,12 +82,14 @@ func FuzzUnmarshal(f *testing.F) {
 		for _, typ := range []reflect.Type{
 			reflect.TypeFor[everything](), reflect.TypeFor[tree](), reflect.TypeFor[nest](), reflect.TypeFor[tagged](),
 			reflect.TypeFor[map[string][]int](), reflect.TypeFor[[][300]int](), reflect.TypeFor[[]time.Time](),
-			reflect.TypeFor[big.Int](), reflect.TypeFor[job](),
+			reflect.TypeFor[big.Int](), reflect.TypeFor[job](), reflect.TypeFor[[]wide](), reflect.TypeFor[*config2](),
+			reflect.TypeFor[point](), reflect.TypeFor[[]point](), reflect.TypeFor[[]float64](), reflect.TypeFor[[]bool](),
+			reflect.TypeFor[config1](), reflect.TypeFor[[2][]string](), reflect.TypeFor[map[int8]*config1](),
 		} {
 			v := reflect.New(typ)
 			before := allocated()
 			err := codec.Unmarshal(data, v.Interface())
-			if used, most := allocated()-before, uint64(1<<20+1000*len(data)); used > most {
+			if used, most := allocated()-before, uint64(8<<20+1500*len(data)); used > most {
 				t.Errorf("%d bytes made %v allocate %d bytes", len(data), typ, used)
 			}
 			if err != nil {
@@ -95,7 +109,46 @@ func FuzzUnmarshal(f *testing.F) {
 			if err := codec.Unmarshal(again, w.Interface()); err != nil {
 				t.Fatalf("%v: %x was accepted, but encoded again as %x: %v", typ, data, again, err)
 			}
+			if third, err := codec.Marshal(w.Interface()); err != nil || len(third) != len(again) {
+				t.Fatalf("%v: %x, and encoded once more %x, %v", typ, again, third, err)
+			}
+			theirs := reflect.New(typ)
+			if oracleTypes[typ] && oracleLenient.Unmarshal(data, theirs.Interface()) == nil &&
+				!reflect.DeepEqual(theirs.Interface(), v.Interface()) {
+				t.Fatalf("%v: %x means %+v to us, %+v to others", typ, data, v.Elem(), theirs.Elem())
+			}
 		}
+	})
+}
+
+// oracleTypes are those that another implementation decodes, too; oracleLenient does so, and passes over unknown
+// fields.
+var (
+	oracleTypes = map[reflect.Type]bool{
+		reflect.TypeFor[tree](): true, reflect.TypeFor[nest](): true, reflect.TypeFor[big.Int](): true,
+		reflect.TypeFor[[2][]string](): true, reflect.TypeFor[map[int8]*config1](): true, reflect.TypeFor[config1](): true,
+	}
+	oracleLenient = must(cbor.DecOptions{
+		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+		IndefLength:       cbor.IndefLengthForbidden,
+		UTF8:              cbor.UTF8DecodeInvalid,
+		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
+	}.DecMode())
+)
+
+// FuzzRoundTrip sends random values of random types, also by way of another implementation.
+func FuzzRoundTrip(f *testing.F) {
+	f.Add(uint64(1), uint64(2))
+	f.Fuzz(func(t *testing.T, a, b uint64) {
+		r := rand.New(rand.NewPCG(a, b))
+		v := reflect.New(randomType(r, 4, true)).Elem()
+		randomize(r, v, 6)
+		if got := trip(t, v.Interface()); !reflect.DeepEqual(got, v.Interface()) {
+			t.Fatalf("%v: got %+v, want %+v", v.Type(), got, v)
+		}
+		v = reflect.New(withString(randomType(r, 4, false))).Elem()
+		randomize(r, v, 6)
+		agree(t, v)
 	})
 }
 

@@ -35,6 +35,14 @@ const (
 	// tagImage marks a byte string of a hash (layout.Hash) and values with that structure as they lie in memory.
 	// It is one of those that anybody may use; its bytes read "Shoa".
 	tagImage = 0x53686f61
+
+	// tagNothing is tag 55799, encoded, which says of what follows that it is CBOR and nothing else (RFC 8949,
+	// section 3.4.6). Runs of at least alignedSize bytes have some before them, so that they begin at a multiple of
+	// alignment in the item: copies of large memory take half as long again if the distance of the one from the other is
+	// not a multiple of what the processor copies at once.
+	tagNothing  = "\xd9\xd9\xf7"
+	alignedSize = 1 << 16
+	alignment   = 32
 )
 
 // badData is the cause of an error that is the data's fault.

@@ -161,8 +161,12 @@ func (d *decoder) own(s *shape, p unsafe.Pointer, depth int) error {
 		if err := d.skip(depth); err != nil {
 			return err
 		}
+		item := decoder{data: bytes.Clone(d.data[from:d.pos])}
+		if item.skip(depth) != nil || item.left() != 0 { // it has changed meanwhile
+			return errHead
+		}
 		x := reflect.New(s.typ)
-		if err := x.Interface().(unmarshalCBOR).UnmarshalCBOR(bytes.Clone(d.data[from:d.pos])); err != nil {
+		if err := x.Interface().(unmarshalCBOR).UnmarshalCBOR(item.data); err != nil {
 			return foreign{err}
 		}
 		reflect.NewAt(s.typ, p).Elem().Set(x.Elem())

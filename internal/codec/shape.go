@@ -187,7 +187,11 @@ func longestOf(s *shape) int {
 		return 2 + longestTime
 	case run:
 		if s.length >= 0 {
-			return s.run.encodedSize(s.length)
+			n := s.run.end(s.length, 0)
+			if n >= alignedSize {
+				n = add(n, (alignment-1)*len(tagNothing)) // where it begins is not known
+			}
+			return n
 		}
 	case array:
 		return add(headSize(uint64(s.length)), times(s.length, setLongest(s.elem)))
