@@ -82,18 +82,18 @@ func TestMPMCEndRace(t *testing.T) {
 			for i := range uint32(2) {
 				r := openMPMC[uint64](t, mem, self(2+i))
 				wg.Go(func() {
-					for x := uint64(0); r.Mark() == 0; x++ {
+					for x := uint64(0); r.Mark() == 0; runtime.Gosched() {
 						if r.TryPush(x) {
 							pushed.Add(1)
 						}
-						if x == 20 && r.End(1+int(i)) {
+						if x++; x == 20 && r.End(1+int(i)) {
 							ends.Add(1)
 						}
 					}
 				})
 				c := openMPMC[uint64](t, mem, self(10+i))
 				wg.Go(func() {
-					for {
+					for ; ; runtime.Gosched() {
 						over := c.Mark() != 0
 						if _, ok := c.TryPop(); ok {
 							popped.Add(1)
@@ -257,9 +257,9 @@ func TestMPMCEndAgain(t *testing.T) {
 // fewer or more.
 func TestMPMCLenAtAnInstant(t *testing.T) {
 	const n, more = 9, 4
-	rounds := 20_000
+	rounds := 300_000
 	if testing.Short() || race.Enabled {
-		rounds = 2000
+		rounds = 20_000
 	}
 	eachEndable(t, n, func(t *testing.T, size int, make, open func(t testing.TB, mem []byte, p ring.Peers) endable) {
 		mem := shared(t, size)
@@ -295,9 +295,6 @@ func TestMPMCLenAtAnInstant(t *testing.T) {
 				break
 			}
 			seen[l]++
-			if looks%100 == 0 {
-				runtime.Gosched()
-			}
 		}
 		wg.Wait()
 		if r.Len() != more {
