@@ -90,6 +90,9 @@ func TestMPMCEndRace(t *testing.T) {
 							ends.Add(1)
 						}
 					}
+					if r.Err() != nil {
+						t.Error(r.Err())
+					}
 				})
 				c := openMPMC[uint64](t, mem, self(10+i))
 				wg.Go(func() {
@@ -240,7 +243,7 @@ func TestMPMCEndRefused(t *testing.T) {
 	})
 }
 
-// In a new ring that was ended in the memory of an ended one nothing is left of that.
+// In a new ring in the memory of an ended one nothing is left of that.
 func TestMPMCEndAgain(t *testing.T) {
 	eachEndable(t, 3, func(t *testing.T, size int, make, open func(t testing.TB, mem []byte, p ring.Peers) endable) {
 		mem := memory(t, size)
