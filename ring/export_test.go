@@ -154,12 +154,14 @@ const (
 	MPMCPairs      = mpmcPairs
 	MPMCMessages   = mpmcMessages
 	MaxMine        = maxMine
+	MessageHead    = messageHead
 )
 
-// MPMCHeader and MPMCCell are the shared parts, for the table of offsets.
+// MPMCHeader, MPMCCell and Message are the shared parts, for the table of offsets.
 type (
 	MPMCHeader = mpmcHeader
 	MPMCCell   = mpmcCell
+	Message    = message
 )
 
 // Forms are the forms in which this machine can make a ring of items of so many bytes.
