@@ -51,7 +51,6 @@ func (m *mpmc) has(c *producer) bool {
 func (m *mpmc) done(c *producer) {
 	if c.borrowed {
 		c.free(m.self)
-		return
 	}
 	c.busy.Publish(0)
 }
@@ -119,9 +118,11 @@ func (m *mpmc) grow(n uint32) (*producer, error) {
 		cell, block, err = m.claim(keep)
 	}
 	m.tries++
-	borrowed := false
+	c := &m.mine[n]
 	if cell == nil && n == 0 {
-		borrowed = true
+		if c = m.idle(); c == nil {
+			return nil, nil
+		}
 		if cell, block, err = m.claim(mpmcCells); cell == nil {
 			m.reclaim()
 			cell, block, err = m.claim(mpmcCells)
@@ -133,14 +134,28 @@ func (m *mpmc) grow(n uint32) (*producer, error) {
 		}
 		return nil, err
 	}
-	c := &producer{block: block, cell: cell, borrowed: borrowed}
-	if !borrowed {
-		c.busy.Publish(1)
-		m.mine[n] = c
+	if *c == nil {
+		*c = &producer{borrowed: c != &m.mine[n]}
+	}
+	p := *c
+	p.cell, p.block = cell, block
+	p.busy.Publish(1)
+	if !p.borrowed {
 		m.joined.Store(n + 1)
 	}
 	m.refused.Store(nil)
-	return c, nil
+	return p, nil
+}
+
+// idle is where one more producer with a borrowed cell is kept. There is none if this handle has as many already: goroutines of one
+// process, which may be stopped, must not have all cells.
+func (m *mpmc) idle() **producer {
+	for i, p := range &m.lent {
+		if p == nil || p.busy.Load() == 0 {
+			return &m.lent[i]
+		}
+	}
+	return nil
 }
 
 // claim takes a cell that nobody has, unless most or more have an owner. The process's id says where to begin, so
@@ -174,7 +189,8 @@ func (m *mpmc) claim(most int) (*mpmcCell, uint64, error) {
 	return nil, 0, err
 }
 
-// giveBack frees the cells of this handle, as soon as no push uses them.
+// giveBack frees the cells of this handle, as soon as no push uses them, and lets pushes with borrowed ones, which free them
+// themselves, end: when it returns no push of this handle is under way, so that the process can leave.
 func (m *mpmc) giveBack() {
 	m.growing.Lock()
 	defer m.growing.Unlock()
@@ -186,6 +202,11 @@ func (m *mpmc) giveBack() {
 		c.free(m.self)
 	}
 	m.joined.Store(0)
+	for _, c := range m.lent { // nobody borrows one more: err is set, and growing is locked
+		for c != nil && c.busy.Load() != 0 {
+			runtime.Gosched()
+		}
+	}
 }
 
 // free gives the cell back. Its note names two blocks; which of them is the producer's only it knows.

@@ -152,13 +152,16 @@ const (
 	MPMCSlotsAt    = mpmcSlotsAt
 	MPMCBlocks     = mpmcBlocks
 	MPMCPairs      = mpmcPairs
+	MPMCMessages   = mpmcMessages
 	MaxMine        = maxMine
+	MessageHead    = messageHead
 )
 
-// MPMCHeader and MPMCCell are the shared parts, for the table of offsets.
+// MPMCHeader, MPMCCell and Message are the shared parts, for the table of offsets.
 type (
 	MPMCHeader = mpmcHeader
 	MPMCCell   = mpmcCell
+	Message    = message
 )
 
 // Forms are the forms in which this machine can make a ring of items of so many bytes.
@@ -183,22 +186,22 @@ func NewMPMCIn[T any](mem []byte, n int, peers Peers, form uint32) (*MPMC[T], er
 }
 
 // SetPosition makes the ring what it is after p pushes and pops. No other handle may be in use.
-func (r *MPMC[T]) SetPosition(p uint64) { r.layOut(p) }
+func (r *mpmc) SetPosition(p uint64) { r.layOut(p) }
 
 // PositionBits is how many bits of a position the slots keep: after so many items their words come back.
-func (r *MPMC[T]) PositionBits() int { return 64 - int(r.up) }
+func (r *mpmc) PositionBits() int { return 64 - int(r.up) }
 
 // Forget makes the handle guess anew where tail and head are.
-func (r *MPMC[T]) Forget() { r.arrive() }
+func (r *mpmc) Forget() { r.arrive() }
 
 // Reclaim frees the cells of the dead, as a producer does that finds no free one.
-func (r *MPMC[T]) Reclaim() { r.reclaim() }
+func (r *mpmc) Reclaim() { r.reclaim() }
 
 // Leave closes the segment that r's peers are.
-func (r *MPMC[T]) Leave() error { return r.peers.(interface{ Close() error }).Close() }
+func (r *mpmc) Leave() error { return r.peers.(interface{ Close() error }).Close() }
 
 // Unannotate hides the hand-overs of r from the race detector.
-func (r *MPMC[T]) Unannotate() {
+func (r *mpmc) Unannotate() {
 	var nobody *race.Word
 	r.items, r.room = nobody, nobody
 }
@@ -207,7 +210,7 @@ func (r *MPMC[T]) Unannotate() {
 func ClearMPMCMagic(mem []byte) { mpmcAt(mem).magic.Store(0) }
 
 // CellOwners reads who has the cells of a ring of blocks.
-func (r *MPMC[T]) CellOwners() (owners [MPMCCells]uint32) {
+func (r *mpmc) CellOwners() (owners [MPMCCells]uint32) {
 	for i := range r.cells {
 		owners[i] = r.cells[i].owner.Load()
 	}
@@ -215,24 +218,24 @@ func (r *MPMC[T]) CellOwners() (owners [MPMCCells]uint32) {
 }
 
 // SetCellOwner writes who has a cell.
-func (r *MPMC[T]) SetCellOwner(i int, owner uint32) { r.cells[i].owner.Store(owner) }
+func (r *mpmc) SetCellOwner(i int, owner uint32) { r.cells[i].owner.Store(owner) }
 
 // Note reads and SetNote writes the note of a cell.
-func (r *MPMC[T]) Note(i int) (have, want uint64) {
+func (r *mpmc) Note(i int) (have, want uint64) {
 	n := r.cells[i].note.Load()
 	return n >> 32, n & noBlock
 }
 
-func (r *MPMC[T]) SetNote(i int, have, want uint64) { r.cells[i].note.Publish(noteOf(have, want)) }
+func (r *mpmc) SetNote(i int, have, want uint64) { r.cells[i].note.Publish(noteOf(have, want)) }
 
 // SlotBlock is the block that slot i names.
-func (r *MPMC[T]) SlotBlock(i int) uint64 { return r.slot(uint64(i)).Load() & r.index }
+func (r *mpmc) SlotBlock(i int) uint64 { return r.slot(uint64(i)).Load() & r.index }
 
 // Tail is the position that the next push fills.
-func (r *MPMC[T]) Tail() uint64 { return r.seek(r.tailGuess.Load(), filled*r.full) }
+func (r *mpmc) Tail() uint64 { return r.seek(r.tailGuess.Load(), filled*r.full) }
 
 // SetSlot writes the word of slot i.
-func (r *MPMC[T]) SetSlot(i int, word uint64) { r.slot(uint64(i)).Publish(word) }
+func (r *mpmc) SetSlot(i int, word uint64) { r.slot(uint64(i)).Publish(word) }
 
 // Slots is how many slots the ring has.
-func (r *MPMC[T]) Slots() int { return int(r.mask + 1) }
+func (r *mpmc) Slots() int { return int(r.mask + 1) }

@@ -26,6 +26,9 @@ var (
 
 // bytesOf are n bytes of the message in block b; both were checked.
 func (r *Messages) bytesOf(b uint64, n int) []byte {
+	if n == 0 { // behind the head of the last block may be the end of the memory
+		return nil
+	}
 	return unsafe.Slice((*byte)(unsafe.Add(r.block(b), messageHead)), n)
 }
 
@@ -64,7 +67,7 @@ func (r *Messages) TryPop(dst []byte) (kind uint32, b []byte, ok bool) {
 		if r.Take(t) {
 			return kind, b, true
 		}
-		if r.err.Load() != nil {
+		if !r.usable() || !r.lost(t.position, t.word) {
 			return 0, dst, false
 		}
 	}
@@ -106,8 +109,12 @@ func (r *Messages) Peek(dst []byte) (kind uint32, b []byte, t Ticket, ok bool) {
 	}
 }
 
-// Take takes the message that Peek returned with the ticket, and reports whether it was this call that did.
+// Take takes the message that Peek returned with the ticket, and reports whether it was this call that did. With the zero Ticket
+// it takes nothing.
 func (r *Messages) Take(t Ticket) bool {
+	if t.word&r.full == 0 || !r.usable() { // a word without FULL would become one of a message that nobody pushed
+		return false
+	}
 	r.room.Release()
 	ok := r.slot(t.position).CompareAndSwap(t.word, t.word+r.full) // PAIRS WITH pushBlock: load and CAS the slot
 	if ok {

@@ -207,8 +207,8 @@ func attachMPMC[T any](mem []byte, slots, limit uint64, form uint32, peers Peers
 	return r
 }
 
-// Len is how many items the ring holds, or held at an instant during the call. It is lock-free: what it repeats itself for is
-// an item that somebody popped.
+// Len is how many items the ring holds, or held at an instant during the call. It is lock-free: what it repeats itself for are
+// an item that somebody popped and one that somebody pushed; after ten thousand of each it gives up, and is a little wrong.
 func (r *MPMC[T]) Len() int {
 	n := r.length()
 	runtime.KeepAlive(r)
@@ -217,17 +217,20 @@ func (r *MPMC[T]) Len() int {
 
 func (m *mpmc) length() int {
 	head := m.seek(m.headGuess.Load(), popped*m.full)
-	for range 1000 { // for ever, but for words that somebody changes in vain
-		tail := m.seek(later(m.tailGuess.Load(), head), filled*m.full)
-		m.tailGuess.Publish(tail)
-		again := m.seek(head, popped*m.full)
-		m.headGuess.Publish(again)
-		if again == head { // so it was when the tail was looked at
-			return int(min(tail-head, uint64(m.capacity())))
+	tail := m.seek(later(m.tailGuess.Load(), head), filled*m.full)
+	for range 10_000 { // for ever, but for words that somebody changes in vain
+		was := head
+		if head = m.seek(head, popped*m.full); head == was {
+			break // so it was when the tail was looked at
 		}
-		head = again
+		was = tail
+		if tail = m.seek(later(tail, head), filled*m.full); tail == was {
+			break // so it was when the head was looked at
+		}
 	}
-	return 0
+	m.headGuess.Publish(head)
+	m.tailGuess.Publish(tail)
+	return int(max(0, min(int64(tail-head), int64(m.capacity()))))
 }
 
 // later is the later of two positions.
@@ -263,15 +266,15 @@ func (m *mpmc) capacity() int {
 
 // End ends an exact ring for everybody: it leaves a mark, 1 to 3, at the end of the items, and no push succeeds any more. The
 // items that are there can be popped; who finds the ring empty then sees the mark (Mark). Of several that end a ring one does it,
-// at one instant, and gets true. Any other ring cannot be ended; nor can one that is corrupt (Err).
+// at one instant, and gets true. Any other ring cannot be ended, nor can one that is corrupt, nor by who may not push (Err).
 func (r *MPMC[T]) End(mark int) bool {
 	ok := r.end(mark)
 	runtime.KeepAlive(r)
 	return ok
 }
 
-// Mark is what the ring was ended with, 0 if it was not. A TryPop after it was seen that finds nothing says that all items are
-// popped; a TryPush that it says no to had that reason.
+// Mark is what the ring was ended with, 0 if it was not. It stays: a push that begins after Mark was seen fails, and a pop that
+// begins after that and finds nothing says that all items are popped.
 func (r *MPMC[T]) Mark() int {
 	n := r.look()
 	runtime.KeepAlive(r)

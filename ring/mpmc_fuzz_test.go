@@ -102,6 +102,10 @@ func attackForm[T any](t *testing.T, given, ops []byte, laidOut bool, form uint3
 			if l := r.Len(); l < 0 || l > r.Cap() || r.Cap() > n {
 				t.Fatalf("Len %d, Cap %d", l, r.Cap())
 			}
+			if m := r.Mark(); m < 0 || m > 3 || m != 0 && form&ring.Exact == 0 && r.Cap() == n {
+				t.Fatalf("Mark %d", m)
+			}
+			_ = r.Inspect()
 			_ = r.Err()
 		case 7:
 			r.Forget()
@@ -120,7 +124,9 @@ func attackForm[T any](t *testing.T, given, ops []byte, laidOut bool, form uint3
 					r.SetCellOwner(c, uint32(1000+c*k))
 				}
 			}
-		case 12, 13: // the other process writes to the slots
+		case 12:
+			r.End(k % 5)
+		case 13: // the other process writes to the slots
 			if len(given) > 0 {
 				copy(slots[8*k%len(slots):], given[i*8%len(given):min(i*8%len(given)+8, len(given))])
 			}

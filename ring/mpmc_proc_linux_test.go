@@ -283,9 +283,9 @@ func TestMPMCChaos(t *testing.T) {
 func chaos[T any](t *testing.T, form uint32) {
 	const n, each = 16, 2 // slots; producers, and consumers
 	rnd := proctest.Rand(t)
-	least := time.Second
+	least := 500 * time.Millisecond
 	if testing.Short() {
-		least = 300 * time.Millisecond
+		least = 200 * time.Millisecond
 	}
 	end := time.Now().Add(proctest.Stress(least))
 	seg := proctest.Segment(t, 0)

@@ -34,8 +34,17 @@ func shared(t testing.TB, n int) []byte {
 	return mem
 }
 
+// blocks is a ring of blocks, of whatever items.
+type blocks interface {
+	Slots() int
+	SlotBlock(i int) uint64
+	CellOwners() [ring.MPMCCells]uint32
+	Note(i int) (have, want uint64)
+	SetNote(i int, have, want uint64)
+}
+
 // account checks that each block of r is in one place, when nobody lives that has a cell.
-func account[T any](t testing.TB, r *ring.MPMC[T]) {
+func account(t testing.TB, r blocks) {
 	t.Helper()
 	where := make([]string, r.Slots()+ring.MPMCCells)
 	put := func(b uint64, here string) {
@@ -60,7 +69,7 @@ func account[T any](t testing.TB, r *ring.MPMC[T]) {
 }
 
 // cellOf is the cell of the process with that id, which has one.
-func cellOf[T any](t testing.TB, r *ring.MPMC[T], id uint32) int {
+func cellOf(t testing.TB, r blocks, id uint32) int {
 	t.Helper()
 	owners := r.CellOwners()
 	i := slices.Index(owners[:], id)
@@ -72,7 +81,7 @@ func cellOf[T any](t testing.TB, r *ring.MPMC[T], id uint32) int {
 
 // abandon leaves process id as a push leaves it that was killed between its note and its CAS. The process has pushed
 // before, so the second block in its note is the private one; the next push goes to slot.
-func abandon[T any](t testing.TB, r *ring.MPMC[T], id uint32, slot int) {
+func abandon(t testing.TB, r blocks, id uint32, slot int) {
 	i := cellOf(t, r, id)
 	have, want := r.Note(i)
 	if want == 1<<32-1 {

@@ -49,7 +49,10 @@ func openMPMC[T any](t testing.TB, mem []byte, p ring.Peers) *ring.MPMC[T] {
 
 // mpmcStarts are how many items have gone through a ring before a test begins: a mistake with 32 bits shows at 2^32,
 // and the laps of the slots wrap around.
-func mpmcStarts[T any](r *ring.MPMC[T]) []uint64 {
+func mpmcStarts(r interface {
+	PositionBits() int
+	Cap() int
+}) []uint64 {
 	return []uint64{0, 1<<32 - 3, 1<<r.PositionBits() - 3, 1<<r.PositionBits() - uint64(r.Cap()) - 1, 1<<(r.PositionBits()-1) - 3}
 }
 

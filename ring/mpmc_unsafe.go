@@ -57,8 +57,9 @@ type mpmc struct {
 	refused atomic.Pointer[error] // why the last push that needed a cell got none
 	joined  atomic.Uint32         // how many of mine there are
 	mine    [maxMine]*producer
-	growing sync.Mutex // who adds to mine, or ends it
-	tries   uint32     // how often somebody wanted to add
+	lent    [maxMine]*producer // with a cell for one call; each is used again
+	growing sync.Mutex         // who adds to mine, or ends it, or takes one of lent
+	tries   uint32             // how often somebody wanted to add
 }
 
 // How far a slot is beyond {lap of p, EMPTY} when p is filled, and when it is popped; in units of FULL.
@@ -461,7 +462,7 @@ func (m *mpmc) seen(w uint64) {
 
 // end leaves the mark in the word of the tail's slot, which is not filled in a ring with a limit.
 func (m *mpmc) end(mark int) bool {
-	if m.marks == 0 || mark < 1 || mark > 3 {
+	if m.marks == 0 || mark < 1 || mark > 3 || !m.usable() {
 		return false
 	}
 	set := uint64(mark) * (m.index + 1)
