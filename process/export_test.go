@@ -20,6 +20,7 @@ var (
 	Packets     = packets
 	Send        = send
 	DecodeError = decodeError
+	OnSpawner   = onSpawner
 	EncodeError = encodeError
 )
 
