@@ -56,6 +56,12 @@ func DecodeAnswer(b []byte) ([]byte, error) {
 	return a.encode(), err
 }
 
+// DecodeCancellation returns the bytes that encode what it decoded.
+func DecodeCancellation(b []byte) ([]byte, error) {
+	c, err := decodeCancellation(b)
+	return c.encode(), err
+}
+
 // BuildID is this program's.
 func BuildID() string { return buildID() }
 
