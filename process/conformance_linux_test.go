@@ -686,7 +686,7 @@ func inheritable() (numbers []string) {
 // ofRuntime reports whether a descriptor is one that Go's runtime opens for itself.
 func ofRuntime(fd int) bool {
 	target, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
-	return err == nil && (strings.HasPrefix(target, "anon_inode:[event") || strings.HasSuffix(target, "/cgroup/cpu.max"))
+	return err == nil && (strings.HasPrefix(target, "anon_inode:[event") || strings.HasPrefix(target, "/sys/fs/cgroup/")) // which tell it GOMAXPROCS
 }
 
 var printKey = process.Register("print-key", func(ctx context.Context, _ process.None) error {
