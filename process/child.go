@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 
 	"github.com/shoal-ipc/shoal/internal/inherit"
+	"github.com/shoal-ipc/shoal/internal/lifetime"
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
@@ -31,7 +32,6 @@ func become(text string) {
 	}
 
 	// SIGTERM keeps its effect. So does SIGINT if the function wants that: signal.Reset.
-	ctx, cancel := context.WithCancel(context.Background())
 	interrupts := make(chan os.Signal, 1)
 	var ignored []byte
 	if signal.Ignored(os.Interrupt) {
@@ -39,42 +39,53 @@ func become(text string) {
 	} else {
 		signal.Notify(interrupts, os.Interrupt)
 	}
-	go func() {
-		for range interrupts {
-			cancel()
-		}
-	}()
 
 	send(control, kindReady, ignored) // an error means that the parent has ended, which reading tells
 	from := newReceiver(func(p []byte) (int, []*os.File, bool, error) { return sys.ReceivePacket(control, p) }, math.MaxInt)
 	up := newLine(control)
 	// The parent has sent the call long ago, as a rule: reading it here spares a start two changes of threads.
-	c := awaitCall(control, from, up, cancel)
-	go listen(from, up, cancel)
+	c, ctx := awaitCall(control, from, up)
+	go func() {
+		for range interrupts {
+			ctx.End(context.Canceled, errInterrupted)
+		}
+	}()
+	go listen(from, up, ctx)
 	setFamily(c, up)
-	run(ctx, cancel, c, control)
+	SetAuthKey(c.key)
+	run(ctx, c, control)
 }
 
-// awaitCall returns what the parent wants to be run, when all else that came with it is done: a context that has
-// ended is so from the beginning.
-func awaitCall(control *os.File, from *receiver, up *line, cancel func()) (c call) {
-	for called := false; !called || arrived(control); {
+// errInterrupted is the cause of the end of a context that SIGINT ended.
+var errInterrupted = errors.New("process: interrupted")
+
+// awaitCall returns what the parent wants to be run, and its context, when all else that came with it is done: a context that
+// has ended is so from the beginning.
+func awaitCall(control *os.File, from *receiver, up *line) (c call, ctx *lifetime.Context) {
+	var early *cancellation
+	for ctx == nil || arrived(control) {
 		m, err := from.next()
 		switch {
 		case err != nil:
-		case m.kind == kindCancel:
-			cancel()
-		case m.kind == kindCall && !called:
-			called = true
-			c, err = decodeCall(m.body)
+		case m.kind == kindCancel && ctx == nil:
+			var end cancellation
+			end, err = decodeCancellation(m.body)
+			early = &end
+		case m.kind == kindCall && ctx == nil:
+			if c, err = decodeCall(m.body); err == nil {
+				ctx = lifetime.New(c.deadline())
+			}
 		default:
-			err = up.hear(m)
+			err = hear(m, up, ctx)
 		}
 		if err != nil {
 			orphaned(err)
 		}
 	}
-	return c
+	if early != nil {
+		early.end(ctx)
+	}
+	return c, ctx
 }
 
 // arrived reports whether reading would not wait.
@@ -84,20 +95,28 @@ func arrived(control *os.File) bool {
 }
 
 // listen does what the parent says after that, and ends this process with the parent.
-func listen(from *receiver, up *line, cancel func()) {
+func listen(from *receiver, up *line, ctx *lifetime.Context) {
 	for {
 		m, err := from.next()
-		switch {
-		case err != nil:
-		case m.kind == kindCancel:
-			cancel()
-		default:
-			err = up.hear(m)
+		if err == nil {
+			err = hear(m, up, ctx)
 		}
 		if err != nil {
 			orphaned(err)
 		}
 	}
+}
+
+// hear does what the parent says when the call has come.
+func hear(m message, up *line, ctx *lifetime.Context) error {
+	if m.kind != kindCancel {
+		return up.hear(m)
+	}
+	c, err := decodeCancellation(m.body)
+	if err == nil {
+		c.end(ctx)
+	}
+	return err
 }
 
 // orphaned ends this process when the parent has ended, or says what makes no sense.
@@ -135,18 +154,13 @@ func adopt(text string) (control *os.File, err error) {
 		return nil, err
 	}
 	for _, s := range m.segments {
-		inherit.Put(inherit.Segment{
-			UUID:   s.uuid,
-			Owner:  s.owner,
-			Memory: os.NewFile(uintptr(s.memory), fmt.Sprintf("segment:%x", s.uuid)),
-			Alive:  os.NewFile(uintptr(s.alive), fmt.Sprintf("segment:%x", s.uuid)),
-		})
+		inherit.Put(s.segment())
 	}
 	return control, nil
 }
 
 // run calls the function and ends the process. The error is in the kernel's hands before.
-func run(ctx context.Context, cancel func(), c call, control *os.File) {
+func run(ctx *lifetime.Context, c call, control *os.File) {
 	ended := false
 	defer func() {
 		if ended {
@@ -163,12 +177,12 @@ func run(ctx context.Context, cancel func(), c call, control *os.File) {
 
 	argument := c.argument
 	c.argument = nil // may be large: garbage as soon as it is decoded
-	err := fmt.Errorf("process: no function is called %q", c.function)
+	err := unknownFunction(c.function)
 	if f := lookup(c.function); f != nil {
 		err = f.run(ctx, argument)
 	}
 	if err != nil {
-		cancel() // its own children, before they are joined
+		ctx.End(context.Canceled, err) // for its own children, before they are joined
 	}
 	if lost := Finish(context.Background()); lost != nil && ctx.Err() == nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", c.name, lost)

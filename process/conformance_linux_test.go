@@ -5,15 +5,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"os/signal"
 	"reflect"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/sys"
+	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/process"
 )
 
@@ -21,11 +27,11 @@ import (
 // conformance list. A start cannot be separated from the making of a Process here, so nothing is said of one
 // that was not started.
 func TestConformance(t *testing.T) {
-	// The main process object is alive, has the OS pid, and no exit code.
+	// The main process object is alive, no daemon, has a key and the OS pid, and no exit code.
 	t.Run("PROC-01", func(t *testing.T) {
 		p := process.Current()
-		if _, ok := p.ExitCode(); !p.Alive() || p.Pid() != os.Getpid() || ok {
-			t.Errorf("alive %t, pid %d (want %d), exit code set %t", p.Alive(), p.Pid(), os.Getpid(), ok)
+		if _, ok := p.ExitCode(); !p.Alive() || p.Daemon() || len(process.AuthKey()) == 0 || p.Pid() != os.Getpid() || ok {
+			t.Errorf("alive %t, daemon %t, pid %d (want %d), exit code set %t", p.Alive(), p.Daemon(), p.Pid(), os.Getpid(), ok)
 		}
 	})
 
@@ -43,6 +49,19 @@ func TestConformance(t *testing.T) {
 			if got, want := p.Line(), fmt.Sprintf("%q", a.String()); got != want {
 				t.Errorf("the child says %s, want %s", got, want)
 			}
+		}
+	})
+
+	// A process is a daemon if that was said. In Python a child of a daemon is one too, if nothing was said; but there it cannot
+	// have children, so this is about flags that a program sets by hand. Here it can have some, joins them as any process does, and
+	// they end with it.
+	t.Run("PROC-04", func(t *testing.T) {
+		for _, daemon := range []bool{false, true} {
+			p := tellsDaemon.Start(t, process.None{}, process.Options{Daemon: daemon})
+			if got, want := p.Line(), fmt.Sprintf("%t, child false true", daemon); got != want || p.Process().Daemon() != daemon {
+				t.Errorf("the child says %q, want %q; here it is %t", got, want, p.Process().Daemon())
+			}
+			proctest.Must(t, p.Wait())
 		}
 	})
 
@@ -73,6 +92,23 @@ func TestConformance(t *testing.T) {
 		}
 		if err := <-ended; err != nil && !errors.Is(err, syscall.ESRCH) {
 			t.Error(err)
+		}
+	})
+
+	// Before the start: not alive, not listed, no exit code. A process that was not started is a Call here, and nothing but that; nor is
+	// one whose start fails. The child inherits the key (SEED-05 has more of that).
+	t.Run("PROC-07", func(t *testing.T) {
+		call := fail.With("it ran")
+		p, err := process.Start(canceled(), fail, "it ran")
+		if p != nil || err == nil || len(process.Children()) != 0 {
+			t.Errorf("Start: %v, %v, children %v", p, err, process.Children())
+		}
+		if err := call.Run(t.Context()); err == nil || err.Error() != "it ran" {
+			t.Errorf("Run: %v", err)
+		}
+		c := tellsKey.Start(t, process.None{})
+		if got, want := c.Line(), fmt.Sprintf("%x", process.AuthKey()); got != want {
+			t.Error("the child's key is another")
 		}
 	})
 
@@ -121,6 +157,27 @@ func TestConformance(t *testing.T) {
 	t.Run("PROC-14", func(t *testing.T) { signalled(t, waits, (*process.Process).Terminate, -int(syscall.SIGTERM)) })
 	t.Run("PROC-15", func(t *testing.T) { signalled(t, waits, (*process.Process).Kill, -int(syscall.SIGKILL)) })
 
+	// There is at least one CPU, and children count as many as their parent: by GOMAXPROCS in the environment, theirs or what Options.Env
+	// says, and without it by what the system gives to all of them.
+	t.Run("PROC-16", func(t *testing.T) {
+		if runtime.NumCPU() < 1 {
+			t.Errorf("%d CPUs", runtime.NumCPU())
+		}
+		for _, c := range []struct {
+			env  []string
+			want string
+		}{
+			{nil, fmt.Sprintf("%d %d %q", runtime.NumCPU(), startedWith, os.Getenv("GOMAXPROCS"))},
+			{[]string{"GOMAXPROCS=1"}, fmt.Sprintf("%d 1 %q", runtime.NumCPU(), "1")},
+			{[]string{"GOMAXPROCS=5"}, fmt.Sprintf("%d 5 %q", runtime.NumCPU(), "5")},
+		} {
+			p := countsCPUs.Start(t, process.None{}, process.Options{Env: c.env})
+			if got := p.Line(); got != c.want {
+				t.Errorf("with %q a child counts %s, want %s", c.env, got, c.want)
+			}
+		}
+	})
+
 	// A blocked child is listed until it is released and joined.
 	t.Run("PROC-17", func(t *testing.T) {
 		p := holds.Start(t, process.None{})
@@ -134,7 +191,7 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// The sentinel is not ready while the process runs, and ready after. Here it is a channel.
+	// The sentinel is not ready while the process runs, and ready after. Here it is a channel, and a descriptor.
 	t.Run("PROC-19", func(t *testing.T) {
 		p := holds.Start(t, process.None{})
 		select {
@@ -142,7 +199,17 @@ func TestConformance(t *testing.T) {
 			t.Error("ready while it runs")
 		default:
 		}
+		peek := func(flags int) error {
+			_, _, err := syscall.Recvfrom(p.Process().Fd(), make([]byte, 1), syscall.MSG_PEEK|flags)
+			return err
+		}
+		if err := peek(syscall.MSG_DONTWAIT); err != syscall.EAGAIN {
+			t.Errorf("the descriptor while it runs: %v", err)
+		}
 		p.Tell("go on")
+		if err := peek(0); err != nil {
+			t.Errorf("the descriptor at the end: %v", err)
+		}
 		<-p.Process().Done()
 		if p.Process().Alive() {
 			t.Error("ready, and alive")
@@ -251,7 +318,198 @@ func TestConformance(t *testing.T) {
 			}
 		}
 	})
+
+	// A signal to this process does not disturb a Join.
+	t.Run("WAIT-09", func(t *testing.T) {
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGUSR1)
+		defer signal.Stop(signals)
+		p := holds.Start(t, process.None{})
+		ctx := &watchedContext{Context: context.Background(), watched: make(chan struct{})}
+		joined := make(chan error)
+		go func() { joined <- p.Process().Join(ctx) }()
+		<-ctx.watched
+		for range 100 {
+			proctest.Must(t, syscall.Kill(os.Getpid(), syscall.SIGUSR1))
+			<-signals
+		}
+		select {
+		case err := <-joined:
+			t.Fatalf("Join returned: %v", err)
+		default:
+		}
+		p.Tell("go on")
+		if err := <-joined; err != nil {
+			t.Errorf("Join: %v", err)
+		}
+	})
+
+	// A program that starts processes without the guard, which is Init or Main here, gets an error, and no avalanche.
+	t.Run("CTX-09", func(t *testing.T) {
+		code, stdout, stderr := finished(t, program(t, "bare"))
+		if code != 0 || stdout != "true "+process.ErrInit.Error()+"\n" || stderr != "" {
+			t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+		}
+	})
+
+	// A child has no descriptors but those that it is to have, whatever this process has open. (What whoever started this process left open for
+	// all to inherit, against all custom, is inherited further, as with os/exec.)
+	t.Run("CTX-10", func(t *testing.T) {
+		high := tempFile(t, "high")
+		const number = 300
+		proctest.Must(t, syscall.Dup3(int(high.Fd()), number, syscall.O_CLOEXEC))
+		defer syscall.Close(number)
+		for _, files := range [][]*os.File{nil, {tempFile(t, "given")}} {
+			var out bytes.Buffer
+			join(t, start(t, listsDescriptors, process.None{}, process.Options{Files: files, Stdout: &out}))
+			want := []string{"0", "1", "2", "3"} // the streams, and the control socket
+			if len(files) > 0 {
+				want = append(want, "4")
+			}
+			for _, fd := range inheritable() {
+				if !slices.Contains(want, fd) {
+					want = append(want, fd)
+				}
+			}
+			if got := strings.Fields(out.String()); !sameLines(got, want) {
+				t.Errorf("with %d files a child has descriptors %v, want %v", len(files), got, want)
+			}
+		}
+	})
+
+	// What a child put off to its end is done there: that is what defer is for, also when its context has ended.
+	t.Run("FIN-04", func(t *testing.T) {
+		for _, interrupt := range []bool{false, true} {
+			p := defers.Start(t, process.None{})
+			p.WaitLine("running")
+			if interrupt {
+				proctest.Must(t, p.Process().Interrupt())
+			} else {
+				p.Tell("return")
+			}
+			if a, b := p.Line(), p.Line(); a != "second" || b != "first" {
+				t.Errorf("at the end it did %s, %s", a, b)
+			}
+			proctest.Must(t, p.Wait())
+		}
+	})
+
+	// What children log comes out of this process, with their names if that is wanted, and line by line. There is no logger of the
+	// package; the level is a matter of what the child is given.
+	t.Run("LOG-01", func(t *testing.T) {
+		var log bytes.Buffer
+		join(t, start(t, logs, "warn", process.Options{Name: "loggy", Prefix: true, Stderr: &log}))
+		if got, want := log.String(), "loggy: level=WARN msg=second process=loggy\nloggy: level=ERROR msg=third process=loggy\n"; got != want {
+			t.Errorf("it logged\n%swant\n%s", got, want)
+		}
+	})
+
+	// Struct arguments and a name reach the child; names by default are the function's with numbers, and "main" (in Python Process-1,
+	// Process-2, …, and MainProcess); a registered function can be called here, too.
+	t.Run("SEED-01", func(t *testing.T) {
+		if name := process.Current().Name(); name != "main" {
+			t.Errorf("this process is %q", name)
+		}
+		var numbers [2]int
+		for i := range numbers {
+			p := introduces.Start(t, process.None{})
+			if _, err := fmt.Sscanf(p.Process().Name(), "introduces-%d", &numbers[i]); err != nil {
+				t.Errorf("%q: %v", p.Process().Name(), err)
+			}
+			if line := p.Line(); !strings.HasPrefix(line, p.Process().Name()+" ") {
+				t.Errorf("%s says %q", p.Process().Name(), line)
+			}
+		}
+		if numbers[0] < 1 || numbers[1] != numbers[0]+1 {
+			t.Errorf("numbers %v", numbers)
+		}
+		p := echoes.Start(t, Many{Text: "to Otto"}, process.Options{Name: "Otto"})
+		if got, want := p.Line(), fmt.Sprintf("%q", Many{Text: "to Otto"}.String()); got != want || p.Process().Name() != "Otto" {
+			t.Errorf("%s says %s, want %s", p.Process().Name(), got, want)
+		}
+		if err := failIfFirst.Call(t.Context(), 0); err != errFirst {
+			t.Errorf("called here: %v", err)
+		}
+	})
+
+	// A Join whose time is up leaves the child alive; joining again works.
+	t.Run("SEED-02", func(t *testing.T) {
+		c := holds.Start(t, process.None{})
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			if err := c.Process().Join(ctx); err != context.DeadlineExceeded || !c.Process().Alive() {
+				t.Errorf("Join: %v, alive %t", err, c.Process().Alive())
+			}
+			cancel()
+		}
+		c.Tell("go on")
+		for range 2 {
+			join(t, c.Process())
+		}
+	})
+
+	// At the end of the program daemons are ended and the others joined; a daemon's own child ends with it. TestDaemons says in which order.
+	t.Run("SEED-03", func(t *testing.T) {
+		code, stdout, stderr := finished(t, program(t, "daemons"))
+		if code != 0 || stderr != "" || !strings.Contains(stdout, "\nanswered\n") || !strings.Contains(stdout, "daemon ends") {
+			t.Errorf("exit code %d, stderr %q, it printed\n%s", code, stderr, stdout)
+		}
+	})
+
+	// The lock of a process that was terminated tells the next who takes it, and the children of that process are gone, a C program
+	// among them.
+	t.Run("SEED-04", func(t *testing.T) {
+		g, _ := newGiven(t)
+		p := takesAndStarts.Start(t, g)
+		var pids [2]int
+		_, err := fmt.Sscan(p.Line(), &pids[0], &pids[1])
+		proctest.Must(t, err)
+		ended := make(chan error, len(pids))
+		for _, pid := range pids {
+			go func() { ended <- sys.AwaitExit(pid) }()
+		}
+		proctest.Must(t, p.Process().Terminate())
+		if err := g.L.Acquire(t.Context()); !errors.Is(err, locks.ErrOwnerDied) {
+			t.Errorf("Acquire: %v, want ErrOwnerDied", err)
+		}
+		for range pids {
+			if err := <-ended; err != nil && !errors.Is(err, syscall.ESRCH) {
+				t.Error(err)
+			}
+		}
+	})
+
+	// The key is 32 random bytes, the same in children of children, and another in another program. (AUTH-01 and AUTH-02 say that it is refused.)
+	t.Run("SEED-05", func(t *testing.T) {
+		key := process.AuthKey()
+		if len(key) != 32 || bytes.Equal(key, make([]byte, 32)) {
+			t.Errorf("the key is %x", key)
+		}
+		p := tellsKey.Start(t, process.None{})
+		for range 2 { // the child's, and its child's
+			if got, want := p.Line(), fmt.Sprintf("%x", key); got != want {
+				t.Errorf("a child's key is %s, want %s", got, want)
+			}
+		}
+		key[0]++
+		if bytes.Equal(process.AuthKey(), key) {
+			t.Error("AuthKey gave its own slice away")
+		}
+		code, stdout, stderr := finished(t, program(t, "key"))
+		if code != 0 || len(strings.TrimSpace(stdout)) != 64 || strings.TrimSpace(stdout) == fmt.Sprintf("%x", process.AuthKey()) {
+			t.Errorf("another program: exit code %d, %q, %q", code, stdout, stderr)
+		}
+		defer process.SetAuthKey(process.AuthKey())
+		process.SetAuthKey([]byte("ours"))
+		q := tellsKey.Start(t, process.None{})
+		if got, want := q.Line(), fmt.Sprintf("%x", "ours"); got != want {
+			t.Errorf("a child's key is %s, want what was set", got)
+		}
+	})
 }
+
+// startedWith is GOMAXPROCS at the start: tests may change it.
+var startedWith = runtime.GOMAXPROCS(0)
 
 func signalled(t *testing.T, role *proctest.Role[process.None], send func(*process.Process) error, code int) {
 	t.Helper()
@@ -304,9 +562,143 @@ var (
 		}
 	})
 
+	tellsDaemon = proctest.NewRole("tells-daemon", func(ctx context.Context, c *proctest.Child, _ process.None) error {
+		var said [2]bool
+		for i, daemon := range []bool{false, true} {
+			p, err := process.Start(ctx, untilDone, process.None{}, process.Options{Daemon: daemon})
+			if err != nil {
+				return err
+			}
+			said[i] = p.Daemon()
+			if err := errors.Join(p.Kill()); err != nil {
+				return err
+			}
+			p.Join(ctx)
+		}
+		c.Say("%t, child %t %t", process.Current().Daemon(), said[0], said[1])
+		return nil
+	})
+
+	tellsKey = proctest.NewRole("tells-key", func(ctx context.Context, c *proctest.Child, _ process.None) error {
+		c.Say("%x", process.AuthKey())
+		var out bytes.Buffer
+		p, err := process.Start(ctx, printKey, process.None{}, process.Options{Stdout: &out})
+		if err != nil {
+			return err
+		}
+		err = p.Join(ctx)
+		c.Say("%s", out.String())
+		return err
+	})
+
+	countsCPUs = proctest.NewRole("counts-cpus", func(ctx context.Context, c *proctest.Child, _ process.None) error {
+		c.Say("%d %d %q", runtime.NumCPU(), runtime.GOMAXPROCS(0), os.Getenv("GOMAXPROCS"))
+		return nil
+	})
+
+	listsDescriptors = process.Register("lists-descriptors", func(ctx context.Context, _ process.None) error {
+		var numbers []string
+		for fd := range 1024 {
+			if _, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); err == nil && !ofRuntime(fd) {
+				numbers = append(numbers, strconv.Itoa(fd))
+			}
+		}
+		fmt.Println(strings.Join(numbers, " "))
+		return nil
+	})
+
+	defers = proctest.NewRole("defers", func(ctx context.Context, c *proctest.Child, _ process.None) error {
+		defer c.Say("first")
+		defer c.Say("second")
+		told := make(chan struct{})
+		go func() {
+			defer close(told)
+			if ctx.Err() == nil {
+				c.Hear()
+			}
+		}()
+		c.Say("running")
+		select {
+		case <-told:
+		case <-ctx.Done():
+		}
+		return nil
+	})
+
+	logs = process.Register("logs", func(ctx context.Context, level string) error {
+		o := new(slog.HandlerOptions)
+		var l slog.Level
+		if err := l.UnmarshalText([]byte(level)); err != nil {
+			return err
+		}
+		o.Level = l
+		o.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+		log := slog.New(slog.NewTextHandler(os.Stderr, o)).With("process", process.Current().Name())
+		log.Info("first")
+		log.Warn("second")
+		log.Error("third")
+		return nil
+	})
+
+	takesAndStarts = proctest.NewRole("takes-and-starts", func(ctx context.Context, c *proctest.Child, g Given) error {
+		if err := g.L.Acquire(ctx); err != nil {
+			return err
+		}
+		p, err := process.Start(ctx, untilDone, process.None{})
+		if err != nil {
+			return err
+		}
+		q, err := process.Command(ctx, []string{"sleep", "1000"}, nil)
+		if err != nil {
+			return err
+		}
+		c.Say("%d %d", p.Pid(), q.Pid())
+		<-ctx.Done()
+		return ctx.Err()
+	})
+
 	leavesChild = process.Register("leaves-child", func(ctx context.Context, _ process.None) error {
 		fmt.Print("parent")
 		_, err := process.Start(ctx, printText, " child")
 		return err
 	})
 )
+
+// inheritable are the numbers of descriptors without close-on-exec.
+func inheritable() (numbers []string) {
+	for _, fd := range openFiles() {
+		info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
+		_, flags, ok := strings.Cut(string(info), "flags:\t")
+		line, _, _ := strings.Cut(flags, "\n")
+		bits, e := strconv.ParseUint(line, 8, 64)
+		if err == nil && ok && e == nil && bits&syscall.O_CLOEXEC == 0 {
+			numbers = append(numbers, strconv.Itoa(fd))
+		}
+	}
+	return numbers
+}
+
+// ofRuntime reports whether a descriptor is one that Go's runtime opens for itself.
+func ofRuntime(fd int) bool {
+	target, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	return err == nil && (strings.HasPrefix(target, "anon_inode:[event") || strings.HasPrefix(target, "/sys/fs/cgroup/")) // which tell it GOMAXPROCS
+}
+
+var printKey = process.Register("print-key", func(ctx context.Context, _ process.None) error {
+	fmt.Printf("%x", process.AuthKey())
+	return nil
+})
+
+func init() {
+	linuxPrograms["key"] = func() {
+		process.Main(func(ctx context.Context) error {
+			fmt.Printf("%x\n", process.AuthKey())
+			return nil
+		})
+	}
+}

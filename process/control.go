@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/shoal-ipc/shoal/internal/lifetime"
 	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
@@ -19,7 +21,7 @@ import (
 // message follow, and a part of its body. Packets of another message may come between.
 const (
 	kindCall   = 'c' // parent to child, once: what to run (type call)
-	kindCancel = 'x' // parent to child: the context has ended; no body
+	kindCancel = 'x' // parent to child: the context has ended (type cancellation)
 	kindReady  = 'r' // child to parent: signals are handled; no body
 	kindError  = 'e' // child to parent, once: how the function failed (RemoteError)
 	kindAsk    = 'q' // either way: who has this segment? (type question)
@@ -214,15 +216,40 @@ type call struct {
 	name     string // of the child
 	parent   string // its parent's name
 	pid      int    // its parent's
+	daemon   bool   // the child is a daemon
+	daemonic bool   // its parent is one
+	key      []byte // AuthKey
+	timed    bool   // the context has a deadline
+	at       int64  // the time by the kernel's monotonic clock
+	left     int64  // the time from then to the deadline
 	argument []byte
 }
 
+// The flags of a call.
+const (
+	callDaemon = 1 << iota
+	callDaemonic
+	callTimed
+)
+
 func (c call) encode() []byte {
-	b := make([]byte, 0, len(c.function)+len(c.name)+len(c.parent)+4*binary.MaxVarintLen64+len(c.argument))
+	b := make([]byte, 0, len(c.function)+len(c.name)+len(c.parent)+len(c.key)+8*binary.MaxVarintLen64+len(c.argument))
 	b = appendString(b, c.function)
 	b = appendString(b, c.name)
 	b = appendString(b, c.parent)
 	b = binary.AppendUvarint(b, uint64(c.pid))
+	b = appendString(b, string(c.key))
+	flags := uint64(0)
+	for i, set := range []bool{c.daemon, c.daemonic, c.timed} {
+		if set {
+			flags |= 1 << i
+		}
+	}
+	b = binary.AppendUvarint(b, flags)
+	if c.timed {
+		b = binary.AppendUvarint(b, uint64(c.at))
+		b = binary.AppendUvarint(b, uint64(c.left))
+	}
 	return append(b, c.argument...)
 }
 
@@ -230,11 +257,89 @@ func decodeCall(b []byte) (call, error) {
 	r := reader{b: b}
 	c := call{function: r.string(), name: r.string(), parent: r.string()}
 	pid := r.uvarint()
-	if r.bad || pid > math.MaxInt32 {
+	c.key = []byte(r.string())
+	flags := r.uvarint()
+	c.daemon, c.daemonic, c.timed = flags&callDaemon != 0, flags&callDaemonic != 0, flags&callTimed != 0
+	var at, left uint64
+	if c.timed {
+		at, left = r.uvarint(), r.uvarint()
+	}
+	if r.bad || pid > math.MaxInt32 || flags > callDaemon|callDaemonic|callTimed || at > math.MaxInt64 || left > math.MaxInt64 {
 		return call{}, errProtocol
 	}
-	c.pid, c.argument = int(pid), r.b
+	c.pid, c.at, c.left, c.argument = int(pid), int64(at), int64(left), r.b
 	return c, nil
+}
+
+// until sets the deadline of ctx, if it has one.
+func (c *call) until(ctx context.Context) {
+	var deadline time.Time
+	if deadline, c.timed = ctx.Deadline(); c.timed {
+		c.at, c.left = sys.Monotonic(), max(int64(time.Until(deadline)), 0)
+	}
+}
+
+// deadline is that of until, in the process that received c: the clock is the same, but for a process in a time namespace of its
+// own, for which the start took no time.
+func (c *call) deadline() (deadline time.Time) {
+	if !c.timed {
+		return deadline
+	}
+	took := sys.Monotonic() - c.at
+	if took < 0 || took > int64(time.Hour) {
+		took = 0
+	}
+	return time.Now().Add(time.Duration(c.left - took))
+}
+
+// cancellation is the message that ends a child's context.
+type cancellation struct {
+	late  bool         // by its deadline
+	cause *RemoteError // nil if there is none but that
+}
+
+func (c cancellation) encode() []byte {
+	b := []byte{0}
+	if c.late {
+		b[0] = 1
+	}
+	if c.cause != nil {
+		b = append(b, c.cause.encode()...)
+	}
+	return b
+}
+
+func decodeCancellation(b []byte) (c cancellation, err error) {
+	if len(b) == 0 || b[0] > 1 {
+		return c, errProtocol
+	}
+	c.late = b[0] == 1
+	if len(b) > 1 {
+		c.cause, err = decodeError(b[1:])
+	}
+	return c, err
+}
+
+// cancellationOf says how ctx ended, which it has.
+func cancellationOf(ctx context.Context) cancellation {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	c := cancellation{late: errors.Is(err, context.DeadlineExceeded)}
+	if cause != err {
+		c.cause = AsRemote(cause)
+	}
+	return c
+}
+
+// end ends the context of this process.
+func (c cancellation) end(ctx *lifetime.Context) {
+	err, cause := context.Canceled, error(nil)
+	if c.late {
+		err = context.DeadlineExceeded
+	}
+	if c.cause != nil {
+		cause = c.cause
+	}
+	ctx.End(err, cause)
 }
 
 func appendString(b []byte, s string) []byte {

@@ -119,8 +119,9 @@ var unshares = proctest.NewRole("unshares", func(ctx context.Context, c *proctes
 	if err := process.Run(ctx, nothing, process.None{}); err != nil { // package os tries out a fork at the first start
 		return err
 	}
-	runtime.LockOSThread() // whose children are in the namespace
-	if err := syscall.Unshare(syscall.CLONE_NEWPID); err != nil {
+	var err error
+	process.OnSpawner(func() { err = syscall.Unshare(syscall.CLONE_NEWPID) }) // whose children are in the namespace
+	if err != nil {
 		c.Say("no namespace: %v", err)
 		return nil
 	}

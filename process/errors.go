@@ -13,6 +13,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/shoal-ipc/shoal/internal/codec"
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/ring"
 	"github.com/shoal-ipc/shoal/shm"
@@ -44,7 +45,9 @@ func (e *ExitError) Unwrap() error { return e.Err }
 
 // RemoteError is an error of a function that ran in another process. errors.Is and errors.As see through it
 // to the standard library's sentinels and syscall.Errno, to those of packages locks, ring and shm, and to
-// what RegisterError named. Type, Text and Stack longer than 64 KiB are cut.
+// what RegisterError and RegisterErrorType named. Type, Text and Stack longer than 64 KiB are cut.
+//
+// Go's own errors do not cross by other ways (in an item of a queue, say); a *RemoteError, which AsRemote makes, does.
 type RemoteError struct {
 	Type  string // of the error, or of the panic value
 	Text  string
@@ -78,13 +81,68 @@ func RegisterError(name string, target error) struct{} {
 		panic(fmt.Errorf("process: RegisterError(%q): a name of at most %d bytes and an error are needed", name, maxName))
 	case registry.sealed:
 		panic(fmt.Errorf("process: RegisterError(%q) after Init or Main", name))
-	case known || registry.sentinels[name] != nil:
+	case known || registry.sentinels[name] != nil || registry.errorTypes[name] != nil:
 		panic(fmt.Errorf("process: RegisterError(%q): the name is taken", name))
 	case registry.sentinels == nil:
 		registry.sentinels = make(map[string]error)
 	}
 	registry.sentinels[name] = target
 	return struct{}{}
+}
+
+// RegisterErrorType lets errors.As find an E that comes back from another process, as it was: it is encoded as an argument is, so
+// its fields must be exported (RegisterErrorType panics otherwise, as Register does), and what it holds of other errors does not
+// cross as part of it. E is the type that errors.As is to find: often a pointer. An E that is larger than 32 KiB, or cannot be
+// encoded, is left out. Like Register it is for the initialisation of packages, with a name that is unique among those of
+// RegisterErrorType and RegisterError.
+//
+//	var _ = process.RegisterErrorType[*OverdrawnError]("bank: overdrawn error")
+func RegisterErrorType[E error](name string) struct{} {
+	t := reflect.TypeFor[E]()
+	e := &errorType{name: name, t: t}
+	payload := t
+	if t.Kind() == reflect.Pointer {
+		payload = t.Elem()
+		e.decode = func(data []byte) (error, error) {
+			v := reflect.New(payload)
+			err := codec.Unmarshal(data, v.Interface())
+			return v.Interface().(error), err
+		}
+	} else {
+		e.decode = func(data []byte) (error, error) {
+			var v E
+			err := codec.Unmarshal(data, &v)
+			return v, err
+		}
+	}
+	if t.Kind() == reflect.Interface {
+		panic(fmt.Errorf("process: RegisterErrorType(%q): %v is an interface, and no type of errors", name, t))
+	}
+	if err := codec.Check(payload); err != nil {
+		panic(fmt.Errorf("process: RegisterErrorType(%q): %w", name, err))
+	}
+	registry.Lock()
+	defer registry.Unlock()
+	_, known := known[name]
+	switch {
+	case name == "" || len(name) > maxName:
+		panic(fmt.Errorf("process: RegisterErrorType(%q): a name of at most %d bytes is needed", name, maxName))
+	case registry.sealed:
+		panic(fmt.Errorf("process: RegisterErrorType(%q) after Init or Main", name))
+	case known || registry.sentinels[name] != nil || registry.errorTypes[name] != nil:
+		panic(fmt.Errorf("process: RegisterErrorType(%q): the name is taken", name))
+	case registry.errorTypes == nil:
+		registry.errorTypes = make(map[string]*errorType)
+	}
+	registry.errorTypes[name] = e
+	return struct{}{}
+}
+
+// errorType is one that RegisterErrorType named.
+type errorType struct {
+	name   string
+	t      reflect.Type
+	decode func([]byte) (error, error)
 }
 
 // known are the sentinels that need no registration.
@@ -128,22 +186,60 @@ var known = map[string]error{
 // does not wait for a parent that is stopped before it can end.
 const (
 	maxText  = 64 << 10
-	maxName  = 256                   // of a sentinel
-	maxCause = 64                    // names that cross, and error numbers
-	maxError = 3*maxText + maxText/2 // the message; the parent reads no more
+	maxName  = 256                              // of a sentinel or a type
+	maxCause = 64                               // names that cross, error numbers, and values
+	maxValue = 32 << 10                         // of all values
+	maxError = 3*maxText + maxText/2 + maxValue // the message; the parent reads no more
 )
+
+// AsRemote is err as another process gets it, for who sends errors himself. It is nil if err is nil, and err if that is a
+// *RemoteError already.
+func AsRemote(err error) *RemoteError {
+	if err == nil {
+		return nil
+	}
+	if e, ok := err.(*RemoteError); ok {
+		return e
+	}
+	return remote(err, false, "")
+}
+
+// AsRemotePanic is the same for the value that recover returned, with the stack of debug.Stack.
+func AsRemotePanic(value any, stack []byte) *RemoteError { return remote(value, true, string(stack)) }
+
+func remote(value any, panicked bool, stack string) *RemoteError {
+	e := &RemoteError{Type: cut(fmt.Sprintf("%T", value)), Text: cut(text(value)), Panic: panicked, Stack: cut(stack)}
+	e.Err, _ = value.(error)
+	return e
+}
 
 // encodeError makes the message for an error or a panic value.
 func encodeError(value any, panicked bool, stack string) []byte {
+	return remote(value, panicked, stack).encode()
+}
+
+// MarshalBinary implements encoding.BinaryMarshaler. It never fails: what of Err cannot cross is left out.
+func (e *RemoteError) MarshalBinary() ([]byte, error) { return e.encode(), nil }
+
+// UnmarshalBinary implements encoding.BinaryUnmarshaler.
+func (e *RemoteError) UnmarshalBinary(data []byte) error {
+	d, err := decodeError(data)
+	if err != nil {
+		return fmt.Errorf("%w: %w", shm.ErrCorrupt, err)
+	}
+	*e = *d
+	return nil
+}
+
+func (e *RemoteError) encode() []byte {
 	b := []byte{0}
-	if panicked {
+	if e.Panic {
 		b[0] = 1
 	}
-	for _, s := range []string{fmt.Sprintf("%T", value), text(value), stack} {
+	for _, s := range []string{e.Type, e.Text, e.Stack} {
 		b = appendString(b, cut(s))
 	}
-	err, _ := value.(error)
-	names, numbers := causes(err)
+	names, numbers, values := causes(e.Err)
 	b = binary.AppendUvarint(b, uint64(len(names)))
 	for _, name := range names {
 		b = appendString(b, name)
@@ -151,6 +247,11 @@ func encodeError(value any, panicked bool, stack string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(numbers)))
 	for _, number := range numbers {
 		b = binary.AppendUvarint(b, uint64(number))
+	}
+	b = binary.AppendUvarint(b, uint64(len(values)))
+	for _, v := range values {
+		b = appendString(b, v.name)
+		b = appendString(b, v.data)
 	}
 	return b
 }
@@ -187,14 +288,18 @@ func cut(s string) string {
 	return fmt.Sprintf("%s… (%d bytes more)", s[:keep], len(s)-keep)
 }
 
-// causes finds the sentinels and error numbers in err's tree.
-func causes(err error) (names []string, numbers []syscall.Errno) {
+// value is an error of a registered type, encoded.
+type value struct{ name, data string }
+
+// causes finds the sentinels, the error numbers and the values of registered types in err's tree.
+func causes(err error) (names []string, numbers []syscall.Errno, values []value) {
 	if err == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	defer func() { recover() }() // from err's own methods; what was found so far crosses
 	registry.Lock()
 	sentinels := maps.Clone(registry.sentinels) // err's methods are the user's: not under the lock
+	types := slices.Collect(maps.Values(registry.errorTypes))
 	registry.Unlock()
 	for _, from := range []map[string]error{known, sentinels} {
 		for _, name := range slices.Sorted(maps.Keys(from)) {
@@ -203,10 +308,19 @@ func causes(err error) (names []string, numbers []syscall.Errno) {
 			}
 		}
 	}
+	room := maxValue
 	var walk func(error)
 	walk = func(err error) {
 		if number, ok := err.(syscall.Errno); ok && len(numbers) < maxCause && !slices.Contains(numbers, number) {
 			numbers = append(numbers, number)
+		}
+		if i := slices.IndexFunc(types, func(e *errorType) bool { return e.t == reflect.TypeOf(err) }); i >= 0 && len(values) < maxCause {
+			v := value{name: types[i].name}
+			if data, e := marshalError(err); e == nil && len(v.name)+len(data)+2*binary.MaxVarintLen32 <= room {
+				v.data = string(data)
+				room -= len(v.name) + len(data) + 2*binary.MaxVarintLen32
+				values = append(values, v)
+			}
 		}
 		switch e := err.(type) {
 		case interface{ Unwrap() error }:
@@ -222,7 +336,15 @@ func causes(err error) (names []string, numbers []syscall.Errno) {
 		}
 	}
 	walk(err)
-	return names, numbers
+	return names, numbers, values
+}
+
+// marshalError encodes a value of a registered type.
+func marshalError(err error) ([]byte, error) {
+	if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil, errors.New("process: a nil pointer")
+	}
+	return codec.Marshal(err)
 }
 
 // decodeError is the way back; causes that are not known here are left out.
@@ -242,6 +364,18 @@ func decodeError(b []byte) (*RemoteError, error) {
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
 		if number := syscall.Errno(r.uvarint()); number != 0 {
 			found = append(found, number)
+		}
+	}
+	for n := r.uvarint(); n > 0 && !r.bad; n-- {
+		name, data := r.string(), r.string()
+		registry.Lock()
+		known := registry.errorTypes[name]
+		registry.Unlock()
+		if known == nil {
+			continue
+		}
+		if v, err := known.decode([]byte(data)); err == nil {
+			found = append(found, v)
 		}
 	}
 	if r.bad || len(r.b) > 0 {

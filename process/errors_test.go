@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,7 +21,32 @@ var (
 	errOverdrawn = errors.New("overdrawn")
 	errUnknown   = errors.New("nobody registered me")
 	_            = process.RegisterError("process_test: overdrawn", errOverdrawn)
+	_            = process.RegisterErrorType[*limitError]("process_test: limit error")
+	_            = process.RegisterErrorType[codeError]("process_test: code error")
 )
+
+// limitError and codeError are types that cross; otherError does not.
+type limitError struct {
+	Limit int
+	Parts []float64
+	Text  string
+}
+
+func (e *limitError) Error() string {
+	if e == nil {
+		return "no limit"
+	}
+	return fmt.Sprintf("beyond the limit of %d", e.Limit)
+}
+func (e *limitError) Unwrap() error { return errOverdrawn }
+
+type codeError struct{ Code int }
+
+func (e codeError) Error() string { return fmt.Sprintf("code %d", e.Code) }
+
+type otherError struct{ Code int }
+
+func (e otherError) Error() string { return fmt.Sprintf("other code %d", e.Code) }
 
 // returned are errors that cross, by name.
 var returned = map[string]error{
@@ -41,6 +67,9 @@ var returned = map[string]error{
 	"shm":        fmt.Errorf("queue: %w", shm.ErrNoSpace),
 	"locks":      fmt.Errorf("account 3: %w", locks.ErrOwnerDied),
 	"joined":     errors.Join(io.EOF, errOverdrawn, syscall.EAGAIN, errors.New("and more"), syscall.EPERM),
+	"typed":      fmt.Errorf("account 3: %w", &limitError{7, []float64{1, 2}, "seven"}),
+	"values":     errors.Join(codeError{1}, otherError{2}, &limitError{Limit: 3}, codeError{4}, (*limitError)(nil)),
+	"too large":  errors.Join(&limitError{Text: strings.Repeat("x", 64<<10)}, codeError{5}),
 	"long":       errors.New(strings.Repeat("long ", process.MaxText)),
 }
 
@@ -59,6 +88,9 @@ var remote = map[string][]error{
 	"registered": {errOverdrawn},
 	"shm":        {shm.ErrNoSpace},
 	"locks":      {locks.ErrOwnerDied},
+	"typed":      {errOverdrawn},
+	"values":     {errOverdrawn},
+	"too large":  {errOverdrawn},
 	"joined":     {io.EOF, errOverdrawn, syscall.EAGAIN, syscall.EPERM, fs.ErrPermission},
 }
 
@@ -86,6 +118,80 @@ func checkCauses(t *testing.T, name string, err error) {
 	}
 }
 
+// checkTypes wants err to have the errors of registered types that the error called name has, as they were.
+func checkTypes(t *testing.T, name string, err error) {
+	t.Helper()
+	var limit *limitError
+	var code codeError
+	var other otherError
+	if errors.As(err, &other) {
+		t.Errorf("%s: errors.As finds a type that was not registered", name)
+	}
+	wantLimit := map[string]*limitError{"typed": {7, []float64{1, 2}, "seven"}, "values": {Limit: 3}}[name]
+	if found := errors.As(err, &limit); found != (wantLimit != nil) || found && !reflect.DeepEqual(limit, wantLimit) {
+		t.Errorf("%s: errors.As finds %+v, want %+v", name, limit, wantLimit)
+	}
+	wantCode := map[string]int{"values": 1, "too large": 5}[name]
+	if found := errors.As(err, &code); found != (wantCode != 0) || code.Code != wantCode {
+		t.Errorf("%s: errors.As finds %+v, want %d", name, code, wantCode)
+	}
+	if name == "values" && !errors.Is(err, codeError{4}) {
+		t.Error("the second of a type is lost")
+	}
+}
+
+// TestRemoteErrorCrosses: who sends an error himself makes a RemoteError of it, which goes through the encoding as often as need be.
+func TestRemoteErrorCrosses(t *testing.T) {
+	if process.AsRemote(nil) != nil {
+		t.Error("nil became an error")
+	}
+	for name, err := range returned {
+		e := process.AsRemote(err)
+		if process.AsRemote(e) != e {
+			t.Error("it became another")
+		}
+		for range 3 {
+			data, err := e.MarshalBinary()
+			if err != nil {
+				t.Fatal(err)
+			}
+			e = new(process.RemoteError)
+			if err := e.UnmarshalBinary(data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		checkCauses(t, name, e)
+		checkTypes(t, name, e)
+		if e.Panic || e.Stack != "" || e.Type != fmt.Sprintf("%T", err) {
+			t.Errorf("%s: %+v", name, e)
+		}
+	}
+	e := process.AsRemotePanic(io.EOF, []byte("the stack"))
+	if !e.Panic || e.Stack != "the stack" || e.Type != "*errors.errorString" || e.Error() != "panic: EOF" || !errors.Is(e, io.EOF) {
+		t.Errorf("a panic: %+v", e)
+	}
+	if err := e.UnmarshalBinary([]byte("nonsense")); !errors.Is(err, shm.ErrCorrupt) {
+		t.Errorf("nonsense: %v", err)
+	}
+}
+
+type hiddenError struct{ code int }
+
+func (e hiddenError) Error() string { return "" }
+
+func TestRegisterErrorTypeMisuse(t *testing.T) {
+	for name, f := range map[string]func(){
+		"after Init":       func() { process.RegisterErrorType[otherError]("process_test: other") },
+		"no name":          func() { process.RegisterErrorType[otherError]("") },
+		"an interface":     func() { process.RegisterErrorType[error]("process_test: any") },
+		"unexported field": func() { process.RegisterErrorType[hiddenError]("process_test: hidden") },
+	} {
+		if attempt(f) == nil {
+			t.Errorf("%s: no panic", name)
+		}
+	}
+}
+
 func TestErrorCoding(t *testing.T) {
 	for name, err := range returned {
 		for _, panicked := range []bool{false, true} {
@@ -99,6 +205,7 @@ func TestErrorCoding(t *testing.T) {
 				continue
 			}
 			checkCauses(t, name, got)
+			checkTypes(t, name, got)
 			if got.Type != fmt.Sprintf("%T", err) || got.Stack != "the stack" || got.Panic != panicked {
 				t.Errorf("%s: %+v", name, got)
 			}

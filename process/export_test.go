@@ -20,6 +20,7 @@ var (
 	Packets     = packets
 	Send        = send
 	DecodeError = decodeError
+	OnSpawner   = onSpawner
 	EncodeError = encodeError
 )
 
@@ -53,6 +54,12 @@ func DecodeQuestion(b []byte) ([]byte, error) {
 func DecodeAnswer(b []byte) ([]byte, error) {
 	a, err := decodeAnswer(b)
 	return a.encode(), err
+}
+
+// DecodeCancellation returns the bytes that encode what it decoded.
+func DecodeCancellation(b []byte) ([]byte, error) {
+	c, err := decodeCancellation(b)
+	return c.encode(), err
 }
 
 // BuildID is this program's.

@@ -44,10 +44,11 @@ type function struct {
 // read only from Init on.
 var registry struct {
 	sync.Mutex
-	sealed    bool
-	functions map[string]*function
-	sentinels map[string]error
-	build     string // of buildID, once it is known
+	sealed     bool
+	functions  map[string]*function
+	sentinels  map[string]error
+	errorTypes map[string]*errorType
+	build      string // of buildID, once it is known
 }
 
 // Register makes f startable under a name that is unique in the program. Call it while packages are
@@ -96,9 +97,6 @@ func (f Func[A]) Call(ctx context.Context, a A) error {
 	return f.call(ctx, a)
 }
 
-// errUnregistered is what the zero Func gets.
-var errUnregistered = errors.New("process: the function was not made by Register")
-
 // lookup finds a registered function.
 func lookup(name string) *function {
 	registry.Lock()
@@ -127,6 +125,9 @@ func buildID() string {
 		names = append(names, name, registry.functions[name].argument)
 	}
 	names = append(names, slices.Sorted(maps.Keys(registry.sentinels))...)
+	for _, name := range slices.Sorted(maps.Keys(registry.errorTypes)) {
+		names = append(names, name, registry.errorTypes[name].t.String())
+	}
 	registry.build = hashOf(names...) + "-"
 	if file := sys.FileID(executable()); file != "" {
 		registry.build += hashOf(file)

@@ -26,7 +26,8 @@ func FuzzMarker(f *testing.F) {
 }
 
 func FuzzCall(f *testing.F) {
-	f.Add([]byte("\x05count\x07count-1\x04main\x7bargument"))
+	f.Add([]byte("\x05count\x07count-1\x04main\x7b\x03key\x00argument"))
+	f.Add([]byte("\x05count\x07count-1\x04main\x7b\x03key\x07\x80\x10\x80\x20argument"))
 	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		again, err := process.DecodeCall(b)
@@ -43,10 +44,11 @@ func FuzzQuestion(f *testing.F) {
 	f.Add([]byte("\x01\x80\x100123456789abcdef"))
 	f.Add([]byte("\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x010123456789abcdef"))
 	f.Add([]byte("\x01\x81\x20"))
+	f.Add([]byte("\x01\x00\x04type\x04text\x00\x00\x00\x00"))
 	f.Add([]byte("\x01\x00does not have it"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for what, decode := range map[string]func([]byte) ([]byte, error){
-			"question": process.DecodeQuestion, "answer": process.DecodeAnswer,
+			"question": process.DecodeQuestion, "answer": process.DecodeAnswer, "cancellation": process.DecodeCancellation,
 		} {
 			again, err := decode(b)
 			if err != nil {

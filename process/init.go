@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,14 +28,14 @@ func Main(run func(ctx context.Context) error) {
 }
 
 func runMain(run func(ctx context.Context) error, stderr io.Writer) int {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
 	cancelOnSignal(cancel)
 
 	name := filepath.Base(os.Args[0])
 	err := run(ctx)
 	if err != nil {
-		cancel()
+		cancel(err)
 		fmt.Fprintf(stderr, "%s: %v\n", name, err)
 	}
 	if lost := Finish(context.Background()); lost != nil && ctx.Err() == nil {
@@ -47,7 +48,7 @@ func runMain(run func(ctx context.Context) error, stderr io.Writer) int {
 }
 
 // cancelOnSignal calls cancel on the first SIGINT or SIGTERM, after it has given both their usual effect back.
-func cancelOnSignal(cancel func()) {
+func cancelOnSignal(cancel context.CancelCauseFunc) {
 	signals := []os.Signal{syscall.SIGTERM}
 	if !signal.Ignored(os.Interrupt) {
 		signals = append(signals, os.Interrupt)
@@ -55,14 +56,14 @@ func cancelOnSignal(cancel func()) {
 	arrived := make(chan os.Signal, len(signals))
 	signal.Notify(arrived, signals...)
 	go func() {
-		<-arrived
+		first := <-arrived
 		signal.Stop(arrived)
 		select {
 		case sig := <-arrived: // came with the first
 			signalSelf(sig)
 		default:
 		}
-		cancel()
+		cancel(fmt.Errorf("process: signal %v", first))
 	}()
 }
 
@@ -74,6 +75,7 @@ func Init() {
 	}
 	seal()
 	inherit.SetAsk(search)
+	adoptGiven()
 	text, ok := os.LookupEnv(markerName)
 	if !ok {
 		return
@@ -82,8 +84,11 @@ func Init() {
 	become(text)
 }
 
-// Finish joins the children that still run, those included that are started meanwhile, and returns the failure of
-// the first of them that failed, or ctx's error if some still run when it ends.
+// errFinished is the cause of the end of a daemon's context.
+var errFinished = errors.New("process: the program has finished")
+
+// Finish joins the children that still run, those included that are started meanwhile, and then ends the daemons among them (see
+// Options.Daemon). It returns the failure of the first of the others that failed, or ctx's error if some still run when it ends.
 func Finish(ctx context.Context) error {
 	f := new(failure)
 	family.Lock()
@@ -100,6 +105,14 @@ func Finish(ctx context.Context) error {
 			family.Lock()
 			defer family.Unlock()
 			return f.err
+		}
+		// Daemons serve others, and so are ended last.
+		if others := slices.DeleteFunc(slices.Clone(children), (*Process).Daemon); len(others) > 0 {
+			children = others
+		} else {
+			for _, p := range children {
+				p.stop(errFinished)
+			}
 		}
 		for _, p := range children {
 			select {

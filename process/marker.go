@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -36,12 +37,28 @@ type passed struct {
 	owner         uint32
 }
 
+// String is one segment in SHOAL_CHILD.
+func (s passed) String() string {
+	return fmt.Sprintf("%x:%d:%d:%d", s.uuid, s.memory, s.alive, s.owner)
+}
+
+// segment is s in the process that it was passed to.
+func (s passed) segment() inherit.Segment {
+	name := fmt.Sprintf("segment:%x", s.uuid)
+	return inherit.Segment{
+		UUID:   s.uuid,
+		Owner:  s.owner,
+		Memory: os.NewFile(uintptr(s.memory), name),
+		Alive:  os.NewFile(uintptr(s.alive), name),
+	}
+}
+
 // String is the value of SHOAL_CHILD.
 func (m marker) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d %s %d", markerVersion, m.build, m.control)
 	for _, s := range m.segments {
-		fmt.Fprintf(&b, " %x:%d:%d:%d", s.uuid, s.memory, s.alive, s.owner)
+		b.WriteString(" " + s.String())
 	}
 	return b.String()
 }
@@ -60,25 +77,10 @@ func parseMarker(text string) (m marker, err error) {
 		return marker{}, err
 	}
 	for i, field := range fields[3:] {
-		var s passed
-		parts := strings.Split(field, ":")
-		if len(parts) != 4 {
-			return marker{}, fmt.Errorf("segment %q has %d parts, want 4", field, len(parts))
-		}
-		if n, err := hex.Decode(s.uuid[:], []byte(parts[0][:min(len(parts[0]), 2*len(s.uuid))])); err != nil || n != len(s.uuid) {
-			return marker{}, fmt.Errorf("segment %q: not a UUID", field)
-		}
-		if s.memory, err = parseDescriptor(parts[1]); err != nil {
-			return marker{}, err
-		}
-		if s.alive, err = parseDescriptor(parts[2]); err != nil {
-			return marker{}, err
-		}
-		owner, err := strconv.ParseUint(parts[3], 10, 32)
+		s, err := parsePassed(field)
 		if err != nil {
-			return marker{}, fmt.Errorf("segment %q: owner: %w", field, err)
+			return marker{}, err
 		}
-		s.owner = uint32(owner)
 		// The numbers follow the control socket without a gap, so no two can be the same.
 		if want := m.control + 1 + 2*i; s.memory != want || s.alive != want+1 {
 			return marker{}, fmt.Errorf("segment %q: descriptors %d and %d, want %d and %d", field, s.memory, s.alive, want, want+1)
@@ -89,6 +91,29 @@ func parseMarker(text string) (m marker, err error) {
 		return marker{}, errors.New("not in its normal form")
 	}
 	return m, nil
+}
+
+// parsePassed takes apart one segment.
+func parsePassed(field string) (s passed, err error) {
+	parts := strings.Split(field, ":")
+	if len(parts) != 4 {
+		return passed{}, fmt.Errorf("segment %q has %d parts, want 4", field, len(parts))
+	}
+	if n, err := hex.Decode(s.uuid[:], []byte(parts[0][:min(len(parts[0]), 2*len(s.uuid))])); err != nil || n != len(s.uuid) {
+		return passed{}, fmt.Errorf("segment %q: not a UUID", field)
+	}
+	if s.memory, err = parseDescriptor(parts[1]); err != nil {
+		return passed{}, err
+	}
+	if s.alive, err = parseDescriptor(parts[2]); err != nil {
+		return passed{}, err
+	}
+	owner, err := strconv.ParseUint(parts[3], 10, 32)
+	if err != nil {
+		return passed{}, fmt.Errorf("segment %q: owner: %w", field, err)
+	}
+	s.owner = uint32(owner)
+	return s, nil
 }
 
 // maxDescriptor is more than a process can have by the kernel's own limit (fs.nr_open), and far from overflow.

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
 // Process is a child, the parent, or this process. All methods may be called from any goroutine.
@@ -16,14 +18,21 @@ type Process struct {
 	name     string
 	pid      int
 	relation relation
+	daemon   bool
 	send     func(os.Signal) error
-	line     *line // of a child, and of the parent
+	stop     context.CancelCauseFunc // of a child: ends its context
+	line     *line                   // of a child that Start started, and of the parent
 	closed   atomic.Bool
 
 	done  chan struct{} // of a child; closed when what follows is final
 	code  int
 	err   error  // what Join returns
 	order uint64 // of its end among the children
+
+	mark struct { // for Fd
+		sync.Mutex
+		read, write *os.File // write is closed when the process has ended, which makes read readable
+	}
 }
 
 // relation is what a Process is to this process.
@@ -68,14 +77,14 @@ func begun() bool {
 func setFamily(c call, up *line) {
 	family.Lock()
 	defer family.Unlock()
-	family.current = &Process{name: c.name, pid: os.Getpid(), relation: self, send: signalSelf}
+	family.current = &Process{name: c.name, pid: os.Getpid(), daemon: c.daemon, relation: self, send: signalSelf}
 	pid := c.pid
-	family.parent = &Process{name: c.parent, pid: pid, relation: parent, line: up, send: func(sig os.Signal) error {
+	family.parent = &Process{name: c.parent, pid: pid, daemon: c.daemonic, relation: parent, line: up, send: func(sig os.Signal) error {
 		return signalParent(pid, sig)
 	}}
 }
 
-// relatives are the parent and the living children, but for the one behind except.
+// relatives are the parent and the living children that can be asked, but for the one behind except.
 func relatives(except *line) (ps []*Process) {
 	family.Lock()
 	defer family.Unlock()
@@ -83,7 +92,7 @@ func relatives(except *line) (ps []*Process) {
 		ps = append(ps, p)
 	}
 	for _, p := range family.children {
-		if p.line != except {
+		if p.line != nil && p.line != except {
 			ps = append(ps, p)
 		}
 	}
@@ -130,12 +139,13 @@ func (p *Process) leave(code int, err error) {
 	family.ended++
 	p.code, p.err, p.order = code, err, family.ended
 	for _, f := range family.watching {
-		if f.err == nil {
+		if f.err == nil && !p.daemon {
 			f.err = err
 		}
 	}
 	family.children = slices.DeleteFunc(family.children, func(q *Process) bool { return q == p })
 	close(p.done)
+	p.markEnd()
 }
 
 // Name is what Options.Name said, or the function's name and a number; "main" for the process that the user
@@ -144,6 +154,9 @@ func (p *Process) Name() string { return p.name }
 
 // Pid is the process's number in the operating system. It may be another's once the process has ended.
 func (p *Process) Pid() int { return p.pid }
+
+// Daemon reports whether Options.Daemon was said of the process.
+func (p *Process) Daemon() bool { return p.daemon }
 
 // Alive reports whether the process runs. It panics with os.ErrClosed after Close.
 func (p *Process) Alive() bool {
@@ -207,6 +220,40 @@ func (p *Process) join(ctx context.Context) (ended bool, err error) {
 // process and its parent it never is.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
+// Fd is a descriptor that is readable when Done is closed, for pipe.Wait, poll and epoll: nothing is ever to be read from it, and it
+// is not to be closed. It is made by the first call, and is the process's until Close, or until p is garbage. It is -1 after Close, of this process
+// and its parent, and when there are no more descriptors.
+func (p *Process) Fd() int {
+	if p.relation != child {
+		return -1
+	}
+	p.mark.Lock()
+	defer p.mark.Unlock()
+	if p.mark.read == nil && !p.closed.Load() {
+		var err error
+		if p.mark.read, p.mark.write, err = sys.Mark(); err != nil {
+			return -1
+		}
+		if p.ended() { // PAIRS WITH leave: done, then markEnd
+			p.mark.write.Close()
+			p.mark.write = nil
+		}
+	}
+	if p.mark.read == nil {
+		return -1
+	}
+	return int(p.mark.read.Fd())
+}
+
+func (p *Process) markEnd() {
+	p.mark.Lock()
+	defer p.mark.Unlock()
+	if p.mark.write != nil {
+		p.mark.write.Close()
+		p.mark.write = nil
+	}
+}
+
 // Interrupt sends SIGINT, which ends the context of a child. A child that has not got so far as to have one
 // is told to end it when it has, and so is one that ignores the signal because this program does, as jobs in
 // the background do. Interrupt returns at once, as Terminate and Kill do. All three do nothing if the process
@@ -256,12 +303,18 @@ func signalParent(pid int, sig os.Signal) error {
 }
 
 // Close forgets a process that has ended; it is an error while it runs. A process that has ended holds no
-// resources but memory, so Close may be left out. It may be called again.
+// resources but memory, and what Fd returned, so Close may be left out. It may be called again.
 func (p *Process) Close() error {
 	if !p.ended() {
 		return fmt.Errorf("process: close %s (pid %d): it still runs", p.name, p.pid)
 	}
 	p.closed.Store(true)
+	p.mark.Lock()
+	defer p.mark.Unlock()
+	if p.mark.read != nil {
+		p.mark.read.Close()
+		p.mark.read = nil
+	}
 	return nil
 }
 

@@ -297,8 +297,7 @@ func TestParentEnds(t *testing.T) {
 	}
 }
 
-// TestStoppedChildOfDeadParent: a child that is stopped while its parent is killed ends as soon as it goes
-// on.
+// TestStoppedChildOfDeadParent: a child that is stopped while its parent is killed ends, too.
 func TestStoppedChildOfDeadParent(t *testing.T) {
 	p := founds.Start(t, true)
 	pid, err := strconv.Atoi(p.Line())
@@ -315,9 +314,6 @@ func TestStoppedChildOfDeadParent(t *testing.T) {
 	}
 	p.Kill()
 	p.Wait()
-	if err := sys.ContinueProcess(pid); err != nil && !errors.Is(err, syscall.ESRCH) { // ESRCH: the kernel continued it
-		t.Fatal(err)
-	}
 	if err := <-ended; err != nil && !errors.Is(err, syscall.ESRCH) {
 		t.Error(err)
 	}
@@ -327,11 +323,12 @@ func TestStoppedChildOfDeadParent(t *testing.T) {
 func TestErrorsCross(t *testing.T) {
 	for _, f := range []process.Func[string]{returns, relays} {
 		for name, want := range returned {
-			if testing.Short() && name != "joined" && name != "long" {
+			if testing.Short() && name != "joined" && name != "values" && name != "long" {
 				continue
 			}
 			err := start(t, f, name).Join(context.Background())
 			checkCauses(t, name, err)
+			checkTypes(t, name, err)
 			var e *process.ExitError
 			var r *process.RemoteError
 			if !errors.As(err, &e) || e.Code != 1 || e.Err != error(r) && !errors.As(e.Err, &r) || r.Panic || r.Stack != "" {
@@ -411,6 +408,47 @@ func TestFinish(t *testing.T) {
 	if p.Process().Alive() || q.Process().Alive() {
 		t.Error("Finish left one alive")
 	}
+}
+
+// TestFd: the descriptor is readable, at its end, when the process has ended, and not before.
+func TestFd(t *testing.T) {
+	if fd := process.Current().Fd(); fd != -1 {
+		t.Errorf("that of this process is %d", fd)
+	}
+	c := holds.Start(t, process.None{})
+	c.WaitLine("holding")
+	p := c.Process()
+	fd := p.Fd()
+	read := func(flags int) (int, error) {
+		n, _, err := syscall.Recvfrom(p.Fd(), make([]byte, 1), flags)
+		return n, err
+	}
+	if n, err := read(syscall.MSG_DONTWAIT); err != syscall.EAGAIN || fd < 3 || p.Fd() != fd {
+		t.Errorf("descriptor %d, then %d, while it runs: %d, %v", fd, p.Fd(), n, err)
+	}
+	c.Tell("go on")
+	for range 2 {
+		if n, err := read(0); n != 0 || err != nil { // waits
+			t.Errorf("descriptor %d at the end: %d, %v", fd, n, err)
+		}
+	}
+	if p.Alive() {
+		t.Error("readable, and alive")
+	}
+	proctest.Must(t, p.Close())
+	if fd := p.Fd(); fd != -1 {
+		t.Errorf("after Close it is %d", fd)
+	}
+
+	q := start(t, nothing, process.None{})
+	join(t, q)
+	p = q
+	for range 2 {
+		if n, err := read(syscall.MSG_DONTWAIT); n != 0 || err != nil {
+			t.Errorf("asked for after the end: %d, %v", n, err)
+		}
+	}
+	proctest.Must(t, q.Close())
 }
 
 // watchedContext tells when somebody begins to wait for it.

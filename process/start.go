@@ -23,6 +23,10 @@ import (
 type Options struct {
 	// Name is the process's; "" means the function's name and a number: "count-1".
 	Name string
+	// Daemon says that Finish, and so Main, ends the process when it has joined those that are no daemons, instead of joining it:
+	// its context ends, and it is killed if it has not ended within the grace after that. How it ends is no failure of the program.
+	// A daemon may have children like any process. Whether they are daemons says their own Daemon; all end with it.
+	Daemon bool
 	// Grace is the time between the end of ctx and SIGKILL; 0 means 5 s, less than 0 means none.
 	Grace time.Duration
 	// Env is added to this process's environment.
@@ -48,7 +52,8 @@ type Options struct {
 // defaultGrace is what Grace 0 means.
 const defaultGrace = 5 * time.Second
 
-// Start runs f(a) in a new process. The child's context ends when ctx does; a child that has not ended within
+// Start runs f(a) in a new process. The child's context has the deadline of ctx and ends when ctx does, with its cause (as
+// a *RemoteError), but has none of its values; a child that has not ended within
 // the grace after that (its own children included) is killed. When ctx has ended already nothing is started
 // and its error returned. Shared objects in a arrive usable; other data in a is copied twice on the way, so
 // what is large belongs into a shared array or block. Start does not wait for the child to read its argument,
@@ -61,19 +66,20 @@ func Start[A any](ctx context.Context, f Func[A], a A, opts ...Options) (*Proces
 	return start(ctx, f.function, &a, one(opts))
 }
 
-// Run starts one process for each argument and joins them all. When one fails the contexts of the others end;
+// Run starts one process for each argument and joins them all. When one fails the contexts of the others end, and its failure is
+// their cause;
 // the error is that of the first to fail, or of Start. Without arguments it starts nothing; a function that
 // needs none is run with one None.
 func Run[A any](ctx context.Context, f Func[A], as ...A) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var ps []*Process
 	for _, a := range as {
 		p, err := start(ctx, f.function, &a, Options{})
 		if err != nil {
 			// If a sibling's failure has ended ctx, that is the news, and this but its consequence.
 			consequence := ctx.Err() != nil
-			cancel()
+			cancel(err)
 			if first := JoinAll(context.Background(), ps...); first != nil && consequence {
 				return first
 			}
@@ -83,7 +89,7 @@ func Run[A any](ctx context.Context, f Func[A], as ...A) error {
 		go func() {
 			<-p.done
 			if p.err != nil {
-				cancel()
+				cancel(p.err)
 			}
 		}()
 	}
@@ -121,20 +127,57 @@ func start(ctx context.Context, f *function, argument any, o Options) (*Process,
 }
 
 // launch starts the child and everything that attends to it. On an error nothing of that is left.
-func launch(ctx context.Context, f *function, name string, argument any, o Options) (_ *Process, err error) {
+func launch(ctx context.Context, f *function, name string, argument any, o Options) (*Process, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
-	}
-	for i, file := range o.Files {
-		if err := usable(file); err != nil {
-			return nil, fmt.Errorf("file %d of Options.Files: %w", i, err)
-		}
 	}
 	data, err := codec.Marshal(argument)
 	if err != nil {
 		return nil, err
 	}
-	gifts, err := prepare(argument)
+	shared, err := objects(argument)
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs, err := sys.ControlPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	message := call{
+		function: f.name, name: name, daemon: o.Daemon, parent: Current().Name(), pid: os.Getpid(), daemonic: Current().Daemon(),
+		key: AuthKey(), argument: data,
+	}
+	message.until(ctx)
+
+	cmd := &exec.Cmd{Path: executable(), Args: slices.Clone(os.Args)}
+	c, err := spawn(ctx, cmd, name, o, theirs, shared, func(segments []passed) []string {
+		m := marker{build: buildID(), control: firstFile + len(o.Files), segments: segments}
+		return []string{markerName + "=" + m.String()}
+	})
+	runtime.KeepAlive(argument)
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	c.control = tail{file: ours}
+	c.line = newLine(ours)
+	c.enter()
+	c.attend(graceOf(o), message.encode())
+	return c.Process, nil
+}
+
+// spawn starts cmd with what o says, and with a participant in the segment of each of the objects, which the variables that environ
+// makes of them tell; control, which may be nil, comes before them. On an error nothing of that is left. The process is not yet one
+// of the family.
+func spawn(ctx context.Context, cmd *exec.Cmd, name string, o Options, control *os.File, objects []shm.Object,
+	environ func([]passed) []string) (_ *attended, err error) {
+	for i, file := range o.Files {
+		if err := usable(file); err != nil {
+			return nil, fmt.Errorf("file %d of Options.Files: %w", i, err)
+		}
+	}
+	gifts, err := prepare(objects)
 	if err != nil {
 		return nil, err
 	}
@@ -146,28 +189,21 @@ func launch(ctx context.Context, f *function, name string, argument any, o Optio
 				g.Abandon()
 			}
 		}
-		runtime.KeepAlive(argument)
+		runtime.KeepAlive(objects)
 	}()
-	ours, theirs, err := sys.ControlPair()
-	if err != nil {
-		return nil, err
+	files := slices.Clone(o.Files)
+	if control != nil {
+		files = append(files, control)
 	}
-	defer theirs.Close()
-	defer func() {
-		if err != nil {
-			ours.Close()
-		}
-	}()
-
-	m := marker{build: buildID(), control: firstFile + len(o.Files)}
-	files := append(slices.Clone(o.Files), theirs)
+	var segments []passed
 	for _, g := range gifts {
 		n := firstFile + len(files)
-		m.segments = append(m.segments, passed{uuid: g.UUID, memory: n, alive: n + 1, owner: g.Owner})
+		segments = append(segments, passed{uuid: g.UUID, memory: n, alive: n + 1, owner: g.Owner})
 		files = append(files, g.Memory, g.Alive)
 	}
-	cmd := &exec.Cmd{Path: executable(), Args: slices.Clone(os.Args), Dir: o.Dir, ExtraFiles: files}
-	cmd.Env = append(append(cmd.Environ(), o.Env...), markerName+"="+m.String())
+	cmd.Dir, cmd.ExtraFiles = o.Dir, files
+	cmd.Env = append(append(cmd.Environ(), o.Env...), environ(segments)...)
+	dieWithParent(cmd)
 
 	pumps, pipes, err := connectOutput(cmd, name, o)
 	if err != nil {
@@ -184,7 +220,8 @@ func launch(ctx context.Context, f *function, name string, argument any, o Optio
 			return nil, err
 		}
 	}
-	if err := cmd.Start(); err != nil {
+	onSpawner(func() { err = cmd.Start() })
+	if err != nil {
 		closePipes(pumps, pipes)
 		return nil, err
 	}
@@ -195,20 +232,16 @@ func launch(ctx context.Context, f *function, name string, argument any, o Optio
 			stdin.Close()
 		}()
 	}
-
 	c := &attended{
-		Process: &Process{name: name, pid: cmd.Process.Pid, relation: child, line: newLine(ours), done: make(chan struct{})},
+		Process: &Process{name: name, pid: cmd.Process.Pid, daemon: o.Daemon, relation: child, done: make(chan struct{})},
 		cmd:     cmd,
-		control: tail{file: ours},
 		pumps:   pumps,
 		exited:  make(chan struct{}),
 		cancel:  make(chan struct{}, 1),
 	}
+	c.ctx, c.stop = context.WithCancelCause(ctx)
 	c.send = c.signal
-	c.enter()
-	message := call{function: f.name, name: name, parent: Current().Name(), pid: os.Getpid(), argument: data}.encode()
-	c.attend(ctx, graceOf(o), message)
-	return c.Process, nil
+	return c, nil
 }
 
 func graceOf(o Options) time.Duration {
@@ -230,12 +263,8 @@ func usable(f *os.File) error {
 	return nil
 }
 
-// prepare readies a participant for the child in each segment that has an object in argument.
-func prepare(argument any) (gifts []*inherit.Gift, err error) {
-	objects, err := codec.Objects(argument)
-	if err != nil {
-		return nil, err
-	}
+// prepare readies a participant for the child in each segment that has one of the objects.
+func prepare(objects []shm.Object) (gifts []*inherit.Gift, err error) {
 	given := make(map[inherit.UUID]*inherit.Gift) // of two Segments of one name the child gets one
 	for _, o := range objects {
 		id := o.Handle().Segment
@@ -274,8 +303,9 @@ var awaitExit = sys.AwaitExit
 // attended is a child with what its parent needs to attend to it.
 type attended struct {
 	*Process
+	ctx     context.Context // its lifetime; ends with Process.stop, too
 	cmd     *exec.Cmd
-	control tail
+	control tail // of a child that Start started
 	pumps   []*pump
 	exited  chan struct{} // closed when the process has been waited for
 	cancel  chan struct{} // an Interrupt that SIGINT cannot bring
@@ -287,18 +317,24 @@ type attended struct {
 	failure error
 }
 
-// attend starts the goroutines of a child: all end when the child does. None of them holds a thread.
-func (c *attended) attend(ctx context.Context, grace time.Duration, message []byte) {
+// attend starts the goroutines of a child: all end when the child does. None of them holds a thread. A child that was started by
+// Command gets no message.
+func (c *attended) attend(grace time.Duration, message []byte) {
 	var talk sync.WaitGroup
-	talk.Go(func() {
-		c.listen()
-		close(c.line.over)
-	})
-	talk.Go(func() { c.tell(ctx, message) })
+	if c.line != nil {
+		talk.Go(func() {
+			c.listen()
+			close(c.line.over)
+		})
+		talk.Go(func() { c.tell(message) })
+	}
 	for _, p := range c.pumps {
 		go p.run()
 	}
-	unkill := context.AfterFunc(ctx, func() {
+	unkill := context.AfterFunc(c.ctx, func() {
+		if c.line == nil {
+			c.cmd.Process.Signal(syscall.SIGTERM)
+		}
 		timer := time.NewTimer(grace)
 		defer timer.Stop()
 		select {
@@ -315,17 +351,20 @@ func (c *attended) attend(ctx context.Context, grace time.Duration, message []by
 		for _, p := range c.pumps {
 			p.finish()
 		}
-		c.control.finish() // ends listen
-		c.stopTelling()
-		talk.Wait()
-		c.control.file.Close()
+		if c.line != nil {
+			c.control.finish() // ends listen
+			c.stopTelling()
+			talk.Wait()
+			c.control.file.Close()
+		}
+		c.stop(nil)
 		c.leave(c.outcome(err))
 	}()
 }
 
 // tell sends the call, and the cancellation when ctx ends. An error means that the child has ended, or is
 // about to.
-func (c *attended) tell(ctx context.Context, message []byte) {
+func (c *attended) tell(message []byte) {
 	var err error
 	defer func() {
 		if err == nil || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -341,13 +380,15 @@ func (c *attended) tell(ctx context.Context, message []byte) {
 	if err = send(c.control.file, kindCall, message); err != nil {
 		return
 	}
+	end := cancellation{cause: AsRemote(errInterrupted)}
 	select {
-	case <-ctx.Done():
+	case <-c.ctx.Done():
+		end = cancellationOf(c.ctx)
 	case <-c.cancel:
 	case <-c.exited:
 		return
 	}
-	err = send(c.control.file, kindCancel, nil)
+	err = send(c.control.file, kindCancel, end.encode())
 }
 
 // interrupt sends SIGINT, or what has the same effect on a child that ignores it. The child is ready, and
@@ -400,7 +441,7 @@ func (c *attended) listen() {
 
 // signal sends a signal; a SIGINT waits until the child does not die of it.
 func (c *attended) signal(sig os.Signal) error {
-	if sig == os.Interrupt {
+	if sig == os.Interrupt && c.line != nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if !c.ready {

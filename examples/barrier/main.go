@@ -51,8 +51,9 @@ func run(ctx context.Context) error {
 		return err
 	}
 	var runners []*process.Process
-	for range n {
-		p, err := process.Start(ctx, race, Args{gun, lap})
+	for i := range n {
+		// A daemon is ended, and not waited for, should this function return early.
+		p, err := process.Start(ctx, race, Args{gun, lap}, process.Options{Name: fmt.Sprint("runner-", i), Daemon: true})
 		if err != nil {
 			return err
 		}

@@ -140,8 +140,8 @@ func children(r resources) {
 	}
 }
 
-// system are goroutines that the standard library starts once and keeps.
-var system = []string{"os/signal.loop(", "runtime.ensureSigM."}
+// system are goroutines that the standard library and package process start once and keep.
+var system = []string{"os/signal.loop(", "runtime.ensureSigM.", "process.runSpawner("}
 
 var goroutineID = regexp.MustCompile(`^goroutine \d+`)
 

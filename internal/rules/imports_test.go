@@ -33,6 +33,7 @@ var layers = []layer{
 	{1, "futex", "waits on a word of shared memory and wakes who waits there"},
 	{1, "ring", "moves items through memory that it is given"},
 	{1, "internal/inherit", "holds what a parent process handed to this one"},
+	{1, "internal/lifetime", "has contexts that another process ends"},
 	{2, "internal/robust", "turns an owner word through its states, a dead owner included"},
 	{2.5, "internal/permits", "counts permits, names their holders, and sets a flag"},
 	{2.5, "internal/rw", "counts readers beside the owner word of a writer"},

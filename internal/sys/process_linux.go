@@ -163,6 +163,13 @@ func SetCloseOnExec(fd int) error {
 	return os.NewSyscallError("fcntl", err)
 }
 
+// OneFile reports whether both descriptors are open and lead to one regular file.
+func OneFile(a, b int) bool {
+	var s, t unix.Stat_t
+	return unix.Fstat(a, &s) == nil && unix.Fstat(b, &t) == nil &&
+		s.Mode&unix.S_IFMT == unix.S_IFREG && s.Dev == t.Dev && s.Ino == t.Ino
+}
+
 // Unread is the number of bytes in pipe or socket f that wait to be read.
 func Unread(f *os.File) (n int, err error) {
 	err = control(f, func(fd int) (err error) {
@@ -170,6 +177,22 @@ func Unread(f *os.File) (n int, err error) {
 		return err
 	})
 	return n, os.NewSyscallError("ioctl", err)
+}
+
+// Mark returns two files; read is readable (at its end) from the moment on at which write is closed. Both are close-on-exec.
+func Mark() (read, write *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	for i, fd := range fds {
+		if fds[i], err = aboveStreams(fd); err != nil {
+			unix.Close(fds[0])
+			unix.Close(fds[1])
+			return nil, nil, err
+		}
+	}
+	return os.NewFile(uintptr(fds[0]), "mark"), os.NewFile(uintptr(fds[1]), "mark"), nil
 }
 
 // AwaitExit returns when child pid of this process has ended, and leaves it to be waited for. It costs no

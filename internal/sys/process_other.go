@@ -27,8 +27,14 @@ func NoProcess(pid int) bool { return false }
 // SetCloseOnExec is not supported here.
 func SetCloseOnExec(fd int) error { return errors.ErrUnsupported }
 
+// OneFile is false here.
+func OneFile(a, b int) bool { return false }
+
 // Unread is not supported here.
 func Unread(f *os.File) (int, error) { return 0, errors.ErrUnsupported }
+
+// Mark is not supported here.
+func Mark() (read, write *os.File, err error) { return nil, nil, errors.ErrUnsupported }
 
 // AwaitExit is not supported here.
 func AwaitExit(pid int) error { return errors.ErrUnsupported }

@@ -1,0 +1,114 @@
+// Package lifetime has the context of what runs for somebody in another process: it has that one's deadline from the
+// beginning, and ends when, how and why it is told to.
+//
+// The contexts of the standard library cannot do that. A deadline ends them at its time with a cause that was known before; the
+// other process, whose own context ends at the same time, tells the cause when it has ended.
+package lifetime
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// slack is how long a Context waits, after its deadline, for the other process to say why. If that one is stopped, or slow, the
+// Context ends without having heard of it.
+const slack = 10 * time.Millisecond
+
+// Context is a context.Context that ends when End is called, or soon after its deadline. Its methods may be called from any
+// goroutine.
+type Context struct {
+	// base ends first, and has the cause: context.Cause finds it through Value. Nobody sees its own end.
+	base     context.Context
+	setCause context.CancelCauseFunc
+	deadline time.Time
+	done     chan struct{}
+	ended    atomic.Pointer[ending]
+
+	mu    sync.Mutex
+	timer *time.Timer
+	after map[*func()]struct{}
+}
+
+// ending is what Err returns.
+type ending struct{ err error }
+
+// New returns a Context with a deadline, or none if that is zero.
+func New(deadline time.Time) *Context {
+	c := &Context{deadline: deadline, done: make(chan struct{})}
+	c.base, c.setCause = context.WithCancelCause(context.Background())
+	if !deadline.IsZero() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.timer = time.AfterFunc(time.Until(deadline)+slack, func() { c.End(context.DeadlineExceeded, nil) })
+	}
+	return c
+}
+
+// End ends c with err, which is context.Canceled or context.DeadlineExceeded; with no cause err is the cause. The first call
+// counts.
+func (c *Context) End(err, cause error) {
+	if cause == nil {
+		cause = err
+	}
+	c.mu.Lock()
+	if c.ended.Load() != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.setCause(cause)
+	c.ended.Store(&ending{err})
+	close(c.done)
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	after := c.after
+	c.after = nil
+	c.mu.Unlock()
+	for f := range after {
+		go (*f)()
+	}
+}
+
+// Deadline implements context.Context.
+func (c *Context) Deadline() (deadline time.Time, ok bool) { return c.deadline, !c.deadline.IsZero() }
+
+// Done implements context.Context.
+func (c *Context) Done() <-chan struct{} { return c.done }
+
+// Err implements context.Context. It costs a load.
+func (c *Context) Err() error {
+	if e := c.ended.Load(); e != nil {
+		return e.err
+	}
+	return nil
+}
+
+// Value implements context.Context; there are no values but what context.Cause asks for.
+func (c *Context) Value(key any) any { return c.base.Value(key) }
+
+// AfterFunc is what contexts that are derived from c use, so that they need no goroutine each: see context.AfterFunc.
+func (c *Context) AfterFunc(f func()) (stop func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended.Load() != nil {
+		go f()
+		return func() bool { return false }
+	}
+	if c.after == nil {
+		c.after = make(map[*func()]struct{})
+	}
+	key := &f
+	c.after[key] = struct{}{}
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_, waiting := c.after[key]
+		delete(c.after, key)
+		return waiting
+	}
+}
+
+// String says what c is where contexts are printed.
+func (c *Context) String() string { return "lifetime.Context" }

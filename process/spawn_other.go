@@ -1,0 +1,8 @@
+//go:build !linux
+
+package process
+
+import "os/exec"
+
+// dieWithParent does nothing here.
+func dieWithParent(cmd *exec.Cmd) {}
