@@ -57,9 +57,10 @@ const (
 const (
 	// MostRings is how many rings a queue has at most.
 	MostRings = 32
-	// RingKind is the kind of the object of a further ring, and RingAt where the ring lies in it.
+	// RingKind is the kind of the object of a further ring.
 	RingKind = "qring"
-	RingAt   = layout.CacheLine
+	// RingAt is where the ring lies in it.
+	RingAt = layout.CacheLine
 	// PassedSize is the length of a message of kind Passed.
 	PassedSize = 24
 

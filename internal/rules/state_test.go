@@ -24,6 +24,7 @@ var stateExceptions = map[string]string{
 	"internal/parking.direct":   "bounds the threads of this process; 0 when nobody waits",
 	"internal/parking.total":    "counters of this process",
 	"futex.probe":               "what the kernel can do does not change while we run",
+	"queue.buffers":             "spares an allocation for each item; what it holds means nothing",
 	"internal/codec.plans":      "a cache; as large as the number of types that the program sends",
 	"internal/crashpoint.state": "where a test is to kill this process; only with -tags crashpoint, and Disarm ends it",
 	"internal/inherit.table":    "what the parent handed over arrives before anybody could hold it; Reset empties it",
