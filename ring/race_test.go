@@ -203,11 +203,53 @@ func TestMPMCRace(t *testing.T) {
 		kinds = append(kinds, formNames[form])
 	}
 	quietAndLoudOf(t, kinds, func(t *testing.T, kind string, silent bool) {
-		form := uint32(ring.MPMCBlocks)
-		if kind == formNames[ring.MPMCPairs] {
-			form = ring.MPMCPairs
+		for form, name := range formNames {
+			if name == kind {
+				handOverMPMC(t, form, silent)
+			}
 		}
-		handOverMPMC(t, form, silent)
+	})
+}
+
+// TestMessagesRace is the same for messages, half of which are looked at and taken.
+func TestMessagesRace(t *testing.T) {
+	quietAndLoud(t, func(t *testing.T, silent bool) {
+		const n, rounds = 8, 500
+		mem, err := mmap.MapRegion(nil, ring.MessagesSize(n, letterSize), mmap.RDWR, mmap.ANON, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer mem.Unmap()
+		p := &letters{Messages: newMessages(t, mem, n, letterSize, self(1))}
+		c := &letters{Messages: openMessages(t, mem, self(2))}
+		if silent {
+			p.Unannotate()
+			c.Unannotate()
+		}
+		var data [2 * n]uint64
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := uint64(0); i < rounds; i++ {
+				data[i%(2*n)]++
+				for !p.push(i) { // message i is pushed when i-n has been popped
+					runtime.Gosched()
+				}
+			}
+		}()
+		for next := uint64(0); next < rounds; {
+			i, ok := c.pop()
+			if !ok {
+				runtime.Gosched()
+				continue
+			}
+			if i != next || data[i%(2*n)] != 1 {
+				t.Errorf("message %d is %d, its element is %d", next, i, data[i%(2*n)])
+			}
+			data[i%(2*n)] = 0
+			next++
+		}
+		<-done
 	})
 }
 
