@@ -1,24 +1,27 @@
 // Package ring has lock-free rings over memory that the caller gives. Nothing here blocks, maps or frees.
 //
-// New… lays a ring out in zeroed memory, which must be aligned to 128 bytes (a shm.Block is), Open… checks and
-// uses one that another process laid out. The memory must be the ring's, and mapped, for as long as it is used: keep the shm.Block that
-// it is of beside the ring, and use that once more after the last call (runtime.KeepAlive), for when no handle of a block is
-// left and somebody has freed it, its memory becomes another object's. Items are plain data: bools, numbers, arrays and structs of
-// these. Peers, who this process is and who is dead, is the block's shm.Segment.
+// New… lays a ring out in zeroed memory, which must be aligned to 128 bytes (a shm.Block is), Open… checks and uses
+// one that another process laid out. The memory must be the ring's, and mapped, for as long as it is used: keep the
+// shm.Block that it is of beside the ring, and use that once more after the last call (runtime.KeepAlive), for when
+// no handle of a block is left and somebody has freed it, its memory becomes another object's. Items are plain data:
+// bools, numbers, arrays and structs of these. Peers, who this process is and who is dead, is the block's
+// shm.Segment.
 //
 //	SPSC       one producer, one consumer; the fastest; slots can be lent
 //	MPMC       any number of both; first in, first out; whoever is killed or stopped delays nobody
+//	Messages   an MPMC of messages of different lengths; one can be looked at before it is taken
 //	Bytes      records of any length, many producers, one consumer; written and read in place
 //	Broadcast  one producer, and readers that each see every item, or are told how many they lost
 //
-// A call that cannot go on says no, and Err says why if that is not for want of items or room. To wait, let those who publish
-// change a word and wake who sleeps on it (package futex): who waits loads the word, tries once more, and sleeps while
-// the word is as it was; who publishes adds to the word and wakes. None of the rings has an end of its own: say it by an Event,
-// which is looked at before the last try.
+// A call that cannot go on says no, and Err says why if that is not for want of items or room. To wait, let those who
+// publish change a word and wake who sleeps on it (package futex): who waits loads the word, tries once more, and
+// sleeps while the word is as it was; who publishes adds to the word and wakes. An exact MPMC and Messages can be
+// ended, for all at one instant. The other rings have no end of their own: say it by an Event, which is looked at
+// before the last try.
 //
-// A ring whose shared bytes contradict themselves behaves as empty and full, and Err says so; so does an end that a push
-// or pop found taken, and an MPMC whose cells are all taken (ErrBusy). What another process writes into the memory can make the
-// answers wrong, but cannot make a method panic, loop, or touch memory outside of what was given.
+// A ring whose shared bytes contradict themselves behaves as empty and full, and Err says so; so does an end that a
+// push or pop found taken, and an MPMC whose cells are all taken (ErrBusy). What another process writes into the
+// memory can make the answers wrong, but cannot make a method panic, loop, or touch memory outside of what was given.
 //
 // # Protocol of SPSC
 //
@@ -76,11 +79,12 @@
 //	{lap, EMPTY}        {lap, FULL}           one CAS, the push of position lap*S + slot
 //	{lap, FULL}         {lap+1, EMPTY}        one CAS, the pop of that position
 //
-// There is no other state and no other word that processes compete for: no head and no tail. A position is filled
-// only by who has seen its predecessor filled, and popped only by who has seen its predecessor popped, so both are
-// contiguous: p filled means that all before p are filled. What each handle keeps for itself are two guesses: of the
-// tail, a position whose predecessor it has seen filled, and of the head, one whose predecessor it has seen popped.
-// These facts do not become false, so a guess may be behind and is never wrong.
+// There is no other state and no other word that processes compete for: no head and no tail. (Exact rings have a mark
+// beside the state, see below.) A position is filled only by who has seen its predecessor filled, and popped only by
+// who has seen its predecessor popped, so both are contiguous: p filled means that all before p are filled. What each
+// handle keeps for itself are two guesses: of the tail, a position whose predecessor it has seen filled, and of the
+// head, one whose predecessor it has seen popped. These facts do not become false, so a guess may be behind and is
+// never wrong.
 //
 //	slot of p, p-1 being filled      it is {lap of p, EMPTY}: p is the tail. CAS; if that fails p was filled just now
 //	                                 it is {lap of p - 1, FULL}: p - S is not popped and p is the tail or before it:
@@ -124,8 +128,16 @@
 //	                           the note {private, none}
 //	self             dead      one CAS (reclaim)              the note has changed: the dead one had only left
 //
-// A process takes a second cell, up to 16, only if several of its goroutines push at once, and if half of all cells
-// are free.
+// A handle takes a second cell, up to 16, only if several goroutines push by it at once, and no cell is taken to be
+// kept once half of them are taken (of those who count at the same time a few more may keep one). Who has none and
+// comes then borrows: it takes any free cell for one call of a push method, by the same CASes, and gives it back, as
+// Close does, before it returns; at most 16 at once by one handle, so that the goroutines of a process which is
+// stopped do not have all. So any number of processes can push, and ErrBusy is said only when some 64 are in the
+// middle of it at the same moment, or stopped there. Close waits for those of its handle, for they are in the middle
+// of a push, which takes no time: when it has returned none is under way, and the process can leave. To reclaim it is
+// nothing if a cell goes from hand to hand between its two looks at the notes: a note that it finds again was
+// written, or was there, after the deaths, by whomever, and then the block that it names as private was that cell's
+// at that moment and not a dead one's.
 //
 // Which of its two blocks a dead cell has is found by seeing the other one elsewhere, after the death: in a slot, or
 // with another cell. reclaim reads all notes, then all slots, then all notes again, and goes by notes that were the
@@ -165,6 +177,64 @@
 // what the next owner has written.
 //
 // Progress: lock-free; wait-free when nobody else pushes (pops) at the same time.
+//
+// # Protocol of exact rings
+//
+// An MPMC that is to hold n items, for any n, and can be ended, has more than n slots, a power of two and at least 4,
+// the limit n in its header, and in the word of each slot two bits more: the mark.
+//
+//	state of a slot     to                    by
+//	{lap, EMPTY, 0}     {lap, FULL, 0}        one CAS, the push of position p, if it is known that p-n is popped
+//	{lap, EMPTY, 0}     {lap, EMPTY, mark}    one CAS, the end, if p, the slot's position in that lap, is the tail
+//	{lap, FULL, 0}      {lap+1, EMPTY, 0}     one CAS, the pop
+//
+// Limit. A push may rely on any head that it knows of, since the true one is not before it: roomTo, what each handle
+// keeps, is such a head and n, and as long as p is before it there is no look at the head. The CAS succeeds only if p
+// is still the tail, so there are never more than n. A push that finds p at roomTo seeks the head, and if it then
+// says no there was an instant, when the position that it took for the head was seen not to be popped, at which the
+// tail was p or beyond, and n items there: full. The slots of the others are never all filled, so the slot of the
+// tail is always EMPTY in the tail's lap, and there is a place for the mark.
+//
+// End. The mark stands in the one word that the next push must change from a value without it, so a push succeeds
+// before the end or not at all, however long it was stopped before its CAS; and of two that end the ring one does.
+// Nothing takes the mark away: the word it is in is never filled. Who pops comes to it at last, and finds it in the
+// word that says that the ring is empty; others seek the tail (Mark). That p is the tail is what EMPTY in p's lap
+// says, when p-1 was seen filled.
+//
+// Len looks at head, tail, head, tail, … until one of them is the same twice: then both were there when the one
+// between the two looks was looked at. Each time that they are not, somebody has popped, and somebody pushed.
+//
+// A mark in a word that is FULL, or in one that is not the tail's, is written by nobody. If it is there, because
+// somebody wrote into the memory, the ring may be ended, or a push and a pop of many find it corrupt.
+//
+// Where a process is killed, or stopped, beside what is said of an MPMC:
+//
+//	it stands                           killed                                  stopped
+//	in End, before the CAS              the ring goes on                        the same; if others push it tries again
+//	in End, after it                    the ring is ended                       the same
+//	in a push, and another ends         the item was never there                it finds the mark, and says no
+//	in a push with a borrowed cell      who needs a cell takes it over          the cell stays its own
+//	in Close, which waits for pushes    as those pushes                         as those pushes
+//
+// # Protocol of Messages
+//
+// An exact ring of blocks, whose blocks have a head {length, kind} and as many bytes as a message may have. A push
+// writes head and bytes into its private block, as MPMC's writes the item; to pop is to peek and to take:
+//
+//	peek: load the word of the slot of the head, {lap, FULL, X}; load the head of block X, once; if its length may be, copy
+//	      so many bytes
+//	take: CAS the word {lap, FULL, X} -> {lap+1, EMPTY, X}
+//
+// The ticket is the position and that word. If the take succeeds the word had not changed, for it does not come back
+// (as in MPMC, before 2^55 messages), so X was in the slot all the time, nobody wrote to it, and what was copied was
+// the message. Peeking changes nothing, so whoever is killed or stopped between the two has done nothing, and others
+// peek and take that message. What one does with a message between peek and take has to bear that others do so too,
+// and that it is of any bytes, if another takes it meanwhile and its block is written to; of what they refer to one
+// must be the owner by a CAS of its own before it is used (shm.Segment.Claim is one), or take first. A length that
+// cannot be, in a block that is still in the slot, is corruption.
+//
+// EachMessage goes over the slots, whoever pushes and pops, and reads the block of each that is FULL. That of a
+// message which stays is not written to, so it is among them, whole.
 //
 // # Protocol of Broadcast
 //
@@ -333,10 +403,10 @@
 //
 // # Memory order
 //
-// On amd64 loads stay in order, and so do stores; a compare-and-swap is a full barrier. On arm64 the loads, stores and
-// compare-and-swaps of shared words are LDAR, STLR, and CASAL or a loop of LDAXR and STLXR (go tool objdump shows it of a test that was
-// built with GOARCH=arm64), and 16 bytes at once are a loop of LDAXP and STLXP; items are copied by plain loads and stores.
-// What the protocols need of these:
+// On amd64 loads stay in order, and so do stores; a compare-and-swap is a full barrier. On arm64 the loads, stores
+// and compare-and-swaps of shared words are LDAR, STLR, and CASAL or a loop of LDAXR and STLXR (go tool objdump shows
+// it of a test that was built with GOARCH=arm64), and 16 bytes at once are a loop of LDAXP and STLXP; items are
+// copied by plain loads and stores. What the protocols need of these:
 //
 //   - An item is written, then published: by STLR, or by the store of a compare-and-swap, which come after what was written before.
 //   - A position, or the word of a slot, is loaded, then the item read: nothing after an LDAR is done before it.
@@ -378,19 +448,20 @@
 //
 //	offset  size  field            written by               ordering
 //	0       8     magic            NewMPMC                  stored last (release); OpenMPMC loads it first (acquire)
-//	8       4     version          NewMPMC                  format version, 1
-//	12      4     form             NewMPMC                  1: blocks, 2: pairs
-//	16      8     slots            NewMPMC                  S, a power of two; at most 2^31 in a ring of blocks
-//	24      8     size             NewMPMC                  bytes of one item; at most 8 in a ring of pairs
-//	32      8     hash             NewMPMC                  of the item's signature (package internal/layout)
-//	40      88    (zero)
+//	8       4     version          NewMPMC                  format version, 2
+//	12      4     form             NewMPMC                  1: blocks, 2: pairs, 3: messages, in blocks (NewMessages)
+//	16      8     slots            NewMPMC                  S, a power of two; at most 2^31 in a ring of blocks; at least 4 in an exact one
+//	24      8     size             NewMPMC                  bytes of one item; at most 8 in a ring of pairs; of messages the most bytes
+//	32      8     hash             NewMPMC                  of the item's signature (package internal/layout); 0 of messages
+//	40      8     limit            NewMPMC                  the most items of an exact ring, at least 1 and less than S; else 0
+//	48      80    (zero)
 //	128     128   (reserved)                                the sleep word of consumers that wait for items
 //	256     128   (reserved)                                the sleep word of producers that wait for room
 //
 // and of pairs, with k for log2 S:
 //
 //	384           the slots                                 S * 16 bytes
-//	+0      8     lap, FULL, zero  producers and consumers  CAS; bits k+1 to 63, k, and 0 to k-1
+//	+0      8     lap, FULL, zero  producers and consumers  CAS; bits k+1 to 63, k, and 0 to k-1; of an exact ring the mark in 0 and 1
 //	+8      8     item             producers                CAS, together with the other word
 //
 // and of blocks, with b for the number of bits of S+127:
@@ -400,8 +471,15 @@
 //	                                                        have in the upper half, want or 2^32-1 in the lower
 //	+8      4     owner            who takes the cell       CAS: owner id, 0 is nobody
 //	8576          the slots                                 S * 8 bytes
-//	+0      8     lap, FULL, block producers and consumers  CAS; bits b+1 to 63, b, and 0 to b-1
+//	+0      8     lap, FULL, block producers and consumers  CAS; bits b+1 to 63, b, and 0 to b-1; of an exact ring, and of messages,
+//	                                                        bits b+3 to 63, b+2, and 0 to b-1, and the mark in b and b+1
 //	              the blocks                                from the next multiple of 128 on, S+128 of size, packed
+//
+// A block of messages is 8 bytes and size, rounded up to a multiple of 8:
+//
+//	+0      4     length           who has the block        plain, before the CAS of the slot; at most size
+//	+4      4     kind             who has the block        plain; means what its users agree on
+//	+8            the bytes        who has the block        length bytes; what is behind them means nothing
 //
 // The magic is the eight characters "shl.mpmc". At first slot i is {0, EMPTY}, with block i, and cell i has {S+i, none}.
 // An item of less than 8 bytes lies in the first bytes of its word; the others are zero.

@@ -108,3 +108,57 @@ func ExampleMPMC() {
 	// 3
 	// {0 10} true 2
 }
+
+func ExampleMessages() {
+	mem := make([]byte, ring.MessagesSize(2, 100)+127) // in a program: a shm.Block, which is shared and aligned
+	mem = mem[skip(mem):]
+
+	send, err := ring.NewMessages(mem, 2, 100, self(1)) // in one process
+	if err != nil {
+		panic(err)
+	}
+	const text, number = 1, 2
+	fmt.Println(send.TryPush(text, []byte("twelve")), send.TryPush(number, []byte{12}), send.TryPush(text, nil)) // it holds two
+	send.End(1)                                                                                                  // nothing comes after these
+
+	work, err := ring.OpenMessages(mem, self(2)) // in any number of others
+	if err != nil {
+		panic(err)
+	}
+	if kind, b, ticket, ok := work.Peek(nil); ok && kind == text {
+		fmt.Printf("%s; others can still take it, or I do: %v\n", b, work.Take(ticket))
+	}
+	for buf := make([]byte, 0, 100); ; { // a buffer that is used again and again
+		ended := work.Mark() != 0 // before the last try
+		kind, b, ok := work.TryPop(buf)
+		if !ok && ended {
+			break
+		}
+		if ok {
+			fmt.Println(kind, b)
+		}
+	}
+	fmt.Println(work.Len(), work.Mark())
+	// Output:
+	// true true false
+	// twelve; others can still take it, or I do: true
+	// 2 [12]
+	// 0 1
+}
+
+func ExampleMPMC_End() {
+	mem := make([]byte, ring.MPMCSize[int64](3, ring.MPMCOptions{Exact: true})+127) // in a program: a shm.Block
+	mem = mem[skip(mem):]
+	r, err := ring.NewMPMC[int64](mem, 3, self(1), ring.MPMCOptions{Exact: true})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(r.TryPush(1), r.TryPush(2), r.TryPush(3), r.TryPush(4))
+	fmt.Println(r.End(2), r.End(1)) // the first one's mark stays
+	r.TryPop()
+	fmt.Println(r.TryPush(4), r.Len(), r.Mark())
+	// Output:
+	// true true true false
+	// true false
+	// false 2 2
+}

@@ -10,7 +10,10 @@ import (
 // chosen when the ring is made. All that MPMC says of a ring of larger items, and of an exact one, is true of it.
 //
 // Besides popping a message one can look at it first (Peek) and take it then (Take): whatever one does between the two, another
-// consumer may take it too, and only one Take succeeds.
+// consumer may do it too, and only one Take succeeds. Whoever is killed or stopped between the two has changed nothing.
+//
+// What a message refers to in other shared memory can so be made one's own before the message is gone, by a compare-and-swap of which
+// one succeeds (shm.Segment.Claim): killed anywhere, one leaves either the message or something that has an owner.
 type Messages struct {
 	_ noCopy
 	mpmc

@@ -29,9 +29,10 @@ import (
 //
 // Items of up to 8 bytes lie in the slots themselves, where the machine can change 16 bytes at once (amd64 and
 // arm64 can, and the others get errors.ErrUnsupported from OpenMPMC of a ring that these made). All others lie in
-// blocks: each process that pushes has at least one of 128 cells, each with a block that is the process's own to
-// write an item to. Where living processes have all of them TryPush is false, and Err is ErrBusy. Close gives the
-// cells of a handle back; those of a dead process are taken over by whoever needs one. A handle that is forgotten
+// blocks: who pushes has one of 128 cells, each with a block that is its own to write an item to. The processes that came first
+// keep half of them; the others take one for each push. Where living processes have all of them
+// at once TryPush is false, and Err is ErrBusy. Close gives the cells of a handle back, when no push uses them any more;
+// those of a dead process are taken over by whoever needs one. A handle that is forgotten
 // without Close keeps its cells until its process dies. To close the segment (a Peers) is to die: so close the
 // ring, or stop pushing, first. A push that is under way meanwhile can spoil items of other processes, also later ones.
 //

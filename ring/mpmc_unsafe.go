@@ -213,7 +213,7 @@ func (m *mpmc) seek(p, need uint64) uint64 {
 	return p
 }
 
-// TryPush appends v and reports true, or reports false if the ring is full, or for a reason that Err tells.
+// TryPush appends v and reports true, or reports false if the ring is full or was ended, or for a reason that Err tells.
 func (r *MPMC[T]) TryPush(v T) bool {
 	if unsafe.Sizeof(v) <= 8 && r.pairs {
 		var word uint64
@@ -293,7 +293,7 @@ func (r *MPMC[T]) TryPop() (v T, ok bool) {
 }
 
 // TryPushMany appends as many of vs, one after the other, as there is room for, and returns how many: fewer than
-// all means that the ring was full. Items of others may come between them.
+// all means that the ring was full, or ended. Items of others may come between them.
 func (r *MPMC[T]) TryPushMany(vs []T) (n int) {
 	if len(vs) == 0 {
 		return 0
@@ -474,7 +474,7 @@ func (m *mpmc) end(mark int) bool {
 			m.seen(w)
 			return false
 		case d == 0:
-			if !m.set(p, w, w|set) { // PAIRS WITH push and pop: load and CAS the slot
+			if !m.slot(p).CompareAndSwap(w, w|set) { // PAIRS WITH push and pop: load and CAS the slot
 				if !m.lost(p, w) {
 					return false
 				}
@@ -489,16 +489,6 @@ func (m *mpmc) end(mark int) bool {
 		p = m.seek(p, filled*m.full)
 	}
 	return false
-}
-
-// set changes the word of the slot of p, and nothing else there.
-func (m *mpmc) set(p, old, new uint64) bool {
-	if m.pairs {
-		s := m.pair(p)
-		last := s.Second.Load()
-		return s.CompareAndSwap(old, last, new, last)
-	}
-	return m.slot(p).CompareAndSwap(old, new)
 }
 
 // look is the mark that the ring was ended with, 0 if it was not.

@@ -18,8 +18,8 @@ var crashExceptions = map[string]string{
 	"ring.NewSPSC":      "nobody sees the ring before the last write, which has a crash point before it",
 	"ring.NewBytes":     "nobody sees the ring before the last write, which has a crash point before it",
 	"ring.NewBroadcast": "nobody sees the ring before the last write, which has a crash point before it",
-	"ring.newMPMC":      "nobody sees the ring before the last write, which has a crash point before it",
-	"ring.layOut":       "nobody sees the ring before newMPMC's last write",
+	"ring.describe":     "nobody sees the ring before the last write, which has a crash point before it",
+	"ring.layOut":       "nobody sees the ring before describe's last write",
 }
 
 // sharedWrites are the methods that write to shared memory, and processLocal the fields on which they do not.

@@ -51,7 +51,7 @@ func use(ctx context.Context) error {
 }
 
 func useRings(ctx context.Context, seg *shm.Segment) error {
-	block, err := shm.NewBlock(seg, "", 1<<16)
+	block, err := shm.NewBlock(seg, "", 5<<14)
 	if err != nil {
 		return err
 	}
@@ -69,6 +69,10 @@ func useRings(ctx context.Context, seg *shm.Segment) error {
 	if err != nil {
 		return err
 	}
+	letters, err := ring.NewMessages(part(), 1, 8, seg)
+	if err != nil {
+		return err
+	}
 	records, err := ring.NewBytes(part(), 1024, seg)
 	if err != nil {
 		return err
@@ -81,7 +85,7 @@ func useRings(ctx context.Context, seg *shm.Segment) error {
 	if err != nil {
 		return err
 	}
-	w, err := wait.New(block.Bytes()[3<<14:])
+	w, err := wait.New(block.Bytes()[4<<14:])
 	if err != nil {
 		return err
 	}
@@ -89,12 +93,15 @@ func useRings(ctx context.Context, seg *shm.Segment) error {
 		w.Wake()
 		one.TryPop()
 		many.TryPop()
+		letters.TryPush(1, nil)
+		letters.TryPop(nil)
+		letters.End(1)
 		records.Next()
 		records.Advance()
 		reader.TryPop()
 	}
 	err = w.Wait(ctx, func() bool { return true })
-	return errors.Join(err, one.Close(), many.Close(), records.Close(), reader.Close(), all.Close())
+	return errors.Join(err, one.Close(), many.Close(), letters.Close(), records.Close(), reader.Close(), all.Close())
 }
 
 func useLocks(ctx context.Context, seg *shm.Segment) error {
