@@ -377,9 +377,9 @@ func TestCrashMPMCNew(t *testing.T) {
 	})
 }
 
-// crashCell makes a ring of whose cells one is free, or belongs to a dead process that was in the middle of a push, and
+// crashCell makes a ring of whose cells so many are free, or one belongs to a dead process that was in the middle of a push, and
 // the others to this process.
-func crashCell(dead bool) func(t testing.TB) crashMPMC {
+func crashCell(dead bool, free int) func(t testing.TB) crashMPMC {
 	return func(t testing.TB) crashMPMC {
 		c := crashDead(t)
 		r, err := ring.OpenMPMC[wide](c.B.Bytes(), c.B.Segment())
@@ -389,7 +389,9 @@ func crashCell(dead bool) func(t testing.TB) crashMPMC {
 		if !dead {
 			have, _ := r.Note(2)
 			r.SetNote(2, have, 1<<32-1)
-			r.SetCellOwner(2, 0)
+			for i := range free {
+				r.SetCellOwner(2+i, 0)
+			}
 		}
 		return c
 	}
@@ -401,6 +403,17 @@ type leaving struct{ *shm.Segment }
 func (l leaving) Dead(id uint32) bool {
 	dead := l.Segment.Dead(id)
 	if dead && id != l.Self() {
+		l.Segment.Close()
+	}
+	return dead
+}
+
+// leavingFirst is one that closes it when it has been told that it has not.
+type leavingFirst struct{ *shm.Segment }
+
+func (l leavingFirst) Dead(id uint32) bool {
+	dead := l.Segment.Dead(id)
+	if id == l.Self() {
 		l.Segment.Close()
 	}
 	return dead
@@ -424,6 +437,15 @@ var (
 		r.push(5, 6)
 		return ok
 	}))
+	opMPMCBorrowLate = proctest.NewOp("mpmc/borrow-late", nil, func(ctx context.Context, c crashMPMC) error {
+		r, err := ring.OpenMPMC[wide](c.B.Bytes(), leavingFirst{c.B.Segment()})
+		if err == nil {
+			r.TryPush(wideOf(3))
+			err = r.Close()
+		}
+		runtime.KeepAlive(c.B)
+		return err
+	})
 	opMPMCReclaimLate = proctest.NewOp("mpmc/reclaim-late", nil, func(ctx context.Context, c crashMPMC) error {
 		r, err := ring.OpenMPMC[wide](c.B.Bytes(), leaving{c.B.Segment()})
 		if err == nil {
@@ -442,32 +464,38 @@ func TestCrashMPMCLate(t *testing.T) {
 		name string
 		op   *proctest.Op[crashMPMC]
 		dead bool
+		free int // with fewer than half it borrows one
 	}{
-		{"push", opMPMCPushLate, false},
-		{"push-many", opMPMCPushManyLate, false},
-		{"close", opMPMCCloseLate, false},
-		{"reclaim", opMPMCReclaimLate, true},
+		{"push", opMPMCPushLate, false, 100},
+		{"push-many", opMPMCPushManyLate, false, 100},
+		{"close", opMPMCCloseLate, false, 100},
+		{"borrow", opMPMCBorrowLate, false, 1},
+		{"reclaim", opMPMCReclaimLate, true, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			taken := 0
+			taken, at := 0, 0     // at is the child's cell, or the dead one's
 			var have, want uint64 // of the cell, if this process has taken it over
-			proctest.Crash(t, c.op, crashCell(c.dead), func(t testing.TB, c crashMPMC) {
+			proctest.Crash(t, c.op, crashCell(c.dead, c.free), func(t testing.TB, c crashMPMC) {
 				r, err := ring.OpenMPMC[wide](c.B.Bytes(), c.B.Segment())
 				proctest.Must(t, err)
-				owners := r.CellOwners()
-				was := owners[2]
-				if have, want = 0, 0; r.TryPush(wideOf(4)) {
-					have, want = r.Note(2)
-					if was != 0 {
-						taken++
+				at = 0
+				for i, owner := range r.CellOwners() {
+					if owner == 0 {
+						r.SetCellOwner(i, c.B.Segment().Self())
+					} else if owner != c.B.Segment().Self() {
+						at = i
 					}
+				}
+				if have, want = 0, 0; r.TryPush(wideOf(4)) {
+					have, want = r.Note(at)
+					taken++
 				} else if !errors.Is(r.Err(), ring.ErrBusy) {
 					t.Error(r.Err())
 				}
 			}, func(t testing.TB, c crashMPMC, survived bool) {
 				r, err := ring.OpenMPMC[wide](c.B.Bytes(), c.B.Segment())
 				proctest.Must(t, err)
-				if h, w := r.Note(2); have != want && (h != have || w != want) {
+				if h, w := r.Note(at); have != want && (h != have || w != want) {
 					t.Errorf("the note %d, %d was written over with %d, %d", have, want, h, w)
 				}
 				have, want = 0, 0
