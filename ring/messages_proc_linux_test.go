@@ -93,7 +93,7 @@ var along = proctest.NewRole("messages/along", func(_ context.Context, c *procte
 func TestMessagesChaos(t *testing.T) {
 	const each = 2 // producers, and consumers
 	rnd := proctest.Rand(t)
-	least := 800 * time.Millisecond
+	least := 600 * time.Millisecond
 	if testing.Short() {
 		least = 300 * time.Millisecond
 	}

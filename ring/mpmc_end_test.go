@@ -124,6 +124,7 @@ type endable interface {
 	End(mark int) bool
 	Mark() int
 	Len() int
+	Pushed() uint64
 	Cap() int
 	Err() error
 	Close() error
@@ -160,10 +161,11 @@ func TestMPMCEndModel(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				mem := aligned(size)
 				first := make(t, mem, self(1))
-				first.SetPosition(rapid.SampledFrom(mpmcStarts(first)).Draw(rt, "start"))
+				start := rapid.SampledFrom(mpmcStarts(first)).Draw(rt, "start")
+				first.SetPosition(start)
 				handles := []endable{open(t, mem, self(2)), open(t, mem, self(3)), first}
 				var model []uint64
-				mark, next := 0, uint64(0)
+				mark, next, pushed := 0, uint64(0), uint64(0)
 				pick := rapid.SampledFrom(handles)
 				rt.Repeat(map[string]func(*rapid.T){
 					"push": func(t *rapid.T) {
@@ -172,6 +174,7 @@ func TestMPMCEndModel(t *testing.T) {
 						if ok := r.push(next); ok != (len(model) < n && mark == 0) {
 							t.Fatalf("push with %d of %d, mark %d: %v, %v", len(model), n, mark, ok, r.Err())
 						} else if ok {
+							pushed++
 							model = append(model, next)
 						}
 					},
@@ -188,6 +191,9 @@ func TestMPMCEndModel(t *testing.T) {
 						r := pick.Draw(t, "handle")
 						if r.Len() != len(model) || r.Cap() != n || r.Mark() != mark || r.Err() != nil {
 							t.Fatalf("Len %d, Cap %d, Mark %d, %v; want %d, %d, %d", r.Len(), r.Cap(), r.Mark(), r.Err(), len(model), n, mark)
+						}
+						if got := r.Pushed() - start; (got-pushed)<<(64-r.PositionBits()) != 0 {
+							t.Fatalf("%d pushed, want %d", got, pushed)
 						}
 					},
 					"end": func(t *rapid.T) {

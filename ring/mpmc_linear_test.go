@@ -104,7 +104,7 @@ func TestMPMCLinearizable(t *testing.T) {
 
 func histories[T any](t *testing.T, rnd *rand.Rand, form uint32, item func(x uint64) T, number func(v T) uint64) {
 	const goroutines, ops = 4, 7
-	rounds := 300 // for each capacity
+	rounds := 200 // for each capacity
 	if testing.Short() || race.Enabled {
 		rounds = 60
 	}

@@ -86,7 +86,7 @@ var act = proctest.NewRole("mpmc/act", func(_ context.Context, c *proctest.Child
 // TestMPMCLinearizableProcesses does the same with processes, some of which are killed or stopped in the middle.
 func TestMPMCLinearizableProcesses(t *testing.T) {
 	rnd := proctest.Rand(t)
-	rounds := 80
+	rounds := 60
 	if testing.Short() {
 		rounds = 20
 	}
@@ -283,7 +283,7 @@ func TestMPMCChaos(t *testing.T) {
 func chaos[T any](t *testing.T, form uint32) {
 	const n, each = 16, 2 // slots; producers, and consumers
 	rnd := proctest.Rand(t)
-	least := 500 * time.Millisecond
+	least := 400 * time.Millisecond
 	if testing.Short() {
 		least = 200 * time.Millisecond
 	}
