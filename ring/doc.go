@@ -192,8 +192,8 @@
 // keeps, is such a head and n, and as long as p is before it there is no look at the head. The CAS succeeds only if p
 // is still the tail, so there are never more than n. A push that finds p at roomTo seeks the head, and if it then
 // says no there was an instant, when the position that it took for the head was seen not to be popped, at which the
-// tail was p or beyond, and n items there: full. The slots of the others are never all filled, so the slot of the
-// tail is always EMPTY in the tail's lap, and there is a place for the mark.
+// tail was p or beyond, and n items there: full. The slots are never all filled, so that of the tail is always EMPTY
+// in the tail's lap, and there is a place for the mark.
 //
 // End. The mark stands in the one word that the next push must change from a value without it, so a push succeeds
 // before the end or not at all, however long it was stopped before its CAS; and of two that end the ring one does.

@@ -40,6 +40,13 @@ func TestInspect(t *testing.T) {
 	o.Close()
 	check("MPMC, closed", o.Inspect(), ring.Info{Cap: 4, Len: 2, Producers: []uint32{9}})
 
+	mem = memory(t, ring.MessagesSize(3, 8))
+	m := newMessages(t, mem, 3, 8, self(9))
+	check("Messages, new", m.Inspect(), ring.Info{Cap: 3})
+	m.TryPush(1, nil)
+	openMessages(t, mem, self(3)).TryPush(1, nil)
+	check("Messages", m.Inspect(), ring.Info{Cap: 3, Len: 2, Producers: []uint32{3, 9}})
+
 	mem = memory(t, ring.BytesSize(1024))
 	b := newBytes(t, mem, 1024, self(7))
 	check("Bytes, new", b.Inspect(), ring.Info{Cap: 16, Room: 1024})
