@@ -96,6 +96,7 @@ func (r *Messages) Peek(dst []byte) (kind uint32, b []byte, t Ticket, ok bool) {
 				return 0, dst, t, r.corrupt("length of a message", uint64(m.length), p)
 			}
 			b = append(dst, r.bytesOf(n, int(m.length))...)
+			r.headGuess.Publish(p)
 			runtime.KeepAlive(r)
 			return m.kind, b, Ticket{p, w}, true
 		case d == 0: // all before p are popped, p is not filled
@@ -122,7 +123,9 @@ func (r *Messages) Take(t Ticket) bool {
 		if crashpoint.Enabled {
 			crashpoint.Hit("ring/mpmc/pop/taken")
 		}
-		r.headGuess.Publish(t.position + 1)
+		if r.headGuess.Load() == t.position { // it may be another handle's, which counts from elsewhere after 2^55 messages
+			r.headGuess.Publish(t.position + 1)
+		}
 	}
 	runtime.KeepAlive(r)
 	return ok
