@@ -426,6 +426,7 @@ func (c *core[T]) takeMany(dst []T) (n int, err error) {
 		if !c.there() {
 			return 0, nil
 		}
+		dst = dst[:min(len(dst), mostInHand/2)]
 		if err := c.hands.grab(len(dst)); err != nil {
 			return 0, err
 		}
@@ -434,9 +435,11 @@ func (c *core[T]) takeMany(dst []T) (n int, err error) {
 	if n > 0 {
 		c.taken()
 	}
-	if c.hands != nil && n < len(dst) {
-		c.hands.drop(len(dst) - n)
-		c.joiners.Wake()
+	if c.hands != nil {
+		c.hands.settle(len(dst), n)
+		if n == 0 {
+			c.joiners.Wake()
+		}
 	}
 	return n, nil
 }
