@@ -364,7 +364,7 @@ func TestConformance(t *testing.T) {
 		items(t, q, 0)
 		proctest.Must(t, q.TryPut(stubborn{1000})) // larger than a slot
 		items(t, q, 1)
-		want(t, "TryPut when it is full", q.TryPut(stubborn{-1}), errStubborn)
+		want(t, "Put when it is full", q.Put(t.Context(), stubborn{-1}), errStubborn)
 		if v, err := q.Get(t.Context()); v.n != 1000 || err != nil {
 			t.Error(v, err)
 		}

@@ -27,6 +27,8 @@ type Options struct {
 	SlotSize int
 	// MaxItem is the most bytes that an encoded item may take; 0 means 64 MiB.
 	MaxItem int
+
+	first int // for tests: the most items of the first ring of a queue without a bound
 }
 
 const (
@@ -151,7 +153,9 @@ func (q *Queue[T]) make(seg *shm.Segment, name string, n int, flags uint32, opts
 	first := n
 	if n == 0 {
 		flags |= queued.Grows
-		first = firstRing
+		if first = o.first; first == 0 {
+			first = firstRing
+		}
 	}
 	size := ringSize[T](form, first, slot)
 	if size > math.MaxInt-queued.FirstAt(flags) {
@@ -266,6 +270,9 @@ func (c *core[T]) await(ctx context.Context, v *T, p *parcel, err error) error {
 	spins := c.spinPut.Begin()
 	for ; spins.Left > 0; spins.Left-- {
 		atomics.Pause(robust.SpinPause)
+		if err == ErrFull && !c.mayPut() { // a message would be written to be refused
+			continue
+		}
 		if err = c.push(v, p); err != ErrFull && err != errBusy {
 			spins.End(true)
 			return err
@@ -307,6 +314,9 @@ func (q *Queue[T]) TryPut(v T) error {
 	c := q.c
 	if c.form == queued.Plain {
 		return q.named(c.push(&v, nil))
+	}
+	if c.limit != 0 && !c.mayPut() { // it need not be encoded
+		return ErrFull
 	}
 	var p parcel
 	err := c.pack(&p, &v)
