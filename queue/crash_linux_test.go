@@ -201,38 +201,6 @@ func consecutive(xs []uint64, first uint64) bool {
 	return true
 }
 
-// goesOn fills an empty queue, and empties it.
-func goesOn(t testing.TB, q numbers, n int) {
-	t.Helper()
-	many := n
-	if n == 0 {
-		many = 20
-	}
-	for i := range many {
-		proctest.Must(t, q.put(t.Context(), uint64(i)))
-	}
-	if q.len() != many {
-		t.Errorf("Len %d of %d", q.len(), many)
-	}
-	if n != 0 {
-		want(t, "TryPut into a full queue", q.tryPut(0), queue.ErrFull)
-	}
-	for i := range many {
-		if x, err := q.get(t.Context()); x != uint64(i) || err != nil {
-			t.Fatalf("item %d of a queue that goes on: %d, %v", i, x, err)
-		}
-		if q.counts() {
-			proctest.Must(t, q.taskDone())
-		}
-	}
-	if _, err := q.tryGet(); err != queue.ErrEmpty {
-		t.Errorf("an empty queue: %v", err)
-	}
-	if q.counts() {
-		proctest.Must(t, q.join(t.Context()))
-	}
-}
-
 // A producer that is killed has put an item or not; one that is stopped holds nobody up.
 func TestCrashPut(t *testing.T) {
 	for _, f := range forms[:3] {

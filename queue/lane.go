@@ -186,10 +186,11 @@ func (c *core[T]) grow(l *lane[T]) error {
 	return nil
 }
 
-// addRing makes the ring after l, unless somebody else does. It is to be twice as large, or as large as there is memory for.
+// addRing makes the ring after l, unless somebody else does. It is to be twice as large, or half as large again if there is no memory
+// for that. A smaller one would be what is left of the queue when the others are drained, and use up one of the few.
 func (c *core[T]) addRing(entry interface{ CompareAndSwap(old, new uint64) bool }, l *lane[T]) error {
 	part := new(shm.Ref)
-	for n := 2*l.capacity() + 1; ; n = n / 2 {
+	for n := 2*l.capacity() + 1; ; n = l.capacity() + l.capacity()/2 + 1 {
 		_, err := ringKind.New(part, c.seg, "", queued.RingAt+ringSize[T](c.form, n, c.slot), func(mem []byte) error {
 			queued.Describe(mem, c.keep.Handle().Offset, c.keep.Handle().Generation, l.index+1)
 			return newRing[T](mem[queued.RingAt:], c.form, n, c.slot, c.seg)
@@ -197,7 +198,7 @@ func (c *core[T]) addRing(entry interface{ CompareAndSwap(old, new uint64) bool 
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, shm.ErrNoSpace) || n < leastRing {
+		if !errors.Is(err, shm.ErrNoSpace) || n <= 2*l.capacity() {
 			return err
 		}
 	}
@@ -215,11 +216,8 @@ func (c *core[T]) addRing(entry interface{ CompareAndSwap(old, new uint64) bool 
 	return shm.Free(handleOf{part})
 }
 
-const (
-	// firstRing is how many items the first ring of a queue that grows holds, and leastRing the fewest of a further one.
-	firstRing = 511
-	leastRing = 63
-)
+// firstRing is how many items the first ring of a queue that grows holds.
+const firstRing = 511
 
 // handleOf makes a Ref an object, to be freed.
 type handleOf struct{ *shm.Ref }
