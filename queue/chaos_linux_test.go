@@ -276,8 +276,14 @@ func chaos(t *testing.T, f form, n int, long time.Duration) {
 	proctest.Must(t, shm.Free(w.q.object()))
 	proctest.Must(t, w.q.close())
 	w.q = numbers{}
+	settles(t, seg, before)
+}
+
+// settles waits until no more memory of seg is in use than before, which it is when handles were collected as garbage.
+func settles(t *testing.T, seg *shm.Segment, before int) {
+	t.Helper()
 	after := 0
-	for range 100 { // the handles are collected as garbage
+	for range 100 {
 		runtime.GC()
 		time.Sleep(100 * time.Microsecond)
 		if after = inUse(t, seg); after <= before {
