@@ -61,17 +61,26 @@ func newNumbers(t testing.TB, seg *shm.Segment, f form, n, first int) (q numbers
 // another is another handle of the same queue.
 func (q numbers) another(t testing.TB) numbers {
 	t.Helper()
+	b, err := q.object().MarshalBinary()
+	proctest.Must(t, err)
+	q, err = q.open(b)
+	proctest.Must(t, err)
+	return q
+}
+
+// open makes a handle of a queue of this form.
+func (q numbers) open(b []byte) (numbers, error) {
 	switch {
 	case q.P != nil:
-		q.P = again(t, q.P, new(queue.Queue[uint64]))
+		q.P = new(queue.Queue[uint64])
 	case q.PJ != nil:
-		q.PJ = again(t, q.PJ, new(queue.JoinableQueue[uint64]))
+		q.PJ = new(queue.JoinableQueue[uint64])
 	case q.S != nil:
-		q.S = again(t, q.S, new(queue.Queue[string]))
+		q.S = new(queue.Queue[string])
 	default:
-		q.SJ = again(t, q.SJ, new(queue.JoinableQueue[string]))
+		q.SJ = new(queue.JoinableQueue[string])
 	}
-	return q
+	return q, q.object().UnmarshalBinary(b)
 }
 
 func (q numbers) plain() *queue.Queue[uint64] {
@@ -197,6 +206,13 @@ func (q numbers) rings() int {
 		return queue.Rings(q.plain())
 	}
 	return queue.Rings(q.strings())
+}
+
+func (q numbers) memory() []byte {
+	if q.isPlain() {
+		return queue.Memory(q.plain())
+	}
+	return queue.Memory(q.strings())
 }
 
 func (q numbers) shutdown() error {

@@ -52,8 +52,9 @@ type Queue[T any] struct {
 	c *core[T]
 }
 
-// New makes a queue of at most n items; 0 means as many as the segment has room for. n slots of Options.SlotSize bytes, and
-// 128 more for items on their way unless they are numbers, are allocated at once; the memory of a queue without a bound grows with what lies in it, and is not given back before the queue is freed.
+// New makes a queue of at most n items; 0 means as many as the segment has room for. n slots of Options.SlotSize bytes are allocated
+// at once, and, unless the items are of 8 bytes or less, 128 more for those on their way. The memory of a queue without a bound grows
+// with what lies in it, and is not given back before the queue is freed.
 //
 // The errors are those of shm.Kind.New, shm.ErrType with the path of what would not cross whole, and os.ErrInvalid for a negative n
 // or Options out of range.
