@@ -210,7 +210,7 @@ func (f *firm) stop(i int) {
 
 func chaos(t *testing.T, f form, n int, long time.Duration) {
 	seg := proctest.Segment(t, 4<<20)
-	before := inUse(t, seg)
+	before := usage(t, seg)
 	w := &firm{t: t, rnd: proctest.Rand(t), q: newNumbers(t, seg, f, n, smallRing),
 		committed: make(map[uint64]uint64), got: make(map[uint64][]uint64)}
 
@@ -286,7 +286,7 @@ func settles(t *testing.T, seg *shm.Segment, before int) {
 	for range 100 {
 		runtime.GC()
 		time.Sleep(100 * time.Microsecond)
-		if after = inUse(t, seg); after <= before {
+		if after = usage(t, seg); after <= before {
 			break
 		}
 	}

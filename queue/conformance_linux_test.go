@@ -164,8 +164,8 @@ func items[T any](t testing.TB, q *queue.Queue[T], want int) {
 	}
 }
 
-// inUse is how much memory of seg is in use, but for what processes keep for later.
-func inUse(t testing.TB, seg *shm.Segment) int {
+// usage is how much memory of seg is in use, but for what processes keep for later.
+func usage(t testing.TB, seg *shm.Segment) int {
 	t.Helper()
 	_, err := seg.Repair()
 	proctest.Must(t, err)
@@ -356,7 +356,7 @@ func TestConformance(t *testing.T) {
 	t.Run("QUE-11", func(t *testing.T) { // there is no feeder: Put itself fails, and what it had taken is free again
 		seg := proctest.Segment(t, 0)
 		q := newQueue[stubborn](t, seg, 1)
-		used := inUse(t, seg)
+		used := usage(t, seg)
 		for range 3 {
 			want(t, "Put", q.Put(t.Context(), stubborn{-1}), errStubborn)
 			want(t, "TryPut", q.TryPut(stubborn{-1}), errStubborn)
@@ -369,7 +369,7 @@ func TestConformance(t *testing.T) {
 			t.Error(v, err)
 		}
 		items(t, q, 0)
-		if now := inUse(t, seg); now > used {
+		if now := usage(t, seg); now > used {
 			t.Errorf("%d bytes are in use, %d were before", now, used)
 		}
 	})

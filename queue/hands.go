@@ -18,11 +18,14 @@ type hands struct {
 	h    *queued.Header
 	all  *[queued.MostHands]queued.Hand
 	mine *queued.Hand
+
+	dead, knownDead func(id uint32) bool // of seg, made once so that nobody allocates
 }
 
 func handsOf(seg *shm.Segment, mem []byte) *hands {
 	self := seg.Self()
-	h := &hands{seg: seg, self: self, h: queued.At(mem), all: queued.Hands(mem)}
+	h := &hands{seg: seg, self: self, h: queued.At(mem), all: queued.Hands(mem),
+		dead: seg.Dead, knownDead: seg.KnownDead}
 	at := queued.HandOf(self % queued.MostHands)
 	h.mine = &h.all[at]
 	for {
@@ -98,7 +101,7 @@ func (h *hands) let(hand *queued.Hand) bool {
 	for {
 		v := hand.Items.Load()
 		owner := uint32(v >> 32)
-		if uint32(v) == 0 || owner != h.self && h.seg.Dead(owner) {
+		if uint32(v) == 0 || owner != h.self && h.dead(owner) {
 			return false
 		}
 		if hand.Items.CompareAndSwap(v, v-1) { // PAIRS WITH idle, count: load
@@ -156,8 +159,8 @@ func (h *hands) idle(dead func(id uint32) bool) bool {
 func (h *hands) count() (n uint64) {
 	used := h.used()
 	for i := range used { // in this order, as idle
-		n += h.alive(used[i].Busy.Load(), h.seg.Dead)
-		n += h.alive(used[i].Items.Load(), h.seg.Dead)
+		n += h.alive(used[i].Busy.Load(), h.dead)
+		n += h.alive(used[i].Items.Load(), h.dead)
 	}
 	runtime.KeepAlive(h.seg)
 	return n

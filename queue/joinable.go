@@ -170,7 +170,7 @@ func (c *core[T]) drained() (lost uint64, ok bool, err error) {
 	if err == nil {
 		err = c.get.Load().broken()
 	}
-	if err != nil || n != 0 || !c.hands.idle(c.seg.Dead) {
+	if err != nil || n != 0 || !c.hands.idle(c.hands.dead) {
 		return 0, false, err
 	}
 	lost = before - c.h.Done.Load() // PAIRS WITH finish: add
@@ -190,7 +190,7 @@ func (c *core[T]) mayBeDrained() bool {
 			return false
 		}
 	}
-	return c.hands.idle(c.seg.KnownDead)
+	return c.hands.idle(c.hands.knownDead)
 }
 
 // pushed is how many items were ever put.

@@ -101,7 +101,7 @@ func TestGrowsUntilFull(t *testing.T) {
 // Nothing is left of a queue that is freed, with its rings and what is passed through it.
 func TestFree(t *testing.T) {
 	seg := proctest.Segment(t, 4<<20)
-	before := inUse(t, seg)
+	before := usage(t, seg)
 	for _, f := range forms {
 		func() {
 			q := newNumbers(t, seg, f, 0, smallRing)

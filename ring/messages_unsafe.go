@@ -96,6 +96,7 @@ func (r *Messages) Peek(dst []byte) (kind uint32, b []byte, t Ticket, ok bool) {
 				return 0, dst, t, r.corrupt("length of a message", uint64(m.length), p)
 			}
 			b = append(dst, r.bytesOf(n, int(m.length))...)
+			r.items.Acquire() // also for who acts on what it says, and finds it taken then
 			runtime.KeepAlive(r)
 			return m.kind, b, Ticket{p, w}, true
 		case d == 0: // all before p are popped, p is not filled
