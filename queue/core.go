@@ -207,7 +207,7 @@ func (c *core[T]) push(v *T, p *parcel) error {
 }
 
 // errBusy says that all cells of a ring are in use. They are borrowed for the time of a push, but for those of the first who came.
-var errBusy = errors.New("queue: very many processes put at once")
+var errBusy = fmt.Errorf("very many processes put at once: %w", ring.ErrBusy)
 
 // refused finds out why the ring of l did not take an item. nil is to try again, in the lane that is put by then.
 func (c *core[T]) refused(l *lane[T]) error {

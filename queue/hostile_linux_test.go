@@ -13,6 +13,7 @@ import (
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/queued"
 	"github.com/shoal-ipc/shoal/queue"
+	"github.com/shoal-ipc/shoal/ring"
 	"github.com/shoal-ipc/shoal/shm"
 )
 
@@ -207,7 +208,7 @@ func TestBusyDoesNotEndSleeps(t *testing.T) {
 			c.Store(id)
 		}
 	}
-	if err := q.TryPut("x"); err == nil || errors.Is(err, queue.ErrFull) {
+	if err := q.TryPut("x"); !errors.Is(err, ring.ErrBusy) {
 		t.Fatal(err)
 	}
 	if queue.MayGet(q) {
@@ -399,4 +400,22 @@ func TestSegmentClosedDuringPut(t *testing.T) {
 	}
 	p.Kill()
 	proctest.Must(t, q.Put(t.Context(), "x"))
+}
+
+// A queue grows by rings of the form that it has, whatever machine finds it full: others could not open them.
+func TestGrowsInItsForm(t *testing.T) {
+	seg := proctest.Segment(t, 8<<20)
+	q := newQueue[int](t, seg, 0)
+	proctest.Must(t, queue.LayInBlocks(q, 63))
+	for i := range 200 {
+		proctest.Must(t, q.TryPut(i))
+	}
+	if is := queue.InBlocks(q); len(is) != 4 || !is[1] || !is[2] || !is[3] {
+		t.Error(is)
+	}
+	for i := range 200 {
+		if v, err := q.TryGet(); v != i || err != nil {
+			t.Fatal(v, err)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/shoal-ipc/shoal/internal/queued"
 	"github.com/shoal-ipc/shoal/ring"
+	"github.com/shoal-ipc/shoal/shm"
 )
 
 // Peeked is what Get of a queue of messages knows of the oldest before it claims it.
@@ -92,4 +93,36 @@ func Cells[T any](q *Queue[T]) (owners [128]*atomic.Uint32) {
 func Pop[T any](q *JoinableQueue[T]) (v T, err error) {
 	_, err = q.c.pop(&v)
 	return v, err
+}
+
+// LayInBlocks lays a ring of n items after the last one of a queue that grows, as a machine does that cannot change 16 bytes at once.
+func LayInBlocks[T any](q *Queue[T], n int) error {
+	l, err := q.c.lane(0)
+	if err != nil {
+		return err
+	}
+	part := new(shm.Ref)
+	_, err = ringKind.New(part, q.c.seg, "", queued.RingAt+ringSize[T](q.c.form, n, q.c.slot, true), func(mem []byte) error {
+		queued.Describe(mem, q.c.keep.Handle().Offset, q.c.keep.Handle().Generation, 1)
+		return newRing[T](mem[queued.RingAt:], q.c.form, n, q.c.slot, true, q.c.seg)
+	})
+	if err == nil {
+		q.c.h.Rings[0].Store(queued.Entry(part.Handle().Offset, part.Handle().Generation))
+		l.end(endMore)
+	}
+	return err
+}
+
+// InBlocks is of which rings of a queue of plain data the items lie in blocks.
+func InBlocks[T any](q *Queue[T]) (is []bool) {
+	for i := 0; ; i++ {
+		l, err := q.c.lane(i)
+		if err != nil {
+			return nil
+		}
+		is = append(is, l.plain.InBlocks())
+		if l.mark() != endMore {
+			return is
+		}
+	}
 }

@@ -145,18 +145,18 @@ func (p peers) Dead(id uint32) bool { return p.Gone(id) }
 
 var ringKind = shm.Kind{Name: queued.RingKind, Min: queued.RingAt, Part: true}
 
-// ringSize is how many bytes a ring of n items of slot bytes needs.
-func ringSize[T any](form uint32, n, slot int) int {
+// ringSize is how many bytes a ring of n items of slot bytes needs; blocks is whether items of up to 8 bytes are to lie in blocks.
+func ringSize[T any](form uint32, n, slot int, blocks bool) int {
 	if form == queued.Plain {
-		return ring.MPMCSize[T](n, ring.MPMCOptions{Exact: true})
+		return ring.MPMCSize[T](n, ring.MPMCOptions{Exact: true, Blocks: blocks})
 	}
 	return ring.MessagesSize(n, slot)
 }
 
 // newRing makes a ring in mem.
-func newRing[T any](mem []byte, form uint32, n, slot int, seg *shm.Segment) error {
+func newRing[T any](mem []byte, form uint32, n, slot int, blocks bool, seg *shm.Segment) error {
 	if form == queued.Plain {
-		r, err := ring.NewMPMC[T](mem, n, seg, ring.MPMCOptions{Exact: true})
+		r, err := ring.NewMPMC[T](mem, n, seg, ring.MPMCOptions{Exact: true, Blocks: blocks})
 		if err == nil {
 			r.Close()
 		}
@@ -187,13 +187,14 @@ func (c *core[T]) grow(l *lane[T]) error {
 }
 
 // addRing makes the ring after l, unless somebody else does. It is to be twice as large, or half as large again if there is no memory
-// for that. A smaller one would be what is left of the queue when the others are drained, and use up one of the few.
+// for that. A smaller one would be what is left of the queue when the others are drained, and use up one of the few. It is of l's form:
+// somebody may use the queue whose machine is another.
 func (c *core[T]) addRing(entry interface{ CompareAndSwap(old, new uint64) bool }, l *lane[T]) error {
-	part := new(shm.Ref)
+	part, blocks := new(shm.Ref), l.plain != nil && l.plain.InBlocks()
 	for n := 2*l.capacity() + 1; ; n = l.capacity() + l.capacity()/2 + 1 {
-		_, err := ringKind.New(part, c.seg, "", queued.RingAt+ringSize[T](c.form, n, c.slot), func(mem []byte) error {
+		_, err := ringKind.New(part, c.seg, "", queued.RingAt+ringSize[T](c.form, n, c.slot, blocks), func(mem []byte) error {
 			queued.Describe(mem, c.keep.Handle().Offset, c.keep.Handle().Generation, l.index+1)
-			return newRing[T](mem[queued.RingAt:], c.form, n, c.slot, c.seg)
+			return newRing[T](mem[queued.RingAt:], c.form, n, c.slot, blocks, c.seg)
 		})
 		if err == nil {
 			break

@@ -158,7 +158,7 @@ func (q *Queue[T]) make(seg *shm.Segment, name string, n int, flags uint32, opts
 			first = firstRing
 		}
 	}
-	size := ringSize[T](form, first, slot)
+	size := ringSize[T](form, first, slot, false)
 	if size > math.MaxInt-queued.FirstAt(flags) {
 		return fmt.Errorf("queue: new %q: %w: %d items of %d bytes", name, shm.ErrNoSpace, n, slot)
 	}
@@ -166,7 +166,7 @@ func (q *Queue[T]) make(seg *shm.Segment, name string, n int, flags uint32, opts
 		h := queued.At(mem)
 		h.Form, h.Flags = form, flags
 		h.Capacity, h.Slot, h.Most, h.First = uint64(n), uint64(slot), uint64(o.MaxItem), uint64(first)
-		return newRing[T](mem[queued.FirstAt(flags):], form, first, slot, seg)
+		return newRing[T](mem[queued.FirstAt(flags):], form, first, slot, false, seg)
 	})
 	return q.use(mem, c, err)
 }
@@ -309,7 +309,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// TryPut adds v if there is room, else ErrFull. The other errors are those of Put.
+// TryPut adds v if there is room, else ErrFull. The other errors are those of Put, and ring.ErrBusy if more than 64 processes that have
+// others of this queue's places are in the middle of a put: then Put tries again.
 func (q *Queue[T]) TryPut(v T) error {
 	defer runtime.KeepAlive(q)
 	c := q.c
