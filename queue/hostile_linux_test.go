@@ -419,3 +419,38 @@ func TestGrowsInItsForm(t *testing.T) {
 		}
 	}
 }
+
+// A handle that was forgotten without Close gives back its places in the rings, and its memory.
+func TestForgottenHandles(t *testing.T) {
+	seg := proctest.Segment(t, 8<<20)
+	q := newQueue[string](t, seg, 8)
+	data, err := q.MarshalBinary()
+	proctest.Must(t, err)
+	kept := func() (n int) {
+		for _, c := range queue.Cells(q) {
+			if c.Load() != 0 {
+				n++
+			}
+		}
+		return n
+	}
+	before := kept()
+	proctest.Watch(t)
+	for range 200 {
+		again := new(queue.Queue[string])
+		proctest.Must(t, again.UnmarshalBinary(data))
+		proctest.Must(t, again.TryPut("x"))
+		if _, err := again.TryGet(); err != nil {
+			t.Fatal(err)
+		}
+		short, cancel := context.WithTimeout(t.Context(), time.Microsecond)
+		again.PutMany(short, make([]string, 3))
+		again.GetMany(short, make([]string, 5))
+		cancel()
+	}
+	for kept() > before { // else it does not end
+		runtime.GC()
+		time.Sleep(time.Millisecond)
+	}
+	runtime.KeepAlive(q)
+}
