@@ -41,8 +41,9 @@ type core[T any] struct {
 
 	mu     sync.Mutex
 	lanes  []*lane[T]
+	opened atomic.Pointer[[]*lane[T]] // lanes, for who cannot wait for mu
 	closed bool
-	told   int // lost items that Join has reported
+	told   uint64 // lost items that Join has reported
 }
 
 // attach makes the core of a handle of the queue in mem, whose Ref is r.
@@ -55,8 +56,9 @@ func attach[T any](r *shm.Ref, mem []byte, c *codec.Codec[T]) (*core[T], error) 
 	h := queued.At(mem)
 	q.h, q.form, q.flags = h, h.Form, h.Flags
 	capacity, slot, most := h.Capacity, h.Slot, h.Most
-	if q.form != queued.Plain && q.form != queued.Messages || q.form == queued.Plain && !c.Plain() || slot > maxSlot || most > math.MaxInt ||
-		capacity > math.MaxInt || (q.flags&queued.Grows != 0) != (capacity == 0) || len(mem) < queued.FirstAt(q.flags) {
+	if q.form != queued.Plain && q.form != queued.Messages || q.form == queued.Plain && !c.Plain() || slot > maxSlot ||
+		q.form == queued.Messages && slot < queued.PassedSize || most > math.MaxInt || capacity > math.MaxInt ||
+		(q.flags&queued.Grows != 0) != (capacity == 0) || len(mem) < queued.FirstAt(q.flags) {
 		return nil, fmt.Errorf("%w: a queue of form %d, %d slots of %d bytes, items of %d", shm.ErrCorrupt, q.form, capacity, slot, most)
 	}
 	q.limit, q.slot, q.most = int(capacity), int(slot), int(most)
@@ -80,7 +82,7 @@ func attach[T any](r *shm.Ref, mem []byte, c *codec.Codec[T]) (*core[T], error) 
 	q.mayGet = func() bool { return q.isShut() || q.there() }
 	q.mayPut = func() bool {
 		l := q.put.Load()
-		return q.isShut() || l.mark() != 0 || l.err() != nil || l.length() < l.capacity()
+		return q.isShut() || l.mark() != 0 || l.broken() != nil || l.length() < l.capacity()
 	}
 	q.mayEnd = func() bool { return q.isShut() || q.mayBeDrained() }
 	return q, nil
@@ -91,7 +93,7 @@ func (c *core[T]) isShut() bool { return atomic.LoadUint32(c.shut) != 0 }
 // there reports whether a get may find something, be it the end.
 func (c *core[T]) there() bool {
 	l := c.get.Load()
-	return l.length() != 0 || l.mark() != 0 || l.err() != nil
+	return l.length() != 0 || l.mark() != 0 || l.broken() != nil
 }
 
 // close gives back what this handle has in the rings.
@@ -132,26 +134,36 @@ func (c *core[T]) pack(p *parcel, v *T) error {
 		if err != nil || len(p.b) <= c.slot {
 			return err
 		}
-		n = len(p.b) // it encodes itself, longer than it said
+		if n = len(p.b); n > c.most { // it encodes itself, longer than it said
+			return fmt.Errorf("%w: an item of %d bytes, more than %d", os.ErrInvalid, n, c.most)
+		}
 	}
+	return c.pass(p, v, n)
+}
+
+// pass encodes v, which takes n bytes, into memory of the segment, and passes that.
+func (c *core[T]) pass(p *parcel, v *T, n int) error {
 	offset, mem, err := c.seg.Allocate(n)
 	if err != nil {
 		return err
 	}
+	defer func() { // also if it encodes itself, and panics
+		if p.kind != queued.Passed {
+			c.seg.Deallocate(offset)
+		}
+	}()
 	b, err := c.codec.Append(mem[:0], v)
-	switch {
-	case err != nil:
-	case len(b) > n:
-		err = fmt.Errorf("%w: an item says that it takes %d bytes, and takes %d", os.ErrInvalid, n, len(b))
-	default:
-		p.stamp, err = c.seg.Pass(offset, &c.keep)
-	}
 	if err != nil {
-		c.seg.Deallocate(offset)
 		return err
 	}
-	crashpoint.Hit("queue/put/passed")
+	if len(b) > n {
+		return fmt.Errorf("%w: an item says that it takes %d bytes, and takes %d", os.ErrInvalid, n, len(b))
+	}
+	if p.stamp, err = c.seg.Pass(offset, &c.keep); err != nil {
+		return err
+	}
 	p.kind, p.offset = queued.Passed, offset
+	crashpoint.Hit("queue/put/passed")
 	var where [queued.PassedSize]byte
 	queued.Say(&where, offset, uint64(len(b)), p.stamp)
 	p.b = append(p.b[:0], where[:]...)
@@ -195,7 +207,7 @@ func (c *core[T]) push(v *T, p *parcel) error {
 }
 
 // errBusy says that all cells of a ring are in use. They are borrowed for the time of a push, but for those of the first who came.
-var errBusy = errors.New("queue: very many processes put at once")
+var errBusy = fmt.Errorf("very many processes put at once: %w", ring.ErrBusy)
 
 // refused finds out why the ring of l did not take an item. nil is to try again, in the lane that is put by then.
 func (c *core[T]) refused(l *lane[T]) error {
@@ -225,7 +237,7 @@ func (c *core[T]) refused(l *lane[T]) error {
 }
 
 // take gets one item. It is ErrEmpty, ErrShutdown, or worse; an item that cannot be decoded is gone.
-func (c *core[T]) take(v *T) error {
+func (c *core[T]) take(v *T) (err error) {
 	if c.isShut() {
 		return os.ErrClosed
 	}
@@ -239,14 +251,19 @@ func (c *core[T]) take(v *T) error {
 	if err := c.hands.grab(1); err != nil {
 		return err
 	}
+	got := 0
+	defer func() { // also if the item decodes itself, and panics: then it is lost
+		c.hands.settle(1, got)
+		if got == 0 {
+			c.joiners.Wake()
+		}
+	}()
 	crashpoint.Hit("queue/get/grabbed")
 	popped, err := c.pop(v)
-	if !popped {
-		c.hands.drop(1)
-		c.joiners.Wake()
-	} else if err != nil { // nobody will deal with it
-		c.hands.finish()
-		c.joiners.Wake()
+	if popped && err == nil {
+		got = 1
+	} else if popped { // nobody will deal with it
+		c.hands.done()
 	}
 	return err
 }
@@ -260,7 +277,7 @@ func (c *core[T]) pop(v *T) (popped bool, err error) {
 		}
 		mark := l.mark()
 		if mark == 0 {
-			if err := l.err(); err != nil && !errors.Is(err, ring.ErrBusy) {
+			if err := l.broken(); err != nil {
 				return false, err
 			}
 			return false, ErrEmpty
@@ -268,6 +285,9 @@ func (c *core[T]) pop(v *T) (popped bool, err error) {
 		// All that was pushed is there now.
 		if popped, err := c.popFrom(l, v); popped || err != nil {
 			return popped, err
+		}
+		if err := l.broken(); err != nil { // closed meanwhile, perhaps
+			return false, err
 		}
 		if mark != endMore {
 			return false, ErrShutdown
@@ -309,7 +329,7 @@ func (c *core[T]) popFrom(l *lane[T], v *T) (popped bool, err error) {
 			c.taken()
 			return true, c.decode(b, v)
 		}
-		if l.err() != nil {
+		if l.broken() != nil {
 			return false, nil
 		}
 	}
@@ -317,8 +337,11 @@ func (c *core[T]) popFrom(l *lane[T], v *T) (popped bool, err error) {
 
 // claim takes an item that was passed, as a message says that was peeked. It is claimed first: so who is killed before the message
 // is taken has it, and whoever meets the message sees that it has been claimed, and takes it away. done is whether this was the one
-// to get it.
+// to get it. What the message says counts only if it is known to be whole: offset and stamp of two messages may be those of a third.
 func (c *core[T]) claim(l *lane[T], t ring.Ticket, offset, length uint64, stamp uint32, v *T) (done bool, err error) {
+	if !l.messages.Still(t) {
+		return false, l.broken()
+	}
 	var mem []byte
 	if length <= uint64(c.most) {
 		mem, err = c.seg.Claim(offset, stamp, int(length))
@@ -392,7 +415,7 @@ func (c *core[T]) shutdown() error {
 		}
 		l := c.put.Load()
 		if !l.end(endShutdown) {
-			if err := l.err(); err != nil && !errors.Is(err, ring.ErrBusy) {
+			if err := l.broken(); err != nil {
 				return err
 			}
 			if l.mark() == endMore {

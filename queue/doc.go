@@ -17,7 +17,8 @@
 // An encoded item that does not fit into a slot lies in memory of the segment, and the message says where:
 //
 //	put     allocate, encode into it; Pass it through the queue, which gives a stamp; push the message {offset, length, stamp}
-//	get     peek at the oldest message; Claim what it says; take the message; decode; deallocate
+//	get     peek at the oldest message; see that it is there still, and so the copy is whole; Claim what it says; take the message;
+//	        decode; deallocate
 //
 // Who claims has the item, and at most one does (shm.Segment.Claim). The message is taken after that: so a message whose item is claimed
 // already is one whose consumer is about to take it, was stopped, or died. Whoever meets it takes it away and goes on. The message
@@ -30,16 +31,21 @@
 // the last ring only. Shutdown is the mark "shut down" at the end of the last ring.
 //
 // A queue that counts (JoinableQueue) has a hand for each participant of the segment: how many items it has got and is not done with, and how many
-// of its goroutines are about to be done with one. And one number for all: how many items were done with.
+// it is busy with: about to take, or to be done with. And one number for all: how many items were done with.
 //
-//	get       hand+1; pop; hand-1 if there was nothing
-//	done      ending+1; hand-1; done+1; ending-1
-//	drained   note how many were ever pushed; find the queue empty; then all hands of the living empty, their endings too; and that
-//	          nothing was pushed since
+//	get       busy+1; pop; hand+1 if there was something; busy-1
+//	done      busy+1; hand-1, its own or another's; done+1; busy-1
+//	drained   note how many were ever pushed; find the queue empty; then of each that lives busy 0, and then hand 0; then of all
+//	          busy 0 once more; note done; and see that nothing was pushed since
 //
-// An item is in the queue or in a hand at any time until it is dealt with, so if that look finds nothing, nothing was unfinished when it ended. Hands
-// of the dead do not count. What they had is the difference between the items that were ever pushed and those that were done with, when
-// the queue is drained: that is exact, whatever they were doing.
+// From when the queue is found empty nothing is taken any more, or the last look finds that something was put. What was taken before is
+// in a hand, or somebody is busy with it, until it is counted as done. (Who is done with what another has in hand may be looked at before
+// it begins, and that other one after; hence the second look at all who are busy.) What a get is about to take is not in hand: else a
+// TaskDone for another's item could take that for it. Hands of the dead do not count. What they had is the difference between
+// the items that were ever pushed and those that were done with, when the queue is drained: that is exact, whatever they were doing.
+//
+// In rings a process is dead when it cannot be at work in them any more (shm.Segment.Gone): one that closes its segment during a put
+// keeps its cells until then.
 //
 // Where a process is killed, or stopped (for any time):
 //
@@ -48,8 +54,8 @@
 //	                                       swept up (shm/pass.go)
 //	after it, before the wake              the item is there; who sleeps wakes at     it is there; who sleeps wakes at the next put, or
 //	                                       the death                                  after a second at most
-//	in a get, before the CAS of ring       the item is still there                    others get it
-//	or claim
+//	in a get, before the CAS of ring       the item is still there                    others get it; Join waits, as for any
+//	or claim                                                                          item in hand
 //	after it                               the item is lost, and in a queue that      the item is its own
 //	                                       counts told by Join
 //	between claim and take                 the next one takes the message away; the   the same

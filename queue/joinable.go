@@ -2,9 +2,11 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/shoal-ipc/shoal/internal/queued"
 	"github.com/shoal-ipc/shoal/shm"
@@ -73,33 +75,55 @@ func (q *JoinableQueue[T]) TaskDone() error {
 }
 
 // Join waits until every item that was put is dealt with, at one instant. It is a *LostError if consumers died between Get and
-// TaskDone, and no other Join of this handle has reported that; the other errors are ctx's and os.ErrClosed.
+// TaskDone, and no other Join of this handle has reported that; the other errors are ctx's, os.ErrClosed and shm.ErrCorrupt.
+//
+// A process that is stopped in Get or TaskDone holds Join up, as one does that has an item in hand.
 func (q *JoinableQueue[T]) Join(ctx context.Context) error {
 	defer runtime.KeepAlive(q)
 	c := q.c
 	if c.isShut() {
 		return q.named(os.ErrClosed)
 	}
-	for !c.drained() {
-		if err := c.joiners.Wait(ctx, c.mayEnd); err != nil {
+	for {
+		lost, ok, err := c.drained()
+		if err != nil {
+			return q.named(err)
+		}
+		if ok {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			news := int64(lost - c.told)
+			if news <= 0 {
+				return nil
+			}
+			c.told = lost
+			return q.named(&LostError{Items: int(news)})
+		}
+		if err := c.awaitDrained(ctx); err != nil {
 			return q.named(err)
 		}
 		if c.isShut() {
 			return q.named(os.ErrClosed)
 		}
 	}
-	lost := int(c.pushed() - c.h.Done.Load()) // PAIRS WITH finish: add
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	news := lost - c.told
-	if news <= 0 {
-		return nil
-	}
-	c.told = lost
-	return q.named(&LostError{Items: news})
 }
 
-// Unfinished is how many items are not yet dealt with: those in the queue, and those in the hands of living consumers.
+// askAgain is how often Join asks the kernel whether those live who have something in hand: it is told of deaths, if all goes well.
+const askAgain = time.Second
+
+// awaitDrained waits until all may be dealt with, or it is time to look again.
+func (c *core[T]) awaitDrained(ctx context.Context) error {
+	short, cancel := context.WithTimeout(ctx, askAgain)
+	defer cancel()
+	err := c.joiners.Wait(short, c.mayEnd)
+	if d, ok := ctx.Deadline(); errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && (!ok || time.Now().Before(d)) {
+		return nil
+	}
+	return err
+}
+
+// Unfinished is how many items are not yet dealt with: those in the queue, and those in the hands of living consumers. If some consumers
+// have died with items in hand, those that are in a call of Get may count as having one.
 func (q *JoinableQueue[T]) Unfinished() int {
 	defer runtime.KeepAlive(q)
 	q.mustBeOpen()
@@ -109,53 +133,76 @@ func (q *JoinableQueue[T]) Unfinished() int {
 // unfinished looks at the items between two looks at what was taken. It repeats itself only because somebody took one.
 func (c *core[T]) unfinished() (n int) {
 	for range 1000 { // for ever, but for words that somebody changes in vain
-		in, err := c.length()
+		in, before, err := c.left()
 		if err != nil {
 			return 0
 		}
-		before := c.pushed() - uint64(in)
-		n = in + c.hands.count(false)
-		if in, err = c.length(); err != nil || c.pushed()-uint64(in) == before {
+		// Some of those who are busy may have found nothing; but there are no more unfinished items than were put.
+		most := before + uint64(in) - c.h.Done.Load() // PAIRS WITH finish: add
+		n = int(min(uint64(in)+c.hands.count(), most))
+		if _, after, err := c.left(); err != nil || after == before {
 			break
 		}
 	}
 	return n
 }
 
-// drained reports whether all is dealt with, at an instant during the call: nothing is in the queue, then nobody has anything in hand,
-// and meanwhile nothing was put. What somebody who died had claimed and not taken away is taken away.
-func (c *core[T]) drained() bool {
+// left is how many items there are, and how many were ever taken.
+func (c *core[T]) left() (in int, taken uint64, err error) {
+	if in, err = c.length(); err != nil {
+		return 0, 0, err
+	}
+	pushed, err := c.pushed()
+	return in, pushed - uint64(in), err
+}
+
+// drained reports whether all is dealt with, at an instant during the call, and how many items were lost by then: nothing is in the
+// queue, then nobody has anything in hand, and meanwhile nothing was put. What somebody who died had claimed and not taken away is taken
+// away.
+func (c *core[T]) drained() (lost uint64, ok bool, err error) {
 	for c.help() {
 	}
-	return c.seemsDrained()
-}
-
-func (c *core[T]) seemsDrained() bool {
-	before := c.pushed()
-	if n, err := c.length(); n != 0 || err != nil || !c.hands.idle() {
-		return false
+	before, err := c.pushed()
+	if err != nil {
+		return 0, false, err
 	}
-	return c.pushed() == before
+	n, err := c.length()
+	if err == nil {
+		err = c.get.Load().broken()
+	}
+	if err != nil || n != 0 || !c.hands.idle(c.hands.dead) {
+		return 0, false, err
+	}
+	lost = before - c.h.Done.Load() // PAIRS WITH finish: add
+	after, err := c.pushed()
+	return lost, err == nil && after == before, err
 }
 
-// mayBeDrained is drained for who waits, which looks only: it is true also where there is something to be done first.
+// mayBeDrained is drained for who waits, which looks at memory only: it is true also where there is something to be done first.
 func (c *core[T]) mayBeDrained() bool {
-	c.mu.Lock()
-	last := c.lanes[len(c.lanes)-1]
-	c.mu.Unlock()
-	return last.mark() == endMore || c.stale() || c.seemsDrained()
+	get := c.get.Load()
+	lanes := *c.opened.Load() // get is among them
+	if lanes[len(lanes)-1].mark() == endMore || get.broken() != nil || c.stale() {
+		return true
+	}
+	for _, l := range lanes[get.index:] {
+		if l.length() != 0 {
+			return false
+		}
+	}
+	return c.hands.idle(c.hands.knownDead)
 }
 
 // pushed is how many items were ever put.
-func (c *core[T]) pushed() (n uint64) {
+func (c *core[T]) pushed() (n uint64, err error) {
 	for i := 0; ; i++ {
 		l, err := c.lane(i)
 		if err != nil {
-			return n
+			return 0, err
 		}
 		n += l.pushed()
 		if l.mark() != endMore {
-			return n
+			return n, nil
 		}
 	}
 }

@@ -22,7 +22,6 @@ type lane[T any] struct {
 	index    int
 	plain    *ring.MPMC[T]
 	messages *ring.Messages
-	part     shm.Ref // of a further ring
 }
 
 func (l *lane[T]) mark() int {
@@ -81,6 +80,14 @@ func (l *lane[T]) err() (err error) {
 	return err
 }
 
+// broken is err, but for what concerns puts alone: that all places of the ring are taken, or were when this handle last put.
+func (l *lane[T]) broken() error {
+	if err := l.err(); !errors.Is(err, ring.ErrBusy) {
+		return err
+	}
+	return nil
+}
+
 // lane is the lane of that index, which exists.
 func (c *core[T]) lane(index int) (*lane[T], error) {
 	c.mu.Lock()
@@ -94,6 +101,8 @@ func (c *core[T]) lane(index int) (*lane[T], error) {
 			return nil, err
 		}
 		c.lanes = append(c.lanes, l)
+		opened := c.lanes
+		c.opened.Store(&opened)
 	}
 	return c.lanes[index], nil
 }
@@ -101,22 +110,25 @@ func (c *core[T]) lane(index int) (*lane[T], error) {
 // open opens the ring of that index.
 func (c *core[T]) open(index int) (*lane[T], error) {
 	l := &lane[T]{index: index}
-	mem := c.mem[queued.FirstAt(c.h.Flags):]
+	if index == queued.MostRings {
+		return nil, fmt.Errorf("%w: more than %d rings of a queue", shm.ErrCorrupt, index)
+	}
+	mem := c.mem[queued.FirstAt(c.flags):]
 	if index > 0 {
 		offset, gen := queued.Ring(c.h.Rings[index-1].Load()) // PAIRS WITH grow: CAS the entry
 		var err error
-		if mem, err = ringKind.OpenIn(&l.part, c.seg, shm.Handle{Offset: offset, Generation: gen}); err != nil {
+		if mem, err = ringKind.PartIn(c.seg, &c.keep, offset, gen); err != nil {
 			return nil, fmt.Errorf("%w: ring %d of a queue: %w", shm.ErrCorrupt, index, err)
 		}
 		mem = mem[queued.RingAt:]
 	}
 	var err error
 	if c.form == queued.Plain {
-		l.plain, err = ring.OpenMPMC[T](mem, c.seg)
+		l.plain, err = ring.OpenMPMC[T](mem, peers{c.seg})
 	} else {
-		l.messages, err = ring.OpenMessages(mem, c.seg)
+		l.messages, err = ring.OpenMessages(mem, peers{c.seg})
 	}
-	if err == nil && l.messages != nil && l.messages.Size() < queued.PassedSize {
+	if err == nil && l.messages != nil && l.messages.Size() < c.slot {
 		err = fmt.Errorf("%w: messages of %d bytes", ring.ErrCorrupt, l.messages.Size())
 	}
 	if errors.Is(err, ring.ErrCorrupt) || errors.Is(err, ring.ErrKind) {
@@ -125,20 +137,26 @@ func (c *core[T]) open(index int) (*lane[T], error) {
 	return l, err
 }
 
+// peers tells rings of a process that it is dead when it cannot be at work in them any more. One that has closed its segment can.
+type peers struct{ *shm.Segment }
+
+// Dead implements ring.Peers.
+func (p peers) Dead(id uint32) bool { return p.Gone(id) }
+
 var ringKind = shm.Kind{Name: queued.RingKind, Min: queued.RingAt, Part: true}
 
-// ringSize is how many bytes a ring of n items of slot bytes needs.
-func ringSize[T any](form uint32, n, slot int) int {
+// ringSize is how many bytes a ring of n items of slot bytes needs; blocks is whether items of up to 8 bytes are to lie in blocks.
+func ringSize[T any](form uint32, n, slot int, blocks bool) int {
 	if form == queued.Plain {
-		return ring.MPMCSize[T](n, ring.MPMCOptions{Exact: true})
+		return ring.MPMCSize[T](n, ring.MPMCOptions{Exact: true, Blocks: blocks})
 	}
 	return ring.MessagesSize(n, slot)
 }
 
 // newRing makes a ring in mem.
-func newRing[T any](mem []byte, form uint32, n, slot int, seg *shm.Segment) error {
+func newRing[T any](mem []byte, form uint32, n, slot int, blocks bool, seg *shm.Segment) error {
 	if form == queued.Plain {
-		r, err := ring.NewMPMC[T](mem, n, seg, ring.MPMCOptions{Exact: true})
+		r, err := ring.NewMPMC[T](mem, n, seg, ring.MPMCOptions{Exact: true, Blocks: blocks})
 		if err == nil {
 			r.Close()
 		}
@@ -159,7 +177,7 @@ func (c *core[T]) grow(l *lane[T]) error {
 	}
 	entry := &c.h.Rings[l.index]
 	if entry.Load() == 0 { // PAIRS WITH grow: CAS the entry
-		if err := c.addRing(entry, l); err != nil {
+		if err := c.addRing(entry, l); err != nil && entry.Load() == 0 { // PAIRS WITH grow: CAS the entry
 			return err
 		}
 	}
@@ -168,35 +186,39 @@ func (c *core[T]) grow(l *lane[T]) error {
 	return nil
 }
 
-// addRing makes the ring after l, unless somebody else does. It is to be twice as large, or as large as there is memory for.
+// addRing makes the ring after l, unless somebody else does. It is to be twice as large, or half as large again if there is no memory
+// for that. A smaller one would be what is left of the queue when the others are drained, and use up one of the few. It is of l's form:
+// somebody may use the queue whose machine is another.
 func (c *core[T]) addRing(entry interface{ CompareAndSwap(old, new uint64) bool }, l *lane[T]) error {
-	part := new(shm.Ref)
-	for n := 2*l.capacity() + 1; ; n = n / 2 {
-		_, err := ringKind.New(part, c.seg, "", queued.RingAt+ringSize[T](c.form, n, int(c.h.Slot)), func(mem []byte) error {
+	part, blocks := new(shm.Ref), l.plain != nil && l.plain.InBlocks()
+	for n := 2*l.capacity() + 1; ; n = l.capacity() + l.capacity()/2 + 1 {
+		_, err := ringKind.New(part, c.seg, "", queued.RingAt+ringSize[T](c.form, n, c.slot, blocks), func(mem []byte) error {
 			queued.Describe(mem, c.keep.Handle().Offset, c.keep.Handle().Generation, l.index+1)
-			return newRing[T](mem[queued.RingAt:], c.form, n, int(c.h.Slot), c.seg)
+			return newRing[T](mem[queued.RingAt:], c.form, n, c.slot, blocks, c.seg)
 		})
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, shm.ErrNoSpace) || n < leastRing {
+		if !errors.Is(err, shm.ErrNoSpace) || n <= 2*l.capacity() {
 			return err
 		}
 	}
 	crashpoint.Hit("queue/grow/made")
 	h := part.Handle()
-	if entry.CompareAndSwap(0, queued.Entry(h.Offset, h.Generation)) { // PAIRS WITH grow, open: load the entry
+	name := queued.Entry(h.Offset, h.Generation)
+	if at, _ := queued.Ring(name); at != h.Offset {
+		shm.Free(handleOf{part})
+		return fmt.Errorf("%w: a ring at %d, which an entry cannot name", shm.ErrNoSpace, h.Offset)
+	}
+	if entry.CompareAndSwap(0, name) { // PAIRS WITH grow, open: load the entry
 		crashpoint.Hit("queue/grow/added")
 		return nil
 	}
 	return shm.Free(handleOf{part})
 }
 
-const (
-	// firstRing is how many items the first ring of a queue that grows holds, and leastRing the fewest of a further one.
-	firstRing = 511
-	leastRing = 63
-)
+// firstRing is how many items the first ring of a queue that grows holds.
+const firstRing = 511
 
 // handleOf makes a Ref an object, to be freed.
 type handleOf struct{ *shm.Ref }

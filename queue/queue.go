@@ -27,6 +27,8 @@ type Options struct {
 	SlotSize int
 	// MaxItem is the most bytes that an encoded item may take; 0 means 64 MiB.
 	MaxItem int
+
+	first int // for tests: the most items of the first ring of a queue without a bound
 }
 
 const (
@@ -51,7 +53,8 @@ type Queue[T any] struct {
 }
 
 // New makes a queue of at most n items; 0 means as many as the segment has room for. n slots of Options.SlotSize bytes are allocated
-// at once; the memory of a queue without a bound grows with what lies in it, and is not given back before the queue is freed.
+// at once, and, unless the items are of 8 bytes or less, 128 more for those on their way. The memory of a queue without a bound grows
+// with what lies in it, and is not given back before the queue is freed.
 //
 // The errors are those of shm.Kind.New, shm.ErrType with the path of what would not cross whole, and os.ErrInvalid for a negative n
 // or Options out of range.
@@ -151,9 +154,11 @@ func (q *Queue[T]) make(seg *shm.Segment, name string, n int, flags uint32, opts
 	first := n
 	if n == 0 {
 		flags |= queued.Grows
-		first = firstRing
+		if first = o.first; first == 0 {
+			first = firstRing
+		}
 	}
-	size := ringSize[T](form, first, slot)
+	size := ringSize[T](form, first, slot, false)
 	if size > math.MaxInt-queued.FirstAt(flags) {
 		return fmt.Errorf("queue: new %q: %w: %d items of %d bytes", name, shm.ErrNoSpace, n, slot)
 	}
@@ -161,7 +166,7 @@ func (q *Queue[T]) make(seg *shm.Segment, name string, n int, flags uint32, opts
 		h := queued.At(mem)
 		h.Form, h.Flags = form, flags
 		h.Capacity, h.Slot, h.Most, h.First = uint64(n), uint64(slot), uint64(o.MaxItem), uint64(first)
-		return newRing[T](mem[queued.FirstAt(flags):], form, first, slot, seg)
+		return newRing[T](mem[queued.FirstAt(flags):], form, first, slot, false, seg)
 	})
 	return q.use(mem, c, err)
 }
@@ -266,6 +271,9 @@ func (c *core[T]) await(ctx context.Context, v *T, p *parcel, err error) error {
 	spins := c.spinPut.Begin()
 	for ; spins.Left > 0; spins.Left-- {
 		atomics.Pause(robust.SpinPause)
+		if err == ErrFull && !c.mayPut() { // a message would be written to be refused
+			continue
+		}
 		if err = c.push(v, p); err != ErrFull && err != errBusy {
 			spins.End(true)
 			return err
@@ -301,12 +309,16 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// TryPut adds v if there is room, else ErrFull. The other errors are those of Put.
+// TryPut adds v if there is room, else ErrFull. The other errors are those of Put, and ring.ErrBusy if more than 64 processes that have
+// others of this queue's places are in the middle of a put: then Put tries again.
 func (q *Queue[T]) TryPut(v T) error {
 	defer runtime.KeepAlive(q)
 	c := q.c
 	if c.form == queued.Plain {
 		return q.named(c.push(&v, nil))
+	}
+	if c.limit != 0 && !c.mayPut() { // it need not be encoded
+		return ErrFull
 	}
 	var p parcel
 	err := c.pack(&p, &v)
@@ -426,6 +438,7 @@ func (c *core[T]) takeMany(dst []T) (n int, err error) {
 		if !c.there() {
 			return 0, nil
 		}
+		dst = dst[:min(len(dst), mostInHand/2)]
 		if err := c.hands.grab(len(dst)); err != nil {
 			return 0, err
 		}
@@ -434,9 +447,11 @@ func (c *core[T]) takeMany(dst []T) (n int, err error) {
 	if n > 0 {
 		c.taken()
 	}
-	if c.hands != nil && n < len(dst) {
-		c.hands.drop(len(dst) - n)
-		c.joiners.Wake()
+	if c.hands != nil {
+		c.hands.settle(len(dst), n)
+		if n == 0 {
+			c.joiners.Wake()
+		}
 	}
 	return n, nil
 }

@@ -543,3 +543,35 @@ func TestMessagesCorrupt(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A message is there still until somebody takes it; who puts another into its slot and block does not make it come back.
+func TestMessageStillThere(t *testing.T) {
+	const n, size = 3, 40
+	mem := memory(t, ring.MessagesSize(n, size))
+	r, err := ring.NewMessages(mem, n, size, self(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := ring.OpenMessages(mem, self(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		r.TryPush(1, []byte("first"))
+		_, _, late, ok := r.Peek(nil)
+		_, _, ticket, ok2 := other.Peek(nil)
+		if !ok || !ok2 || !r.Still(late) || !other.Still(ticket) || !r.Still(late) {
+			t.Fatal("it is gone")
+		}
+		if !other.Take(ticket) || r.Still(late) || other.Still(ticket) {
+			t.Fatal("it is there, though it was taken")
+		}
+		for range 4 {
+			r.TryPush(1, []byte("second"))
+			if r.Still(late) {
+				t.Fatal("it is there again")
+			}
+			other.TryPop(nil)
+		}
+	}
+}

@@ -97,6 +97,7 @@ func (r *Messages) Peek(dst []byte) (kind uint32, b []byte, t Ticket, ok bool) {
 			}
 			b = append(dst, r.bytesOf(n, int(m.length))...)
 			r.headGuess.Publish(p)
+			r.items.Acquire() // also for who acts on what it says, and finds it taken then
 			runtime.KeepAlive(r)
 			return m.kind, b, Ticket{p, w}, true
 		case d == 0: // all before p are popped, p is not filled
@@ -108,6 +109,18 @@ func (r *Messages) Peek(dst []byte) (kind uint32, b []byte, t Ticket, ok bool) {
 		}
 		p = r.seek(p, popped*r.full)
 	}
+}
+
+// Still reports whether the message that Peek returned with the ticket is in the ring yet: then what Peek returned is what was pushed,
+// all of it, as it is after a Take that succeeds. It is for who does something with it before that.
+func (r *Messages) Still(t Ticket) bool {
+	// Only a store is certain to come after the loads of the copy, so the word is stored as it is.
+	ok := t.word&r.full != 0 && r.slot(t.position).CompareAndSwap(t.word, t.word) // PAIRS WITH pushBlock: load and CAS the slot
+	if ok {
+		r.items.Acquire()
+	}
+	runtime.KeepAlive(r)
+	return ok
 }
 
 // Take takes the message that Peek returned with the ticket, and reports whether it was this call that did. With the zero Ticket

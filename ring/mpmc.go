@@ -57,6 +57,9 @@ type MPMCOptions struct {
 	// Exact makes n itself what the ring can hold, instead of the next power of two, and makes the ring one that can be ended
 	// (End). It has more slots than items then, at least 4.
 	Exact bool
+	// Blocks lays items of up to 8 bytes in blocks too, as machines do that cannot change 16 bytes at once: for a ring that such ones
+	// are to open.
+	Blocks bool
 }
 
 // exact is the one that is given, if any.
@@ -66,7 +69,7 @@ func exact(opts []MPMCOptions) bool { return len(opts) > 0 && opts[0].Exact }
 // to be exact, and at least 1. It is math.MaxInt if so many items fit into no address space, or are more than 2^31 of more
 // than 8 bytes.
 func MPMCSize[T any](n int, opts ...MPMCOptions) int {
-	_, bytes := mpmcSpace(slotsFor(n, exact(opts)), reflect.TypeFor[T]().Size(), mpmcFormOf[T]())
+	_, bytes := mpmcSpace(slotsFor(n, exact(opts)), reflect.TypeFor[T]().Size(), mpmcFormOf[T](opts...))
 	return bytes
 }
 
@@ -79,8 +82,8 @@ func slotsFor(n int, exact bool) uint64 {
 }
 
 // mpmcFormOf is the form in which this machine makes rings of T.
-func mpmcFormOf[T any]() uint32 {
-	if reflect.TypeFor[T]().Size() <= 8 && atomics.HasPair() {
+func mpmcFormOf[T any](opts ...MPMCOptions) uint32 {
+	if reflect.TypeFor[T]().Size() <= 8 && atomics.HasPair() && (len(opts) == 0 || !opts[0].Blocks) {
 		return mpmcPairs
 	}
 	return mpmcBlocks
@@ -112,7 +115,7 @@ func mpmcBlocksAt(slots uint64) uint64 {
 // lie in shared memory, that n is not positive, and that mem does not suit are errors too, for the programmer to
 // read.
 func NewMPMC[T any](mem []byte, n int, peers Peers, opts ...MPMCOptions) (*MPMC[T], error) {
-	return newMPMC[T](mem, n, peers, mpmcFormOf[T](), exact(opts))
+	return newMPMC[T](mem, n, peers, mpmcFormOf[T](opts...), exact(opts))
 }
 
 func newMPMC[T any](mem []byte, n int, peers Peers, form uint32, exact bool) (*MPMC[T], error) {
@@ -257,6 +260,9 @@ func (m *mpmc) pushed() uint64 {
 
 // Cap is how many items the ring can hold.
 func (r *MPMC[T]) Cap() int { return r.capacity() }
+
+// InBlocks reports whether the items lie in blocks (MPMCOptions.Blocks), so that any machine can open the ring.
+func (r *MPMC[T]) InBlocks() bool { return !r.pairs }
 
 func (m *mpmc) capacity() int {
 	if m.limit != 0 {

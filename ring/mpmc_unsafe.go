@@ -381,7 +381,7 @@ func (m *mpmc) pushBlock(c *producer) bool {
 			c.block = b
 			m.tailGuess.Publish(p + 1)
 			return true
-		case d == -int64(m.full): // p-1 is filled, p-slots is not popped
+		case d == -int64(m.full) && m.limit == 0: // p-1 is filled, p-slots is not popped
 			m.tailGuess.Publish(p)
 			return false
 		case d < 0:
@@ -426,7 +426,7 @@ func (m *mpmc) publish(p, word uint64) (uint64, bool) {
 				crashpoint.Hit("ring/mpmc/push/published")
 			}
 			return p + 1, true
-		case d == -int64(m.full): // p-1 is filled, p-slots is not popped
+		case d == -int64(m.full) && m.limit == 0: // p-1 is filled, p-slots is not popped
 			return p, false
 		case d < 0:
 			return p, m.corrupt("slot", w, p)

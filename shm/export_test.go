@@ -247,3 +247,6 @@ const (
 func CreateBy(w way, name string, size int) (*Segment, error) {
 	return enterNamed("create", name, Options{}, func(p *place) (*Segment, error) { return p.createBy(size, Options{}, w) })
 }
+
+// Bury marks a participant as dead, as Close does of its own before anything else.
+func Bury(s *Segment, id uint32) { s.bury(s.slot(id&slotMask), id&^slotMask|slotLive) }

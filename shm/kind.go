@@ -113,6 +113,25 @@ func (k Kind) OpenIn(r *Ref, seg *Segment, h Handle) ([]byte, error) {
 	return r.mem, nil
 }
 
+// PartIn is the memory of the object at an offset in seg that has this kind, a Part of that of which whole is a handle. It stays that
+// object's for as long as whole is reachable, so nothing is noted of it, and no memory is needed to use it. The errors are
+// ErrStale, ErrKind and ErrCorrupt.
+func (k Kind) PartIn(seg *Segment, whole *Ref, offset uint64, generation uint32) ([]byte, error) {
+	defer runtime.KeepAlive(whole)
+	lives := func(o *object) bool { return o.State.Load() == uint64(generation)<<4|stateLive }
+	_, size, _, err := k.admit(seg, offset, lives)
+	if err == nil {
+		if of, gen := seg.partOf(offset); size < partSize || seg.object(offset).Owners != partOf || of != whole.off || gen != whole.gen {
+			err = fmt.Errorf("%w: it is no part of the object at %d", ErrCorrupt, whole.off)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("shm: %s at %d: %w", k.Name, offset, err)
+	}
+	at := offset + objectHead
+	return seg.memory[at : at+size : at+size], nil
+}
+
 func (k Kind) openHandle(r *Ref, h Handle, segment string) ([]byte, error) {
 	s, err := table.resolve(h.Segment, segment)
 	if err == nil {

@@ -1,7 +1,9 @@
 package shm_test
 
 import (
+	"encoding/binary"
 	"errors"
+	"runtime"
 	"testing"
 
 	"github.com/shoal-ipc/shoal/internal/proctest"
@@ -102,4 +104,63 @@ func TestPassOfTheDead(t *testing.T) {
 		t.Errorf("%d bytes used by nobody", n)
 	}
 	proctest.Must(t, seg.Check())
+}
+
+// A part is used without a handle of its own; it must be of the kind that is asked for, and part of what is said.
+func TestPartIn(t *testing.T) {
+	seg := proctest.Segment(t, 1<<20)
+	kind := shm.Kind{Name: "part", Min: 16, Part: true}
+	var whole, another, part shm.Ref
+	_, err := shm.Kind{Name: "whole"}.New(&whole, seg, "", 100, nil)
+	proctest.Must(t, err)
+	_, err = shm.Kind{Name: "whole"}.New(&another, seg, "", 100, nil)
+	proctest.Must(t, err)
+	mem, err := kind.New(&part, seg, "", 200, func(mem []byte) error {
+		binary.NativeEndian.PutUint64(mem, whole.Handle().Offset)
+		binary.NativeEndian.PutUint32(mem[8:], whole.Handle().Generation)
+		return nil
+	})
+	proctest.Must(t, err)
+	h := part.Handle()
+	got, err := kind.PartIn(seg, &whole, h.Offset, h.Generation)
+	if err != nil || len(got) != 200 || &got[0] != &mem[0] {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	for _, wrong := range []struct {
+		kind   shm.Kind
+		of     *shm.Ref
+		offset uint64
+		gen    uint32
+		want   error
+	}{
+		{kind, &another, h.Offset, h.Generation, shm.ErrCorrupt},
+		{kind, &whole, h.Offset + 1, h.Generation, shm.ErrCorrupt},
+		{kind, &whole, 1 << 50, h.Generation, shm.ErrCorrupt},
+		{kind, &whole, h.Offset, h.Generation + 1, shm.ErrStale},
+		{kind, &another, whole.Handle().Offset, whole.Handle().Generation, shm.ErrKind},
+		{shm.Kind{Name: "whole"}, &another, whole.Handle().Offset, whole.Handle().Generation, shm.ErrCorrupt},
+	} {
+		if _, err := wrong.kind.PartIn(seg, wrong.of, wrong.offset, wrong.gen); !errors.Is(err, wrong.want) {
+			t.Errorf("%+v: %v", wrong, err)
+		}
+	}
+	runtime.KeepAlive(&part)
+}
+
+// Who is dead is gone when nothing says that its process lives.
+func TestGone(t *testing.T) {
+	seg := proctest.Segment(t, 1<<20)
+	gift, err := seg.Prepare()
+	proctest.Must(t, err)
+	if seg.Gone(gift.Owner) || seg.Gone(seg.Self()) || !seg.Gone(0) || !seg.Gone(1<<20) {
+		t.Error("who lives is gone, or nobody is not")
+	}
+	shm.Bury(seg, gift.Owner) // it leaves, and may be at work
+	if !seg.Dead(gift.Owner) || seg.Gone(gift.Owner) {
+		t.Error("who has left is not dead, or gone")
+	}
+	gift.Sent() // its only descriptors
+	if !seg.Gone(gift.Owner) {
+		t.Error("who is dead is not gone")
+	}
 }

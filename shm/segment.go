@@ -358,6 +358,14 @@ func (s *Segment) Dead(id uint32) bool {
 	return d
 }
 
+// Gone reports whether participant id is dead, and what it had may become another's: who only closed the segment is dead at once, and
+// may be at work there as long as it has handles of objects that it can reach.
+func (s *Segment) Gone(id uint32) bool {
+	gone := s.knownGone(id) || s.Dead(id) && !s.lives(id, s.file)
+	runtime.KeepAlive(s)
+	return gone
+}
+
 // KnownAlive reports from memory, at a time during the call, that participant id has not ended. An answer of false says nothing.
 // Nor is one of true certain if memory was corrupted, so do not wait until it is false: ask Dead now and then.
 func (s *Segment) KnownAlive(id uint32) bool {

@@ -20,7 +20,7 @@
 //	640     248   rings     31 further rings; CAS from 0: offset / 128 << 32 | generation of the object
 //	896     65536 hands     only if it counts: 4,096 of 16 bytes, one for each slot of a participant
 //	+0      8     items     owner id << 32 | how many items it has got and is not done with; CAS
-//	+8      8     ending    owner id << 32 | how many of its goroutines are about to say that they are done; CAS
+//	+8      8     busy      owner id << 32 | how many items it may be about to take, or to be done with; CAS
 //	              the first ring, from the next multiple of 128 on
 //
 // The hand of the participant in slot i is number i mod 256 * 16 + i / 256, so that neighbours do not write to one line.
@@ -94,9 +94,9 @@ type Header struct {
 
 // Hand is what a participant has in hand.
 type Hand struct {
-	_      structs.HostLayout
-	Items  atomic.Uint64
-	Ending atomic.Uint64
+	_     structs.HostLayout
+	Items atomic.Uint64
+	Busy  atomic.Uint64
 }
 
 var (

@@ -9,7 +9,7 @@ import (
 
 // crashPackages are the packages that write to shared memory: between any two writes of one of their functions,
 // in the order of the text, stands a crashpoint.Hit.
-var crashPackages = []string{"shm", "internal/robust", "internal/permits", "internal/rw", "internal/barrier", "internal/condition", "internal/wait", "internal/guard", "locks", "value", "array", "ring", "process",
+var crashPackages = []string{"shm", "internal/robust", "internal/permits", "internal/rw", "internal/barrier", "internal/condition", "internal/wait", "internal/guard", "locks", "value", "array", "ring", "queue", "process",
 	"cmd/shoal/internal/demo"}
 
 // crashExceptions are the functions that may write twice in a row, by package and name, with the reason.
@@ -27,7 +27,7 @@ var (
 	sharedWrites = []string{"Store", "CompareAndSwap", "Swap", "Add", "And", "Or", "Publish"}
 	processLocal = []string{"refused", "err", "asked", "tries", "hint", "joined", "Tally", "tidying", "noted", "many",
 		"needed", "missed", "rest", "gap",
-		"fences", "eager", "unsure", "wakes", "barriers", "late", "tailGuess", "headGuess", "busy"}
+		"fences", "eager", "unsure", "wakes", "barriers", "late", "tailGuess", "headGuess", "busy", "put", "get"}
 )
 
 // checkCrashPoints finds writes that follow another without a crash point in between, and exceptions that are
