@@ -3,10 +3,12 @@ package examples_test
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -24,13 +26,16 @@ var prints = map[string]string{
 	"ring":      "49 primes\n",
 }
 
+// hasOwnTest are the others.
+var hasOwnTest = map[string]bool{"named": true, "queue": true, "ticks": true}
+
 func TestExamples(t *testing.T) {
 	dirs, err := os.ReadDir(".")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range dirs {
-		if !d.IsDir() || d.Name() == "named" {
+		if !d.IsDir() || hasOwnTest[d.Name()] {
 			continue
 		}
 		t.Run(d.Name(), func(t *testing.T) {
@@ -85,9 +90,70 @@ func TestNamed(t *testing.T) {
 	}
 }
 
+// TestQueue: the consumers share the jobs in no fixed way.
+func TestQueue(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command(build(t, "queue")).CombinedOutput()
+	proctest.Must(t, err)
+	seen := make(map[string]bool)
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		if len(f) != 3 || f[2] != "hello" || seen[f[1]] {
+			t.Errorf("it printed %q", line)
+			continue
+		}
+		seen[f[1]] = true
+	}
+	for i := range 200 {
+		if !seen[strconv.Itoa(i)] {
+			t.Errorf("nobody got job %d", i)
+		}
+	}
+}
+
+// TestTicks starts watch first, kills feed, and starts that again.
+func TestTicks(t *testing.T) {
+	t.Parallel()
+	feed, watch, name := build(t, "ticks/feed"), build(t, "ticks/watch"), proctest.Name(t)
+	watches := exec.Command(watch, "-rm", "-segment", name)
+	watches.Stderr = os.Stderr
+	out, err := watches.StdoutPipe()
+	proctest.Must(t, err)
+	proctest.Must(t, watches.Start())
+	lines, last := bufio.NewScanner(out), 0
+	see := func() {
+		t.Helper()
+		for range 3 {
+			if !lines.Scan() {
+				t.Fatal("watch has ended")
+			}
+			seq := 0
+			if _, err := fmt.Sscanf(lines.Text(), "%d SHOAL 100.00", &seq); err != nil || seq <= last {
+				t.Fatalf("%q after number %d: %v", lines.Text(), last, err)
+			}
+			last = seq
+		}
+	}
+	for range 2 {
+		feeds := exec.Command(feed, "-segment", name)
+		feeds.Stderr = os.Stderr
+		proctest.Must(t, feeds.Start())
+		see()
+		proctest.Must(t, feeds.Process.Kill())
+		feeds.Wait()
+	}
+	proctest.Must(t, watches.Process.Signal(os.Interrupt))
+	for lines.Scan() { // it may have had some more
+	}
+	proctest.Must(t, watches.Wait())
+	if _, err := shm.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after watch -rm: %v", err)
+	}
+}
+
 func build(t *testing.T, name string) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), name)
+	program := filepath.Join(t.TempDir(), filepath.Base(name))
 	if out, err := exec.Command("go", "build", "-o", program, "./"+name).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

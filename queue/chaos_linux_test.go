@@ -117,7 +117,7 @@ func TestChaos(t *testing.T) {
 		n int
 	}{{forms[3], 16}, {forms[3], 0}, {forms[4], 4}, {forms[5], 4}, {forms[5], 0}} {
 		t.Run(fmt.Sprintf("%s/n=%d", c.f.name, c.n), func(t *testing.T) {
-			least := 300 * time.Millisecond
+			least := 200 * time.Millisecond
 			if testing.Short() {
 				least = 100 * time.Millisecond
 			}

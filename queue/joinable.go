@@ -90,14 +90,7 @@ func (q *JoinableQueue[T]) Join(ctx context.Context) error {
 			return q.named(err)
 		}
 		if ok {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			news := int64(lost - c.told)
-			if news <= 0 {
-				return nil
-			}
-			c.told = lost
-			return q.named(&LostError{Items: int(news)})
+			return q.named(c.report(lost))
 		}
 		if err := c.awaitDrained(ctx); err != nil {
 			return q.named(err)
@@ -106,6 +99,18 @@ func (q *JoinableQueue[T]) Join(ctx context.Context) error {
 			return q.named(os.ErrClosed)
 		}
 	}
+}
+
+// report is the error of Join when so many items were lost, if there is news.
+func (c *core[T]) report(lost uint64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	news := int64(lost - c.told)
+	if news <= 0 {
+		return nil
+	}
+	c.told = lost
+	return &LostError{Items: int(news)}
 }
 
 // askAgain is how often Join asks the kernel whether those live who have something in hand: it is told of deaths, if all goes well.
