@@ -25,6 +25,7 @@ const (
 
 // become makes this process the child that SHOAL_CHILD describes, and does not return.
 func become(text string) {
+	growStack(false)
 	control, err := adopt(text)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %s is not for this process: %v\n", filepath.Base(os.Args[0]), markerName, err)
@@ -55,6 +56,21 @@ func become(text string) {
 	SetAuthKey(c.key)
 	run(ctx, c, control)
 }
+
+// growStack makes the stack of this goroutine 32 KiB large, which a child needs in any case: Go would double it four times, and each time
+// take memory of that size for several goroutines, which takes longer.
+//
+//go:noinline
+func growStack(never bool) byte {
+	if never {
+		var frame [24 << 10]byte
+		return first(&frame)
+	}
+	return 0
+}
+
+//go:noinline
+func first(frame *[24 << 10]byte) byte { return frame[0] }
 
 // errInterrupted is the cause of the end of a context that SIGINT ended.
 var errInterrupted = errors.New("process: interrupted")
@@ -177,9 +193,11 @@ func run(ctx *lifetime.Context, c call, control *os.File) {
 
 	argument := c.argument
 	c.argument = nil // may be large: garbage as soon as it is decoded
-	err := unknownFunction(c.function)
+	var err error
 	if f := lookup(c.function); f != nil {
 		err = f.run(ctx, argument)
+	} else {
+		err = unknownFunction(c.function)
 	}
 	if err != nil {
 		ctx.End(context.Canceled, err) // for its own children, before they are joined

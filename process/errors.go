@@ -118,8 +118,10 @@ func RegisterErrorType[E error](name string) struct{} {
 	if t.Kind() == reflect.Interface {
 		panic(fmt.Errorf("process: RegisterErrorType(%q): %v is an interface, and no type of errors", name, t))
 	}
-	if err := codec.Check(payload); err != nil {
-		panic(fmt.Errorf("process: RegisterErrorType(%q): %w", name, err))
+	if !starting() {
+		if err := codec.Check(payload); err != nil {
+			panic(fmt.Errorf("process: RegisterErrorType(%q): %w", name, err))
+		}
 	}
 	registry.Lock()
 	defer registry.Unlock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"strconv"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -17,7 +18,7 @@ const MaxDepth = 10_000
 
 // ErrDepth is returned by Marshal and Objects for a value that is nested deeper than MaxDepth, as
 // a value with a pointer cycle is.
-var ErrDepth = fmt.Errorf("codec: value contains itself or is nested deeper than %d levels", MaxDepth)
+var ErrDepth = errors.New("codec: value contains itself or is nested deeper than " + strconv.Itoa(MaxDepth) + " levels")
 
 // How values are encoded and decoded. The modes are immutable and safe for concurrent use.
 var (
