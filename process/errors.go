@@ -118,10 +118,8 @@ func RegisterErrorType[E error](name string) struct{} {
 	if t.Kind() == reflect.Interface {
 		panic(fmt.Errorf("process: RegisterErrorType(%q): %v is an interface, and no type of errors", name, t))
 	}
-	if !starting() {
-		if err := codec.Check(payload); err != nil {
-			panic(fmt.Errorf("process: RegisterErrorType(%q): %w", name, err))
-		}
+	if err := codec.Check(payload); err != nil {
+		panic(fmt.Errorf("process: RegisterErrorType(%q): %w", name, err))
 	}
 	registry.Lock()
 	defer registry.Unlock()

@@ -8,7 +8,6 @@ import (
 	"hash/fnv"
 	"io"
 	"maps"
-	"os"
 	"reflect"
 	"runtime"
 	"slices"
@@ -65,10 +64,8 @@ func Register[A any](name string, f func(ctx context.Context, a A) error) Func[A
 	case f == nil:
 		panic(fmt.Errorf("process: Register(%q): the function is nil", name))
 	}
-	if !starting() {
-		if err := codec.Check(argument); err != nil {
-			panic(fmt.Errorf("process: Register(%q): %w", name, err))
-		}
+	if err := codec.Check(argument); err != nil {
+		panic(fmt.Errorf("process: Register(%q): %w", name, err))
 	}
 	fn := &function{name: name, argument: argument.String()}
 	fn.run = func(ctx context.Context, data []byte) error {
@@ -90,13 +87,6 @@ func Register[A any](name string, f func(ctx context.Context, a A) error) Func[A
 	}
 	registry.functions[name] = fn
 	return Func[A]{function: fn, call: f}
-}
-
-// starting reports whether this process is a child that has not come to Init yet. It registers what its parent has registered, so its
-// types need not be checked again, which would take longer than the rest of its start.
-func starting() bool {
-	_, ok := os.LookupEnv(markerName)
-	return ok
 }
 
 // Call runs f here, in this process and goroutine, as Python's run() does.
