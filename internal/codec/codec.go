@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"strconv"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -18,7 +17,9 @@ const MaxDepth = 10_000
 
 // ErrDepth is returned by Marshal and Objects for a value that is nested deeper than MaxDepth, as
 // a value with a pointer cycle is.
-var ErrDepth = errors.New("codec: value contains itself or is nested deeper than " + strconv.Itoa(MaxDepth) + " levels")
+var ErrDepth = errors.New("codec: value contains itself or is nested deeper than 10000 levels")
+
+var _ [MaxDepth]struct{} = [10000]struct{}{} // as ErrDepth says
 
 // How values are encoded and decoded. The modes are immutable and safe for concurrent use.
 var (
