@@ -1,9 +1,11 @@
 package process
 
 import (
-	"crypto/rand"
+	"fmt"
 	"slices"
 	"sync"
+
+	"github.com/shoal-ipc/shoal/internal/sys"
 )
 
 // auth has the key of this process: that of its parent, or made when it is first needed.
@@ -18,8 +20,12 @@ func AuthKey() []byte {
 	auth.Lock()
 	defer auth.Unlock()
 	if auth.key == nil {
-		auth.key = make([]byte, 32)
-		rand.Read(auth.key) // which never fails
+		key := make([]byte, 32)
+		// The kernel's own (package crypto/rand would begin each process with tests of itself).
+		if err := sys.Random(key); err != nil {
+			panic(fmt.Errorf("process: no random numbers: %w", err))
+		}
+		auth.key = key
 	}
 	return slices.Clone(auth.key)
 }

@@ -25,65 +25,84 @@ const (
 
 // become makes this process the child that SHOAL_CHILD describes, and does not return.
 func become(text string) {
+	growStack(false)
 	control, err := adopt(text)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %s is not for this process: %v\n", filepath.Base(os.Args[0]), markerName, err)
 		os.Exit(exitMarker)
 	}
 
-	// SIGTERM keeps its effect. So does SIGINT if the function wants that: signal.Reset.
-	interrupts := make(chan os.Signal, 1)
-	var ignored []byte
-	if signal.Ignored(os.Interrupt) {
-		ignored = []byte{1} // and stays so; Process.Interrupt then comes as kindCancel
-	} else {
-		signal.Notify(interrupts, os.Interrupt)
-	}
-
-	send(control, kindReady, ignored) // an error means that the parent has ended, which reading tells
 	from := newReceiver(func(p []byte) (int, []*os.File, bool, error) { return sys.ReceivePacket(control, p) }, math.MaxInt)
 	up := newLine(control)
+	in := interrupts{ignored: signal.Ignored(os.Interrupt), arrived: make(chan os.Signal, 1)}
+	if !in.ignored {
+		// SIGTERM keeps its effect. So does SIGINT if the function wants that: signal.Reset.
+		signal.Notify(in.arrived, os.Interrupt)
+	}
 	// The parent has sent the call long ago, as a rule: reading it here spares a start two changes of threads.
-	c, ctx := awaitCall(control, from, up)
+	c, ctx := awaitCall(control, from, up, in)
 	go func() {
-		for range interrupts {
+		for range in.arrived {
 			ctx.End(context.Canceled, errInterrupted)
 		}
 	}()
-	go listen(from, up, ctx)
+	go listen(from, up, ctx, in)
 	setFamily(c, up)
 	SetAuthKey(c.key)
 	run(ctx, c, control)
 }
+
+// interrupts are what becomes of SIGINT in a child.
+type interrupts struct {
+	ignored bool // the program was told to ignore it; Process.Interrupt ends the context all the same
+	arrived chan os.Signal
+}
+
+// interrupt does what the parent's Interrupt asks for. SIGINT has the effect that the function gives it, and is sent only now, since
+// it would kill a process that has just begun.
+func (in interrupts) interrupt(ctx *lifetime.Context) {
+	if in.ignored {
+		ctx.End(context.Canceled, errInterrupted)
+		return
+	}
+	signalSelf(os.Interrupt)
+}
+
+// growStack makes the stack of this goroutine 32 KiB large, which a child needs in any case: Go would double it four times, and each time
+// take memory of that size for several goroutines, which takes longer.
+//
+//go:noinline
+func growStack(never bool) byte {
+	if never {
+		var frame [24 << 10]byte
+		return first(&frame)
+	}
+	return 0
+}
+
+//go:noinline
+func first(frame *[24 << 10]byte) byte { return frame[0] }
 
 // errInterrupted is the cause of the end of a context that SIGINT ended.
 var errInterrupted = errors.New("process: interrupted")
 
 // awaitCall returns what the parent wants to be run, and its context, when all else that came with it is done: a context that
 // has ended is so from the beginning.
-func awaitCall(control *os.File, from *receiver, up *line) (c call, ctx *lifetime.Context) {
-	var early *cancellation
+func awaitCall(control *os.File, from *receiver, up *line, in interrupts) (c call, ctx *lifetime.Context) {
 	for ctx == nil || arrived(control) {
 		m, err := from.next()
 		switch {
 		case err != nil:
-		case m.kind == kindCancel && ctx == nil:
-			var end cancellation
-			end, err = decodeCancellation(m.body)
-			early = &end
 		case m.kind == kindCall && ctx == nil:
 			if c, err = decodeCall(m.body); err == nil {
 				ctx = lifetime.New(c.deadline())
 			}
 		default:
-			err = hear(m, up, ctx)
+			err = hear(m, up, ctx, in)
 		}
 		if err != nil {
 			orphaned(err)
 		}
-	}
-	if early != nil {
-		early.end(ctx)
 	}
 	return c, ctx
 }
@@ -95,11 +114,11 @@ func arrived(control *os.File) bool {
 }
 
 // listen does what the parent says after that, and ends this process with the parent.
-func listen(from *receiver, up *line, ctx *lifetime.Context) {
+func listen(from *receiver, up *line, ctx *lifetime.Context, in interrupts) {
 	for {
 		m, err := from.next()
 		if err == nil {
-			err = hear(m, up, ctx)
+			err = hear(m, up, ctx, in)
 		}
 		if err != nil {
 			orphaned(err)
@@ -107,16 +126,20 @@ func listen(from *receiver, up *line, ctx *lifetime.Context) {
 	}
 }
 
-// hear does what the parent says when the call has come.
-func hear(m message, up *line, ctx *lifetime.Context) error {
-	if m.kind != kindCancel {
-		return up.hear(m)
+// hear does what the parent says but the call; until that has come ctx is nil.
+func hear(m message, up *line, ctx *lifetime.Context, in interrupts) error {
+	switch {
+	case m.kind == kindCancel && ctx != nil:
+		c, err := decodeCancellation(m.body)
+		if err == nil {
+			c.end(ctx)
+		}
+		return err
+	case m.kind == kindInterrupt && ctx != nil:
+		in.interrupt(ctx)
+		return nil
 	}
-	c, err := decodeCancellation(m.body)
-	if err == nil {
-		c.end(ctx)
-	}
-	return err
+	return up.hear(m)
 }
 
 // orphaned ends this process when the parent has ended, or says what makes no sense.
@@ -177,9 +200,11 @@ func run(ctx *lifetime.Context, c call, control *os.File) {
 
 	argument := c.argument
 	c.argument = nil // may be large: garbage as soon as it is decoded
-	err := unknownFunction(c.function)
+	var err error
 	if f := lookup(c.function); f != nil {
 		err = f.run(ctx, argument)
+	} else {
+		err = unknownFunction(c.function)
 	}
 	if err != nil {
 		ctx.End(context.Canceled, err) // for its own children, before they are joined

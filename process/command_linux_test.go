@@ -53,7 +53,7 @@ func init() {
 			}
 			fmt.Println(process.Parent() == nil, g.B.Segment().Info().Living)
 			// Its own children get what they need as ever.
-			return process.Run(ctx, countsInGiven, block{g.B})
+			return process.Run(ctx, countsInGiven, counted{g.B})
 		})
 	}
 	linuxPrograms["commands"] = func() {
@@ -91,9 +91,9 @@ func init() {
 	}
 }
 
-type block struct{ B *shm.Block }
+type counted struct{ B *shm.Block }
 
-var countsInGiven = process.Register("counts-in-given", func(ctx context.Context, b block) error {
+var countsInGiven = process.Register("counts-in-given", func(ctx context.Context, b counted) error {
 	b.B.Uint32(4).Add(1)
 	return nil
 })

@@ -20,12 +20,12 @@ import (
 // Messages on the control socket. A packet is the message's kind, a byte that is 1 while more packets of the
 // message follow, and a part of its body. Packets of another message may come between.
 const (
-	kindCall   = 'c' // parent to child, once: what to run (type call)
-	kindCancel = 'x' // parent to child: the context has ended (type cancellation)
-	kindReady  = 'r' // child to parent: signals are handled; no body
-	kindError  = 'e' // child to parent, once: how the function failed (RemoteError)
-	kindAsk    = 'q' // either way: who has this segment? (type question)
-	kindAnswer = 'a' // either way, once for each kindAsk (type answer); may carry two descriptors
+	kindCall      = 'c' // parent to child, once: what to run (type call)
+	kindCancel    = 'x' // parent to child: the context has ended (type cancellation)
+	kindInterrupt = 'i' // parent to child, any time after the call: SIGINT; no body
+	kindError     = 'e' // child to parent, once: how the function failed (RemoteError)
+	kindAsk       = 'q' // either way: who has this segment? (type question)
+	kindAnswer    = 'a' // either way, once for each kindAsk (type answer); may carry two descriptors
 )
 
 const (
@@ -122,7 +122,7 @@ func (r *receiver) next() (m message, err error) {
 		}
 		kind, more, part := r.buf[0], r.buf[1] == 1, r.buf[packetHead:n]
 		switch kind {
-		case kindCall, kindCancel, kindReady, kindError, kindAsk, kindAnswer:
+		case kindCall, kindCancel, kindInterrupt, kindError, kindAsk, kindAnswer:
 		default:
 			return m, fmt.Errorf("%w of kind %d", errProtocol, kind)
 		}

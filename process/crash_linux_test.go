@@ -24,6 +24,34 @@ var opStart = proctest.NewOp("process/start", nil, func(ctx context.Context, a c
 	return process.Run(ctx, addOne, a)
 })
 
+var opCommand = proctest.NewOp("process/command", nil, func(ctx context.Context, a crashArgs) error {
+	p, err := process.Command(ctx, []string{"true"}, map[string]shm.Object{"b": a.B})
+	if err != nil {
+		return err
+	}
+	return p.Join(ctx)
+})
+
+// A process that is killed while it starts another program, which gets a segment, leaves neither behind.
+func TestCrashCommand(t *testing.T) {
+	setup := func(t testing.TB) crashArgs {
+		b, err := shm.NewBlock(proctest.Segment(t, 1), "", 64)
+		proctest.Must(t, err)
+		return crashArgs{b}
+	}
+	run := func(t testing.TB, a crashArgs) {
+		p, err := process.Command(t.Context(), []string{"true"}, map[string]shm.Object{"b": a.B})
+		proctest.Must(t, err)
+		proctest.Must(t, p.Join(context.Background()))
+	}
+	proctest.Crash(t, opCommand, setup, run, func(t testing.TB, a crashArgs, survived bool) {
+		if !survived {
+			living(t, a.B.Segment(), 1)
+		}
+		run(t, a)
+	})
+}
+
 // A process that is killed while it starts another, which gets a segment, leaves neither of them behind, and
 // at most what the other did; the segment is as good as before.
 func TestCrashStart(t *testing.T) {

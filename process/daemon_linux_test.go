@@ -41,6 +41,7 @@ func init() {
 			if _, err := process.Start(ctx, hangs, process.None{}, process.Options{Daemon: true, Grace: -1, Files: []*os.File{ready}}); err != nil {
 				return err
 			}
+			ready.Close()
 			if _, err := io.ReadFull(deaf, make([]byte, 2)); err != nil {
 				return err
 			}

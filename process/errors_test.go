@@ -177,6 +177,8 @@ func TestRemoteErrorCrosses(t *testing.T) {
 
 type hiddenError struct{ code int }
 
+var _ = hiddenError{}.code
+
 func (e hiddenError) Error() string { return "" }
 
 func TestRegisterErrorTypeMisuse(t *testing.T) {

@@ -39,12 +39,16 @@ type passed struct {
 
 // String is one segment in SHOAL_CHILD.
 func (s passed) String() string {
-	return fmt.Sprintf("%x:%d:%d:%d", s.uuid, s.memory, s.alive, s.owner)
+	b := hex.AppendEncode(make([]byte, 0, 80), s.uuid[:])
+	b = strconv.AppendInt(append(b, ':'), int64(s.memory), 10)
+	b = strconv.AppendInt(append(b, ':'), int64(s.alive), 10)
+	b = strconv.AppendUint(append(b, ':'), uint64(s.owner), 10)
+	return string(b)
 }
 
 // segment is s in the process that it was passed to.
 func (s passed) segment() inherit.Segment {
-	name := fmt.Sprintf("segment:%x", s.uuid)
+	name := "segment:" + hex.EncodeToString(s.uuid[:])
 	return inherit.Segment{
 		UUID:   s.uuid,
 		Owner:  s.owner,
@@ -55,12 +59,11 @@ func (s passed) segment() inherit.Segment {
 
 // String is the value of SHOAL_CHILD.
 func (m marker) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d %s %d", markerVersion, m.build, m.control)
+	fields := []string{strconv.Itoa(markerVersion), m.build, strconv.Itoa(m.control)}
 	for _, s := range m.segments {
-		b.WriteString(" " + s.String())
+		fields = append(fields, s.String())
 	}
-	return b.String()
+	return strings.Join(fields, " ")
 }
 
 // parseMarker takes apart what String made, and nothing else: whoever sets the variable himself must not get far.

@@ -149,6 +149,15 @@ func launch(ctx context.Context, f *function, name string, argument any, o Optio
 		key: AuthKey(), argument: data,
 	}
 	message.until(ctx)
+	text := message.encode()
+	small := len(text) <= packetSize-packetHead
+	if small { // it is there before the child is, and needs no goroutine
+		if err := send(ours, kindCall, text); err != nil {
+			ours.Close()
+			return nil, err
+		}
+		text = nil
+	}
 
 	cmd := &exec.Cmd{Path: executable(), Args: slices.Clone(os.Args)}
 	c, err := spawn(ctx, cmd, name, o, theirs, shared, func(segments []passed) []string {
@@ -163,7 +172,7 @@ func launch(ctx context.Context, f *function, name string, argument any, o Optio
 	c.control = tail{file: ours}
 	c.line = newLine(ours)
 	c.enter()
-	c.attend(graceOf(o), message.encode())
+	c.attend(graceOf(o), text)
 	return c.Process, nil
 }
 
@@ -237,7 +246,6 @@ func spawn(ctx context.Context, cmd *exec.Cmd, name string, o Options, control *
 		cmd:     cmd,
 		pumps:   pumps,
 		exited:  make(chan struct{}),
-		cancel:  make(chan struct{}, 1),
 	}
 	c.ctx, c.stop = context.WithCancelCause(ctx)
 	c.send = c.signal
@@ -308,17 +316,14 @@ type attended struct {
 	control tail // of a child that Start started
 	pumps   []*pump
 	exited  chan struct{} // closed when the process has been waited for
-	cancel  chan struct{} // an Interrupt that SIGINT cannot bring
+	called  chan struct{} // closed when the call has been sent; nil if it was before the start
 
 	mu      sync.Mutex
-	ready   bool // the child has begun, and handles SIGINT
-	ignores bool // unless this program was told to ignore it
-	early   bool // Interrupt was called before that
 	failure error
 }
 
-// attend starts the goroutines of a child: all end when the child does. None of them holds a thread. A child that was started by
-// Command gets no message.
+// attend starts the goroutines of a child: all end when the child does. None of them holds a thread. What is left of the call is sent,
+// if there is something.
 func (c *attended) attend(grace time.Duration, message []byte) {
 	var talk sync.WaitGroup
 	if c.line != nil {
@@ -326,13 +331,18 @@ func (c *attended) attend(grace time.Duration, message []byte) {
 			c.listen()
 			close(c.line.over)
 		})
-		talk.Go(func() { c.tell(message) })
+	}
+	if message != nil {
+		c.called = make(chan struct{})
+		talk.Go(func() { c.sendCall(message) })
 	}
 	for _, p := range c.pumps {
 		go p.run()
 	}
 	unkill := context.AfterFunc(c.ctx, func() {
-		if c.line == nil {
+		if c.line != nil {
+			go c.tell(kindCancel, cancellationOf(c.ctx).encode())
+		} else {
 			c.cmd.Process.Signal(syscall.SIGTERM)
 		}
 		timer := time.NewTimer(grace)
@@ -362,46 +372,27 @@ func (c *attended) attend(grace time.Duration, message []byte) {
 	}()
 }
 
-// tell sends the call, and the cancellation when ctx ends. An error means that the child has ended, or is
-// about to.
-func (c *attended) tell(message []byte) {
-	var err error
-	defer func() {
-		if err == nil || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, os.ErrDeadlineExceeded) {
-			return
-		}
-		c.mu.Lock()
-		if c.failure == nil {
-			c.failure = err
-		}
-		c.mu.Unlock()
-		c.cmd.Process.Kill() // it would wait for ever
-	}()
-	if err = send(c.control.file, kindCall, message); err != nil {
+// sendCall sends a call that is larger than a packet. An error means that the child has ended, or is about to.
+func (c *attended) sendCall(message []byte) {
+	defer close(c.called)
+	err := send(c.control.file, kindCall, message)
+	if err == nil || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return
 	}
-	end := cancellation{cause: AsRemote(errInterrupted)}
-	select {
-	case <-c.ctx.Done():
-		end = cancellationOf(c.ctx)
-	case <-c.cancel:
-	case <-c.exited:
-		return
+	c.mu.Lock()
+	if c.failure == nil {
+		c.failure = err
 	}
-	err = send(c.control.file, kindCancel, end.encode())
+	c.mu.Unlock()
+	c.cmd.Process.Kill() // it would wait for ever
 }
 
-// interrupt sends SIGINT, or what has the same effect on a child that ignores it. The child is ready, and
-// c.mu held.
-func (c *attended) interrupt() error {
-	if !c.ignores {
-		return c.cmd.Process.Signal(os.Interrupt)
+// tell sends what comes after the call. It may have to wait for room, as long as the child lives, and an error means that it does not.
+func (c *attended) tell(kind byte, body []byte) {
+	if c.called != nil {
+		<-c.called
 	}
-	select {
-	case c.cancel <- struct{}{}:
-	default: // it has been told to
-	}
-	return nil
+	send(c.control.file, kind, body)
 }
 
 // stopTelling frees tell from a Write that nobody will read: should a descendant of the child have its end.
@@ -413,11 +404,6 @@ func (c *attended) listen() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		switch {
-		case m.kind == kindReady && !c.ready:
-			c.ready, c.ignores = true, len(m.body) > 0
-			if c.early {
-				c.interrupt()
-			}
 		case m.kind == kindError && c.failure == nil:
 			e, err := decodeError(m.body)
 			if err != nil {
@@ -439,16 +425,14 @@ func (c *attended) listen() {
 	}
 }
 
-// signal sends a signal; a SIGINT waits until the child does not die of it.
+// signal sends a signal. A SIGINT goes by way of the control socket: it must not come before the child can bear it.
 func (c *attended) signal(sig os.Signal) error {
 	if sig == os.Interrupt && c.line != nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if !c.ready {
-			c.early = true
-			return nil
+		if c.Process.ended() {
+			return os.ErrProcessDone
 		}
-		return c.interrupt()
+		go c.tell(kindInterrupt, nil)
+		return nil
 	}
 	return c.cmd.Process.Signal(sig)
 }

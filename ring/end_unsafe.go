@@ -60,7 +60,17 @@ type end struct {
 }
 
 // errNobody is why a process without an owner id cannot take an end, nor one that has given its id up.
-var errNobody = fmt.Errorf("%w: ring: this process is no participant: its segment was closed, or Peers.Self is 0", os.ErrClosed)
+var errNobody error = because{os.ErrClosed, "ring: this process is no participant: its segment was closed, or Peers.Self is 0"}
+
+// because is an error with a text. It is there for errors that are made while the package is initialised, which every process
+// does that is started: package fmt would take longer than all else.
+type because struct {
+	err  error
+	text string
+}
+
+func (b because) Error() string { return b.err.Error() + ": " + b.text }
+func (b because) Unwrap() error { return b.err }
 
 // take claims the end for this handle, if it does not have it already.
 func (e *end) take() error {

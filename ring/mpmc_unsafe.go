@@ -16,7 +16,7 @@ import (
 )
 
 // errNoPairs is why this machine cannot use a ring of pairs.
-var errNoPairs = fmt.Errorf("ring: %w: this processor cannot change 16 bytes at once", errors.ErrUnsupported)
+var errNoPairs error = because{errors.ErrUnsupported, "ring: this processor cannot change 16 bytes at once"}
 
 // mpmc is what a handle of an MPMC has that does not depend on the type of its items.
 //

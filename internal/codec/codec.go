@@ -14,7 +14,9 @@ const MaxDepth = 10_000
 
 // ErrDepth is returned by Marshal and Objects for a value that is nested deeper than MaxDepth, as
 // a value with a pointer cycle is.
-var ErrDepth = fmt.Errorf("codec: value contains itself or is nested deeper than %d levels", MaxDepth)
+var ErrDepth = errors.New("codec: value contains itself or is nested deeper than 10000 levels")
+
+var _ [MaxDepth]struct{} = [10000]struct{}{} // as ErrDepth says
 
 // Codec turns values of T into bytes and back. It is immutable; any number of goroutines may use it.
 type Codec[T any] struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -299,5 +300,5 @@ func FileID(path string) string {
 	if unix.Stat(path, &st) != nil {
 		return ""
 	}
-	return fmt.Sprint(st.Dev, st.Ino, st.Size)
+	return strconv.FormatUint(uint64(st.Dev), 10) + " " + strconv.FormatUint(uint64(st.Ino), 10) + " " + strconv.FormatInt(int64(st.Size), 10)
 }
