@@ -366,8 +366,8 @@ func (d *dealer) withdraw(h *hand, c *call, err, cause error) {
 		if t.c != c {
 			continue
 		}
-		if !told && !errors.Is(err, context.DeadlineExceeded) {
-			d.post(h, cancelNote(d.seg, c.number, cause))
+		if !told {
+			h.push(cancelNote(d.seg, c.number, err, cause))
 		}
 		told = true
 		t.c, t.told = nil, true
@@ -716,7 +716,7 @@ func (d *dealer) finish(h *hand, t *task, s *slot) {
 	if t.c == nil {
 		o.done()
 		if t.told {
-			d.post(h, note{kind: noteEnd, call: t.img.call})
+			h.push(note{kind: noteEnd, call: t.img.call})
 		}
 		return
 	}
@@ -835,9 +835,6 @@ func (h *hand) unmeet(c *call) {
 	}
 }
 
-// post sends a note to a worker.
-func (d *dealer) post(h *hand, n note) { h.push(n) }
-
 // push sends a note, or keeps it until there is room.
 func (h *hand) push(n note) {
 	h.posted = append(h.posted, n)
@@ -855,12 +852,15 @@ func (h *hand) flush() {
 }
 
 // cancelNote tells of a call's end by its context.
-func cancelNote(seg *shm.Segment, number uint64, cause error) note {
+func cancelNote(seg *shm.Segment, number uint64, err, cause error) note {
 	n := note{kind: noteCancel, call: number}
-	if cause == nil || cause == context.Canceled {
+	if err == context.DeadlineExceeded {
+		n.kind |= noteLate
+	}
+	if cause == nil || cause == err {
 		return n
 	}
-	data, _ := process.NewRemoteError(cause, false, "").MarshalBinary() // returns none
+	data, _ := process.AsRemote(cause).MarshalBinary() // returns none
 	if len(data) > len(n.data) {
 		offset, mem, err := seg.Allocate(len(data))
 		if err != nil {

@@ -91,21 +91,21 @@ func lookup(number uint32) *function {
 func (t *typed[A, R]) work(ctx context.Context, w *worker, s *slot) {
 	data, err := w.argument(s)
 	if err != nil {
-		w.fail(s, err, false, "")
+		w.fail(s, process.AsRemote(err))
 		return
 	}
 	var a A
 	if err := t.args.decode(data, &a); err != nil {
-		w.fail(s, fmt.Errorf("pool: the argument of %s: %w", t.name, err), false, "")
+		w.fail(s, process.AsRemote(fmt.Errorf("pool: the argument of %s: %w", t.name, err)))
 		return
 	}
 	r, err := t.call(ctx, a)
 	if err != nil {
-		w.fail(s, err, false, "")
+		w.fail(s, process.AsRemote(err))
 		return
 	}
 	if err := reply(w, s, &t.result, &r); err != nil {
-		w.fail(s, fmt.Errorf("pool: the result of %s: %w", t.name, err), false, "")
+		w.fail(s, process.AsRemote(fmt.Errorf("pool: the result of %s: %w", t.name, err)))
 	}
 }
 

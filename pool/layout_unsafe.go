@@ -95,9 +95,10 @@ type note struct {
 
 // The kinds of a note.
 const (
-	noteCancel = 1 // the context of the call ends; the cause is in data, or in a block (offset and stamp)
-	noteEnd    = 2 // the call has ended, with the worker's part of it
-	noteBlock  = 1 << 8
+	noteCancel = 1      // the context of the call ends; the cause is in data, or in a block (offset and stamp)
+	noteEnd    = 2      // the call has ended, with the worker's part of it
+	noteBlock  = 1 << 8 // the cause is elsewhere
+	noteLate   = 1 << 9 // the context ended at its deadline
 )
 
 // slotsAt is where the slots of a desk begin.

@@ -6,4 +6,6 @@ import (
 	"github.com/shoal-ipc/shoal/internal/proctest"
 )
 
-func TestMain(m *testing.M) { proctest.Main(m, "futex", "parking", "shm.(*group).run", "shm.(*group).guard") }
+func TestMain(m *testing.M) {
+	proctest.Main(m, "futex", "parking", "shm.(*group).run", "shm.(*group).guard")
+}

@@ -175,6 +175,7 @@ func (c *crew) hire(s *seat) (*hand, error) {
 	}
 	o.Name = fmt.Sprintf("%s-%d", o.Name, number)
 	args := workerArgs{Desk: desk, Board: c.block, Initializer: c.opts.Initializer, Memory: c.opts.WorkerMemory > 0}
+	o.Daemon = true
 	p, err := process.Start(context.Background(), workerFunc, args, o)
 	if err != nil {
 		return nil, err

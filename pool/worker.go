@@ -13,6 +13,7 @@ import (
 
 	"github.com/shoal-ipc/shoal/internal/atomics"
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
+	"github.com/shoal-ipc/shoal/internal/lifetime"
 	"github.com/shoal-ipc/shoal/internal/robust"
 	"github.com/shoal-ipc/shoal/internal/sys"
 	"github.com/shoal-ipc/shoal/internal/wait"
@@ -28,6 +29,9 @@ type workerArgs struct {
 	Initializer process.Call
 	Memory      bool // is wanted to be known
 }
+
+// Objects are those that the initializer needs (process.Call).
+func (a workerArgs) Objects() ([]shm.Object, error) { return a.Initializer.Objects() }
 
 // workerFunc is what a worker runs.
 var workerFunc = process.Register("pool worker", func(ctx context.Context, a workerArgs) error {
@@ -79,10 +83,10 @@ type worker struct {
 
 // life is the context of a call in this worker.
 type life struct {
-	call   uint64
-	ctx    context.Context // nil: the note of its end came before the first task
-	cancel context.CancelCauseFunc
-	cause  error
+	call  uint64
+	ctx   *lifetime.Context // nil: the note of its end came before the first task
+	err   error             // of the note
+	cause error
 }
 
 func newWorker(ctx context.Context, seg *shm.Segment, mem, board []byte) (w *worker, err error) {
@@ -165,19 +169,19 @@ func (w *worker) task(pos uint32) bool {
 			return
 		}
 		if v := recover(); v != nil {
-			w.fail(s, v, true, string(debug.Stack()))
+			w.fail(s, process.AsRemotePanic(v, debug.Stack()))
 			w.publish(pos, s, l)
 			go w.work()
 			return
 		}
-		w.fail(s, errGoexit, false, "")
+		w.fail(s, process.AsRemote(errGoexit))
 		w.publish(pos, s, l)
 		go w.work()
 	}()
 	if f := lookup(s.fn); f != nil {
 		f.run(l.ctx, w, s)
 	} else {
-		w.fail(s, fmt.Errorf("pool: no task has the number %d", s.fn), false, "")
+		w.fail(s, process.AsRemote(fmt.Errorf("pool: no task has the number %d", s.fn)))
 	}
 	ended = true
 	w.publish(pos, s, l)
@@ -259,9 +263,9 @@ func (w *worker) pass(s *slot, offset uint64) error {
 	return nil
 }
 
-// fail makes an error, or what a panic was called with, the result in s.
-func (w *worker) fail(s *slot, value any, panicked bool, stack string) {
-	data, _ := process.NewRemoteError(value, panicked, stack).MarshalBinary() // returns none
+// fail makes an error the result in s.
+func (w *worker) fail(s *slot, e *process.RemoteError) {
+	data, _ := e.MarshalBinary() // returns none
 	s.kind = failed
 	if len(data) > slotData {
 		offset, mem, err := w.allocate(len(data))
@@ -291,20 +295,14 @@ func (w *worker) begin(call uint64, deadline int64, only bool) *life {
 		w.lives[call] = l
 	}
 	if l.ctx == nil {
-		ctx, cancel := context.WithCancelCause(w.base)
+		var at time.Time
 		if deadline != 0 {
-			left := time.Duration(deadline - sys.Monotonic())
-			end, stop := cancel, context.CancelFunc(nil)
-			ctx, stop = context.WithDeadline(ctx, time.Now().Add(left))
-			cancel = func(cause error) {
-				end(cause)
-				stop()
-			}
+			at = time.Now().Add(time.Duration(deadline - sys.Monotonic()))
 		}
-		if l.cause != nil {
-			cancel(l.cause)
+		l.ctx = lifetime.New(at)
+		if l.err != nil {
+			l.ctx.End(l.err, l.cause)
 		}
-		l.ctx, l.cancel = ctx, cancel
 	}
 	w.last = nil
 	if !only {
@@ -321,7 +319,7 @@ func (w *worker) end(l *life) {
 	w.mu.Lock()
 	delete(w.lives, l.call)
 	w.mu.Unlock()
-	l.cancel(nil)
+	l.ctx.End(context.Canceled, nil)
 }
 
 // listen does what the notes say.
@@ -343,15 +341,18 @@ func (w *worker) hear(n *note) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l := w.lives[n.call]
-	switch n.kind &^ noteBlock {
+	switch n.kind &^ (noteBlock | noteLate) {
 	case noteCancel:
 		if l == nil {
 			l = &life{call: n.call}
 			w.lives[n.call] = l
 		}
-		l.cause = w.cause(n)
+		l.err, l.cause = context.Canceled, w.cause(n)
+		if n.kind&noteLate != 0 {
+			l.err = context.DeadlineExceeded
+		}
 		if l.ctx != nil {
-			l.cancel(l.cause)
+			l.ctx.End(l.err, l.cause)
 		}
 	case noteEnd:
 		if l == nil {
@@ -359,7 +360,7 @@ func (w *worker) hear(n *note) {
 		}
 		delete(w.lives, n.call)
 		if l.ctx != nil {
-			l.cancel(nil)
+			l.ctx.End(context.Canceled, nil)
 		}
 	}
 }
@@ -367,21 +368,21 @@ func (w *worker) hear(n *note) {
 // cause is the error in a note.
 func (w *worker) cause(n *note) error {
 	if n.size == 0 {
-		return context.Canceled
+		return nil
 	}
 	data := n.data[:min(int(n.size), len(n.data))]
 	if n.kind&noteBlock != 0 {
 		offset, stamp := placed(n.data[:])
 		mem, err := w.seg.Claim(offset, stamp, int(n.size))
 		if err != nil {
-			return context.Canceled
+			return nil
 		}
 		defer w.seg.Deallocate(offset)
 		data = mem
 	}
 	e := new(process.RemoteError)
 	if e.UnmarshalBinary(data) != nil {
-		return context.Canceled
+		return nil
 	}
 	return e
 }
