@@ -57,6 +57,7 @@ type crew struct {
 	started  int
 	replaced int
 	failures int // of starts, in a row
+	ending   bool // there will be no more tasks
 	killed   bool
 }
 
@@ -145,7 +146,7 @@ func newCrew(ctx context.Context, n int, o Options) (_ *crew, err error) {
 // hire starts a worker for a seat.
 func (c *crew) hire(s *seat) (*hand, error) {
 	c.mu.Lock()
-	if c.killed {
+	if c.killed || c.ending {
 		c.mu.Unlock()
 		return nil, ErrTerminated
 	}
@@ -188,6 +189,9 @@ func (c *crew) hire(s *seat) (*hand, error) {
 		s.next = h
 	}
 	c.enter(h)
+	if c.ending {
+		c.stop(h)
+	}
 	killed := c.killed
 	c.mu.Unlock()
 	if killed {
@@ -252,7 +256,7 @@ func (c *crew) arrange(s *seat) {
 
 // hireSoon starts a worker for a seat, in a goroutine of its own.
 func (c *crew) hireSoon(s *seat) {
-	if s.hiring || c.killed {
+	if s.hiring || c.killed || c.ending {
 		return
 	}
 	s.hiring = true
@@ -435,6 +439,7 @@ func (c *crew) watchIdle() {
 		return
 	}
 	c.mu.Lock()
+	c.ending = true
 	for _, h := range c.hands {
 		if h.state < stopped {
 			c.stop(h)
