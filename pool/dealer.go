@@ -321,6 +321,10 @@ func (d *dealer) cancelLocked(c *call, err, cause error) {
 		d.queued--
 		d.drop(&t, err)
 	}
+	if c.listed {
+		c.listed = false
+		d.calls = slices.DeleteFunc(d.calls, func(e *call) bool { return e == c })
+	}
 	d.again = slices.DeleteFunc(d.again, func(t task) bool {
 		if t.c != c {
 			return false
@@ -563,6 +567,7 @@ func (d *dealer) dealTo(h *hand, n int) int {
 	dealt := 0
 	for ; dealt < n && len(d.again) > 0; dealt++ {
 		h.put(pos, &d.again[0])
+		d.again[0].c = nil
 		pos++
 		d.again = d.again[1:]
 		d.queued--
@@ -581,7 +586,7 @@ func (d *dealer) dealTo(h *hand, n int) int {
 		}
 		d.queued -= dealt
 		if len(d.calls) > 1 || c.head == len(c.queue) { // the next call's turn
-			d.calls = append(d.calls[:0], d.calls[1:]...)
+			d.calls = slices.Delete(d.calls, 0, 1)
 			if c.head < len(c.queue) {
 				d.calls = append(d.calls, c)
 			}
@@ -643,10 +648,12 @@ func (d *dealer) collect() (n int) {
 }
 
 func (d *dealer) collectFrom(h *hand) (n int) {
-	if h.state == starting && h.desk.state.Load() == ready { // PAIRS WITH workerFunc: store ready
-		h.state = spare
+	if !h.begun.Load() && h.desk.state.Load() == ready { // PAIRS WITH workerFunc: store ready
 		h.begun.Store(true)
 		close(h.ready)
+		if h.state == starting {
+			h.state = spare
+		}
 		if h.more != nil {
 			h.more(h)
 		}

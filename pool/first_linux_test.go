@@ -1,46 +1,13 @@
 package pool_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/shoal-ipc/shoal/pool"
 )
-
-var square = pool.Register("square", func(ctx context.Context, n int) (int, error) {
-	if n < 0 {
-		return 0, errNegative
-	}
-	return n * n, nil
-})
-
-var errNegative = errors.New("negative")
-
-var text = pool.Register("text", func(ctx context.Context, s string) (string, error) { return s + s, nil })
-
-var die = pool.Register("die", func(ctx context.Context, n int) (int, error) {
-	if n == 0 {
-		syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		time.Sleep(time.Hour)
-	}
-	return n, nil
-})
-
-func newPool(t testing.TB, n int, opts ...pool.Options) *pool.Pool {
-	t.Helper()
-	p, err := pool.New(t.Context(), n, opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.Terminate() })
-	return p
-}
 
 func TestFirst(t *testing.T) {
 	p := newPool(t, 2)
@@ -64,7 +31,7 @@ func TestFirst(t *testing.T) {
 		}
 	}
 	big := string(make([]byte, 1<<20))
-	ss, err := pool.Map(t.Context(), p, text, []string{"a", "", big, big})
+	ss, err := pool.Map(t.Context(), p, repeat, []string{"a", "", big, big})
 	if err != nil || ss[0] != "aa" || ss[2] != big+big {
 		t.Fatal(err, len(ss[2]))
 	}
@@ -83,7 +50,7 @@ func TestFirst(t *testing.T) {
 		sum += v
 	}
 	fmt.Println(n, sum, p.Stats())
-	ds, err := pool.Map(t.Context(), p, die, []int{1, 2, 0, 3, 4})
+	ds, err := pool.Map(t.Context(), p, die, []int{0, 0, -9, 0, 0})
 	fmt.Println(ds, err)
 	_, err = pool.Apply(t.Context(), p, square, -1)
 	fmt.Println(err, p.Stats())

@@ -56,7 +56,7 @@ type crew struct {
 	spares   []*shm.Block // desks that nobody uses
 	started  int
 	replaced int
-	failures int // of starts, in a row
+	failures int  // of starts, in a row
 	ending   bool // there will be no more tasks
 	killed   bool
 }
