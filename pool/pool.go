@@ -527,6 +527,7 @@ func (c *crew) terminate(why error) {
 			c.cancelLocked(call, why, why)
 		}
 		c.rest()
+		c.seg.Close() // nobody needs to watch the workers die
 		for _, h := range c.hands {
 			h.process.Kill()
 		}
