@@ -1,32 +1,24 @@
 package pool
 
 import (
-	"fmt"
 	"math/big"
 	"reflect"
 	"time"
 
 	"github.com/shoal-ipc/shoal/internal/codec"
-	"github.com/shoal-ipc/shoal/internal/layout"
 )
 
 // coder turns values of T into bytes and back.
 type coder[T any] struct {
-	plain   bool
-	size    int
-	bools   *layout.Bools
+	*codec.Codec[T]
 	foreign bool // code of the user's, or of shared objects, takes part: it may wait, or panic
 }
 
 func coderOf[T any]() (c coder[T], err error) {
-	t := reflect.TypeFor[T]()
-	if err := codec.Check(t); err != nil {
+	if c.Codec, err = codec.Of[T](); err != nil {
 		return c, err
 	}
-	c.foreign = foreign(t, make(map[reflect.Type]bool))
-	if !c.foreign && layout.Plain(t) == nil {
-		c.plain, c.size, c.bools = true, int(t.Size()), layout.BoolsOf(t)
-	}
+	c.foreign = foreign(reflect.TypeFor[T](), make(map[reflect.Type]bool))
 	return c, nil
 }
 
@@ -62,34 +54,22 @@ func foreign(t reflect.Type, seen map[reflect.Type]bool) bool {
 	return false
 }
 
-// encode writes v into small if it fits, else into memory that take gives, and returns how long it is.
+// encode writes v into small if it fits, else into memory that take gives, and returns how long it is. Memory that was taken is
+// the caller's also after an error.
 func (c *coder[T]) encode(v *T, small []byte, take func(n int) ([]byte, error)) (n int, large bool, err error) {
-	var data []byte
-	if c.plain {
-		data = bytesOf(v)
-	} else if data, err = codec.Marshal(v); err != nil {
+	n, err = c.Size(v)
+	if err != nil {
 		return 0, false, err
 	}
-	if len(data) > len(small) {
-		if small, err = take(len(data)); err != nil {
+	if n > len(small) {
+		if small, err = take(n); err != nil {
 			return 0, false, err
 		}
 		large = true
 	}
-	return copy(small, data), large, nil
-}
-
-// decode is the way back. Nothing decoded refers to data.
-func (c *coder[T]) decode(data []byte, v *T) error {
-	if !c.plain {
-		return codec.Unmarshal(data, v)
+	data, err := c.Append(small[:0:len(small)], v)
+	if err == nil && len(data) > len(small) {
+		err = errChanging
 	}
-	if len(data) != c.size {
-		return fmt.Errorf("%w: %d bytes for %d", errCorrupt, len(data), c.size)
-	}
-	copy(bytesOf(v), data)
-	if c.bools != nil {
-		normalise(c.bools, v)
-	}
-	return nil
+	return len(data), large, err
 }

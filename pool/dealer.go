@@ -42,15 +42,16 @@ type call struct {
 	only     bool  // it has one task
 	chunk    int   // as many are dealt at once, as far as there is room
 
-	queue  []task // given and not dealt, from head on
-	head   int
-	listed bool // in dealer.calls
-	left   int  // given, and without a result
-	bytes  int  // of the arguments of those, in memory of the segment
-	full   bool // no more tasks come
-	over   error
-	room   chan struct{} // a token, when the queue has become short or there are fewer bytes
-	gone   chan struct{} // closed when over is set
+	queue   []task // given and not dealt, from head on
+	head    int
+	listed  bool // in dealer.calls
+	left    int  // given, and without a result
+	bytes   int  // of the arguments of those, in memory of the segment
+	largest int  // of these arguments
+	full    bool // no more tasks come
+	over    error
+	room    chan struct{} // a token, when the queue has become short or there are fewer bytes
+	gone    chan struct{} // closed when over is set
 }
 
 // receiver gets the results of a call, each once, under the dealer's lock: it must not wait.
@@ -222,6 +223,7 @@ func (d *dealer) give(c *call, tasks []task) (more bool, err error) {
 		}
 		if t.img.kind&inBlock != 0 {
 			c.bytes += int(t.img.size)
+			c.largest = max(c.largest, int(t.img.size))
 		}
 	}
 	if c.head > 0 && len(c.queue)+len(tasks) > cap(c.queue) {
@@ -240,14 +242,13 @@ func (d *dealer) give(c *call, tasks []task) (more bool, err error) {
 	return d.accepts(c), nil
 }
 
-const (
-	queueMost  = 1024 // tasks of a call that are not dealt
-	bytesShare = 4    // of the segment, for arguments of one call
-)
+// queueMost is how many tasks of a call wait to be dealt, at most.
+const queueMost = 1024
 
 // accepts reports whether c may be given more tasks: else its room gets a token when it may.
 func (d *dealer) accepts(c *call) bool {
-	return len(c.queue)-c.head < queueMost && (c.bytes == 0 || c.bytes < d.size/bytesShare)
+	most := max(d.size/16, min(d.size/4, (len(d.hands)+1)*c.largest))
+	return len(c.queue)-c.head < queueMost && c.bytes < most
 }
 
 // fill says that c gets no more tasks.

@@ -39,6 +39,7 @@ var registry struct {
 
 var (
 	errCorrupt      = fmt.Errorf("pool: %w", shm.ErrCorrupt)
+	errChanging     = errors.New("pool: a value encodes itself to another length each time")
 	errUnregistered = errors.New("pool: the function was not made by Register")
 )
 
@@ -95,7 +96,7 @@ func (t *typed[A, R]) work(ctx context.Context, w *worker, s *slot) {
 		return
 	}
 	var a A
-	if err := t.args.decode(data, &a); err != nil {
+	if err := t.args.Decode(data, &a); err != nil {
 		w.fail(s, process.AsRemote(fmt.Errorf("pool: the argument of %s: %w", t.name, err)))
 		return
 	}
@@ -173,7 +174,7 @@ func (t *typed[A, R]) decode(o *outcome, r *R) (err error) {
 			}
 		}()
 	}
-	if err := t.result.decode(o.data, r); err != nil {
+	if err := t.result.Decode(o.data, r); err != nil {
 		return fmt.Errorf("pool: the result of %s: %w", t.name, err)
 	}
 	return nil

@@ -114,14 +114,6 @@ func deskOf(mem []byte) (d *desk, ringMem []byte, s *[slots]slot) {
 	return (*desk)(unsafe.Pointer(unsafe.SliceData(mem))), mem[deskHead:at:at], (*[slots]slot)(unsafe.Pointer(&mem[at]))
 }
 
-// bytesOf is v's memory. T is plain data.
-func bytesOf[T any](v *T) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
-}
-
-// normalise makes the bools in v valid.
-func normalise[T any](b *layout.Bools, v *T) { b.Normalise(unsafe.Pointer(v)) }
-
 // place says in data where a payload is.
 func place(data []byte, offset uint64, stamp uint32) {
 	binary.LittleEndian.PutUint64(data, offset)
