@@ -49,22 +49,15 @@ func (s *state[R]) complete(v R, err error) {
 	}
 }
 
-// closed is the channel of results that were ready before anybody asked.
-var closed = func() chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()
-
 // wait is a channel that is closed when the result is there.
 func (s *state[R]) wait() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.done == nil {
-		if s.over.Load() {
-			return closed
-		}
 		s.done = make(chan struct{})
+		if s.over.Load() {
+			close(s.done)
+		}
 	}
 	return s.done
 }
