@@ -24,6 +24,7 @@ var prints = map[string]string{
 	"condition": "499500\n",
 	"barrier":   "go\nlap 1\nlap 2\nlap 3\n",
 	"ring":      "49 primes\n",
+	"pool":      "[1 4 9 16 25]\n55\nthe task failed: negative\na worker died of item 3 in crash\n",
 }
 
 // hasOwnTest are the others.

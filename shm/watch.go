@@ -436,14 +436,18 @@ func (m *member) confirm(w watched) {
 			pause *= 2
 		}
 		dead = dead || sys.Dying(w.pid)
+		gone := false
 		unlessCut(func() error {
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			if !m.gone && !dead {
+			if gone = m.gone; !gone && !dead {
 				dead = memory(m.r.mem).ended(w.id, m.r.memory)
 			}
 			return nil
 		})
+		if gone { // what is left there is for others to find
+			return
+		}
 		if dead && m.died(w.id) {
 			return
 		}

@@ -38,7 +38,7 @@ var stateExceptions = map[string]string{
 	"process.auth":              "the key of a program is the same wherever it is asked for; SetAuthKey(nil) empties it",
 	"process.commands":          "no two commands have one default name; it only counts",
 	"process.spawner":           "the kernel must see one parent of all children that does not end before the process does; none before the first start",
-	"queue.buffers":             "spares an allocation for each item that is encoded; what it holds means nothing",
+	"pool.registry":             "parent and worker find a function by its number; filled while packages are initialised",
 	"process.family":            "this process has one parent and one set of children, until Finish",
 	"process.registry":          "parent and child find a function by its name; filled while packages are initialised",
 	"shm.watch":                 "one thread watches all segments, and finds what has begun before; empty when none has company",
