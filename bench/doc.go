@@ -22,5 +22,5 @@
 //
 // The peers are programs of ours against what Debian packages (glibc, Boost, Python); they lie in the directory
 // peers, are part of the executable, and are compiled when they are asked for. A peer that this machine cannot
-// compile, or for which there is no python3, is reported as missing; one that fails is an error.
+// compile, or for which there is no python3 or no numpy, is reported as missing; one that fails is an error.
 package bench

@@ -42,12 +42,14 @@ const (
 	cRobust = "c-robust"
 	boost   = "boost"
 	python  = "python"
-	iceoryx = "iceoryx"
-	goChan  = "go-chan"
-	goLock  = "go-mutex"
-	osPipe  = "os-pipe"
-	socket  = "unix-socket"
-	pidfd   = "pidfd"
+	// pythonSpawn is python whose processes start with an interpreter of their own, as all but forked ones do.
+	pythonSpawn = "python-spawn"
+	iceoryx     = "iceoryx"
+	goChan      = "go-chan"
+	goLock      = "go-mutex"
+	osPipe      = "os-pipe"
+	socket      = "unix-socket"
+	pidfd       = "pidfd"
 	// shoalP1 is what shoal does, in processes whose GOMAXPROCS is 1.
 	shoalP1 = "shoal-p1"
 	// lockOnly is what shoal does when a Lock is all it has.
@@ -247,8 +249,8 @@ var rows = []row{
 		note: "only shoal leaves them whole when it is killed in between",
 	}, {
 		name: "process.startjoin", does: "start a process with a lock in its argument, which it takes and releases, and join it", procs: 2,
-		modes: []Mode{AnyCPU}, sides: []string{shoal, c, python},
-		goals: []goal{{python, AnyCPU, 0.8}}, note: "c and python fork; shoal starts an executable, as Go must",
+		modes: []Mode{AnyCPU}, sides: []string{shoal, c, python, pythonSpawn},
+		goals: []goal{{python, AnyCPU, 0.8}, {pythonSpawn, AnyCPU, 0.1}}, note: "c and python fork; shoal starts an executable, as Go must",
 	}, {
 		name: "death.notice", does: "from the kill of a process to ErrOwnerDied for who sleeps on its lock; it has 64 MiB", procs: 3,
 		modes: []Mode{AnyCPU}, sides: []string{shoal, pidfd}, most: 2, memory: 64 << 20, note: deathNote,
@@ -330,5 +332,5 @@ func chosen(pattern string) ([]row, error) {
 
 // isPeer reports whether an implementation is a program of the directory peers.
 func isPeer(impl string) bool {
-	return slices.Contains([]string{limit, c, cRobust, boost, python, iceoryx}, impl)
+	return slices.Contains([]string{limit, c, cRobust, boost, python, pythonSpawn, iceoryx}, impl)
 }

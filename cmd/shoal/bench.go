@@ -26,7 +26,7 @@ Modes: one-cpu, one process; same-cpu, two that take turns on one CPU; two-cpus,
 has one; any-cpu, processes on either of two; go-chan and go-mutex are two goroutines
 of one process, on either of two; shoal-p1 is shoal with GOMAXPROCS=1. The CPUs are the first that the command may use, see
 taskset(1); they may be two threads of one core. Peers are compiled with gcc and g++; one
-that cannot be compiled here, or without python3, is reported as missing.
+that cannot be compiled here, or without python3 or numpy, is reported as missing.
 
 Rows (PATTERN is one of them, * and ? stand for letters):
   %s
