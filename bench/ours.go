@@ -163,6 +163,8 @@ var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
 	"zerocopy.loan/shoal":           loanTurns,
 	"zerocopy.loan/os-pipe":         recordTurns,
 	"zerocopy.loan/unix-socket":     recordTurns,
+	"codec.struct/shoal":            codecFields,
+	"codec.floats/shoal":            codecFloats,
 	"value.add/shoal":               valueAdd,
 	"value.update/shoal":            valueUpdate,
 	"process.startjoin/shoal":       startJoin,

@@ -241,6 +241,12 @@ var rows = []row{
 		modes: []Mode{TwoCPUs}, sides: []string{shoal, osPipe, socket, iceoryx},
 		goals: []goal{{osPipe, TwoCPUs, 0.01}, {socket, TwoCPUs, 0.01}}, note: "os-pipe and unix-socket copy it",
 	}, {
+		name: "codec.struct", does: "encode a struct of six fields, as queues do, and decode it", procs: 1,
+		modes: []Mode{OneCPU}, sides: []string{shoal, python}, note: "python pickles a tuple",
+	}, {
+		name: "codec.floats", does: "encode 8 MiB of floating-point numbers, decode them, and read a number of each line", procs: 1, size: 8 * floats,
+		modes: []Mode{OneCPU}, times: slept, turns: 6, sides: []string{shoal, c, python}, note: "c is memcpy there and back; python pickles an array of numpy",
+	}, {
 		name: "value.add", does: "add 1 to a shared integer", procs: 1, size: 8,
 		modes: []Mode{OneCPU}, sides: []string{shoal, c, python},
 	}, {
