@@ -52,6 +52,7 @@ type objects struct {
 	Permit *locks.Semaphore
 	Turns  [2]*locks.Semaphore // there and back
 	Events [2]*locks.Event     // there and back
+	Queues queues
 }
 
 type six [6]int64
@@ -73,7 +74,7 @@ const (
 )
 
 func newObjects(seg *shm.Segment, row string) (o objects, err error) {
-	var errs [15]error
+	var errs [16]error
 	o.Words, errs[0] = shm.NewBlock(seg, "", wordCount*line)
 	o.Lock, errs[1] = locks.NewLock(seg, "")
 	o.Plain, errs[2] = array.New[uint64](seg, "", 1, array.Options{Unlocked: true})
@@ -82,6 +83,7 @@ func newObjects(seg *shm.Segment, row string) (o objects, err error) {
 	o.RLock, errs[12] = locks.NewRLock(seg, "")
 	o.Board, errs[13] = array.New[uint64](seg, "", boardLines*line/8, array.Options{Unlocked: true})
 	o.Big, errs[14] = bigRings(seg, row)
+	o.Queues, errs[15] = newQueues(seg, row)
 	o.Permit, errs[5] = locks.NewSemaphore(seg, "", 1)
 	for i := range 2 {
 		o.Rings[i], errs[6+i] = newRing(seg)
@@ -163,6 +165,16 @@ var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
 	"zerocopy.loan/shoal":           loanTurns,
 	"zerocopy.loan/os-pipe":         recordTurns,
 	"zerocopy.loan/unix-socket":     recordTurns,
+	"queue.stream/shoal":            queueStream,
+	"queue.stream/ring":             mpmcStream,
+	"queue.stream.struct/shoal":     queueFields,
+	"queue.stream.struct/go-chan":   chanFields,
+	"queue.putget/shoal":            queuePutGet,
+	"queue.putget/go-chan":          chanStream,
+	"queue.batch/shoal":             queueBatch,
+	"queue.pingpong/shoal":          queueSpinTurns,
+	"queue.sleepwake/shoal":         queueTurns,
+	"queue.big/shoal":               queueFloats,
 	"codec.struct/shoal":            codecFields,
 	"codec.floats/shoal":            codecFloats,
 	"value.add/shoal":               valueAdd,

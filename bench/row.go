@@ -50,6 +50,8 @@ const (
 	osPipe      = "os-pipe"
 	socket      = "unix-socket"
 	pidfd       = "pidfd"
+	// bareRing is a ring for many producers and consumers, in place of a queue.
+	bareRing = "ring"
 	// shoalP1 is what shoal does, in processes whose GOMAXPROCS is 1.
 	shoalP1 = "shoal-p1"
 	// lockOnly is what shoal does when a Lock is all it has.
@@ -241,6 +243,34 @@ var rows = []row{
 		modes: []Mode{TwoCPUs}, sides: []string{shoal, osPipe, socket, iceoryx},
 		goals: []goal{{osPipe, TwoCPUs, 0.01}, {socket, TwoCPUs, 0.01}}, note: "os-pipe and unix-socket copy it",
 	}, {
+		name: "queue.stream", does: "a number from one process to another through a queue of 1,024; who finds it full or empty tries again", procs: 2, size: 8,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, bareRing, python},
+		goals: []goal{{bareRing, TwoCPUs, 1.3}, {python, TwoCPUs, 1. / 30}}, note: "ring is mpmc.stream's; " + noBound + "; " + fasterFIFO,
+	}, {
+		name: "queue.putget", does: "the same by Put and Get; who finds it full or empty waits", procs: 2, size: 8,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, goChan, python, shoalP1},
+		goals: []goal{{python, TwoCPUs, 1. / 30}}, note: noBound,
+	}, {
+		name: "queue.batch", does: "the same by PutMany and GetMany, 32 at once", procs: 2, size: 8,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, python, shoalP1},
+		goals: []goal{{python, TwoCPUs, 1. / 100}}, note: "python moves one number at a time; " + fasterFIFO,
+	}, {
+		name: "queue.stream.struct", does: "a struct of six fields, two of them a string and a slice, by Put and Get", procs: 2,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, goChan, python, shoalP1},
+		goals: []goal{{python, TwoCPUs, 0.1}}, note: "go-chan copies no string and no slice; " + noBound,
+	}, {
+		name: "queue.pingpong", does: "a number there and back between two spinning processes, through two queues", procs: 2, size: 8,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, limit, python},
+		goals: []goal{{limit, TwoCPUs, 6}}, note: "limit is cacheline.pingpong's; python sleeps",
+	}, {
+		name: "queue.sleepwake", does: "a number there and back by Put and Get; who waits sleeps", procs: 2, size: 8,
+		modes: []Mode{SameCPU, TwoCPUs}, times: slept, turns: 6, sides: []string{shoal, c, python, shoalP1},
+		goals: []goal{{c, SameCPU, 1.7}}, note: "c is futex.pingpong's",
+	}, {
+		name: "queue.big", does: "8 MiB of floating-point numbers by Put and Get, of which a number of each line is read", procs: 2, size: 8 * floats,
+		modes: []Mode{TwoCPUs}, times: slept, turns: 6, sides: []string{shoal, c, python},
+		goals: []goal{{c, TwoCPUs, 3}, {python, TwoCPUs, 0.2}}, note: "c is memcpy, once, by one process, and reads as much; python's is an array of numpy",
+	}, {
 		name: "codec.struct", does: "encode a struct of six fields, as queues do, and decode it", procs: 1,
 		modes: []Mode{OneCPU}, sides: []string{shoal, python}, note: "python pickles a tuple",
 	}, {
@@ -290,6 +320,14 @@ func waiting(name, does string, first most, counts ...most) row {
 		fixed: 10_000, turns: 3, counts: append([]most{first}, counts...),
 	}
 }
+
+// What is worth knowing of Python's queue. The second is from the README of faster-fifo 1.5.2,
+// https://github.com/alex-petrenko/faster-fifo, "Performance comparison", one producer and one consumer: 0.86 s and 2.54 s for
+// 200,000 messages on ten cores, 2.09 s and 7.86 s on two; 0.92 s and 2.2 s with get_many.
+const (
+	noBound    = "python's queue has no bound, which is faster"
+	fasterFIFO = "by its own README faster-fifo 1.5.2 (in C++, for Python) costs 0.27 to 0.34 of python, in batches 0.28 to 0.36"
+)
 
 // bytesOf is bytes.stream of records of that size.
 func bytesOf(size string, bytes int, goals ...goal) row {
