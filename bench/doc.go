@@ -1,7 +1,7 @@
 // Package bench measures Shoal beside what else does the same: programs in C, C++ and Python, what Go has
 // itself, and what the machine can do at best.
 //
-//	go run ./cmd/shoal bench --peers               # all rows, half an hour
+//	go run ./cmd/shoal bench --peers               # all rows, three quarters of an hour
 //	go run ./cmd/shoal bench --only 'spsc.*' --json spsc.json
 //	go test -run '^$' -bench . -benchtime 5x ./bench  # the same code under package testing
 //

@@ -14,6 +14,7 @@ import (
 	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/sys"
 	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/pool"
 	"github.com/shoal-ipc/shoal/process"
 	"github.com/shoal-ipc/shoal/ring"
 	"github.com/shoal-ipc/shoal/shm"
@@ -180,6 +181,20 @@ var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
 	"value.add/shoal":               valueAdd,
 	"value.update/shoal":            valueUpdate,
 	"process.startjoin/shoal":       startJoin,
+	"pool.start/shoal":              poolStart,
+	"pool.apply/shoal":              poolApply,
+	"pool.apply/go-chan":            chanApply,
+	"pool.map1/shoal":               mapping(incrementFunc, someNumbers, rightNumber, pool.MapOptions{ChunkSize: 1}),
+	"pool.map1/go-chan":             chanMapping(increment, someNumbers, rightNumber),
+	"pool.map1.struct/shoal":        mapping(incrementFirstFunc, someFields, rightFields, pool.MapOptions{ChunkSize: 1}),
+	"pool.map1.struct/go-chan":      chanMapping(incrementFirst, someFields, rightFields),
+	"pool.imapunordered/shoal":      poolUnordered,
+	"pool.imapunordered/go-chan":    chanUnordered,
+	"pool.mapbig/shoal":             mapping(addUpFunc, someArrays, rightSum, pool.MapOptions{}),
+	"pool.mapbig/go-chan":           chanMapping(addUp, someArrays, rightSum),
+	"pool.mapbig.back/shoal":        mapping(scaleFunc, someArrays, rightArray, pool.MapOptions{}),
+	"pool.mapbig.back/go-chan":      chanMapping(scale, someArrays, rightArray),
+	"pool.idle/shoal":               poolIdle,
 	"death.notice/shoal":            deathNotice,
 	"death.notice/pidfd":            deathPidfd,
 	"death.notice.0/shoal":          deathNotice,
@@ -303,6 +318,9 @@ var partFunc = process.Register("bench", func(ctx context.Context, p part) error
 	if as.Impl == shoalP1 {
 		as.Impl = shoal
 		runtime.GOMAXPROCS(1)
+		if err := os.Setenv("GOMAXPROCS", "1"); err != nil { // for its children, if it has any
+			return err
+		}
 	}
 	f, ok := ours[as.String()]
 	if !ok {

@@ -288,6 +288,29 @@ var rows = []row{
 		modes: []Mode{AnyCPU}, sides: []string{shoal, c, python, pythonSpawn},
 		goals: []goal{{python, AnyCPU, 0.8}, {pythonSpawn, AnyCPU, 0.1}}, note: "c and python fork; shoal starts an executable, as Go must",
 	}, {
+		name: "pool.start", does: "start a pool of two workers, and map a function over one number", procs: 3,
+		modes: []Mode{AnyCPU}, sides: []string{shoal, python}, most: 4, turns: 5,
+		goals: []goal{{python, AnyCPU, 0.8}}, note: "python's are forked",
+	}, {
+		name: "pool.apply", does: "a number there and one more than that back, by Apply; two workers, as in all that follow", procs: 3, size: 8,
+		modes: []Mode{AnyCPU}, times: slept, turns: 6, sides: []string{shoal, goChan, python, shoalP1},
+		goals: []goal{{python, AnyCPU, 0.1}}, note: inOneProcess,
+	},
+	mapOf("pool.map1", "map over 100,000 numbers, in chunks of one: for each", 1./15),
+	mapOf("pool.map1.struct", "the same over structs of six fields, two of them a string and a slice", 0.1),
+	mapOf("pool.imapunordered", "the numbers by ImapUnordered", 0.1),
+	{
+		name: "pool.mapbig", does: "map a sum over 64 arrays of 8 MiB: for each", procs: 3, size: 8 * floats, fixed: 64, turns: 1,
+		modes: []Mode{AnyCPU}, sides: []string{shoal, goChan, python},
+		goals: []goal{{python, AnyCPU, 0.2}}, note: inOneProcess + ", who copy nothing; python's are arrays of numpy",
+	}, {
+		name: "pool.mapbig.back", does: "the same with a function that returns an array of that size", procs: 3, size: 8 * floats, fixed: 64, turns: 1,
+		modes: []Mode{AnyCPU}, sides: []string{shoal, goChan, python},
+		goals: []goal{{python, AnyCPU, 0.2}}, note: inOneProcess + ", who copy nothing; python's are arrays of numpy",
+	}, {
+		name: "pool.idle", does: "a second in which a pool of eight workers has nothing to do: the time on CPUs, of all", procs: 9,
+		modes: []Mode{AnyCPU}, sides: []string{shoal}, fixed: 10, turns: 1, repeats: 3, counts: []most{{busy, 5000}},
+	}, {
 		name: "death.notice", does: "from the kill of a process to ErrOwnerDied for who sleeps on its lock; it has 64 MiB", procs: 3,
 		modes: []Mode{AnyCPU}, sides: []string{shoal, pidfd}, most: 2, memory: 64 << 20, note: deathNote,
 	},
@@ -320,6 +343,17 @@ func waiting(name, does string, first most, counts ...most) row {
 		fixed: 10_000, turns: 3, counts: append([]most{first}, counts...),
 	}
 }
+
+// mapOf is a row of a pool and as many goroutines.
+func mapOf(name, does string, most float64) row {
+	return row{
+		name: name, does: does, procs: 3, fixed: 100_000, turns: 3, modes: []Mode{AnyCPU}, sides: []string{shoal, goChan, python, shoalP1},
+		goals: []goal{{python, AnyCPU, most}}, note: inOneProcess,
+	}
+}
+
+// inOneProcess is what go-chan is beside a pool.
+const inOneProcess = "go-chan is two goroutines beside the one that deals"
 
 // What is worth knowing of Python's queue. The second is from the README of faster-fifo 1.5.2,
 // https://github.com/alex-petrenko/faster-fifo, "Performance comparison", one producer and one consumer: 0.86 s and 2.54 s for

@@ -16,7 +16,7 @@ const benchHelp = `Measure what operations of Shoal cost, beside what Go has its
 beside programs in C, C++ (Boost) and Python, and beside what the machine can do at
 best (limit). All of a row is measured in turn, A B C A B C, in processes bound to
 CPUs: only ratios mean something, and only those of one run on a machine that does
-nothing else. With --peers all rows take half an hour.
+nothing else. With --peers all rows take three quarters of an hour.
 
   median [least to greatest] of the repeats, per operation; what Shoal costs in terms
   of the others; p50, p99, p99.9 of single operations where those are timed; noisy
