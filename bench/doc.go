@@ -1,7 +1,7 @@
 // Package bench measures Shoal beside what else does the same: programs in C, C++ and Python, what Go has
 // itself, and what the machine can do at best.
 //
-//	go run ./cmd/shoal bench --peers               # all rows, half an hour
+//	go run ./cmd/shoal bench --peers               # all rows, three quarters of an hour
 //	go run ./cmd/shoal bench --only 'spsc.*' --json spsc.json
 //	go test -run '^$' -bench . -benchtime 5x ./bench  # the same code under package testing
 //
@@ -22,5 +22,5 @@
 //
 // The peers are programs of ours against what Debian packages (glibc, Boost, Python); they lie in the directory
 // peers, are part of the executable, and are compiled when they are asked for. A peer that this machine cannot
-// compile, or for which there is no python3, is reported as missing; one that fails is an error.
+// compile, or for which there is no python3 or no numpy, is reported as missing; one that fails is an error.
 package bench

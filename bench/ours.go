@@ -14,6 +14,7 @@ import (
 	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/sys"
 	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/pool"
 	"github.com/shoal-ipc/shoal/process"
 	"github.com/shoal-ipc/shoal/ring"
 	"github.com/shoal-ipc/shoal/shm"
@@ -52,6 +53,7 @@ type objects struct {
 	Permit *locks.Semaphore
 	Turns  [2]*locks.Semaphore // there and back
 	Events [2]*locks.Event     // there and back
+	Queues queues
 }
 
 type six [6]int64
@@ -73,7 +75,7 @@ const (
 )
 
 func newObjects(seg *shm.Segment, row string) (o objects, err error) {
-	var errs [15]error
+	var errs [16]error
 	o.Words, errs[0] = shm.NewBlock(seg, "", wordCount*line)
 	o.Lock, errs[1] = locks.NewLock(seg, "")
 	o.Plain, errs[2] = array.New[uint64](seg, "", 1, array.Options{Unlocked: true})
@@ -82,6 +84,7 @@ func newObjects(seg *shm.Segment, row string) (o objects, err error) {
 	o.RLock, errs[12] = locks.NewRLock(seg, "")
 	o.Board, errs[13] = array.New[uint64](seg, "", boardLines*line/8, array.Options{Unlocked: true})
 	o.Big, errs[14] = bigRings(seg, row)
+	o.Queues, errs[15] = newQueues(seg, row)
 	o.Permit, errs[5] = locks.NewSemaphore(seg, "", 1)
 	for i := range 2 {
 		o.Rings[i], errs[6+i] = newRing(seg)
@@ -163,9 +166,35 @@ var ours = map[string]func(ctx context.Context, p *part, m *meter) error{
 	"zerocopy.loan/shoal":           loanTurns,
 	"zerocopy.loan/os-pipe":         recordTurns,
 	"zerocopy.loan/unix-socket":     recordTurns,
+	"queue.stream/shoal":            queueStream,
+	"queue.stream/ring":             mpmcStream,
+	"queue.stream.struct/shoal":     queueFields,
+	"queue.stream.struct/go-chan":   chanFields,
+	"queue.putget/shoal":            queuePutGet,
+	"queue.putget/go-chan":          chanStream,
+	"queue.batch/shoal":             queueBatch,
+	"queue.pingpong/shoal":          queueSpinTurns,
+	"queue.sleepwake/shoal":         queueTurns,
+	"queue.big/shoal":               queueFloats,
+	"codec.struct/shoal":            codecFields,
+	"codec.floats/shoal":            codecFloats,
 	"value.add/shoal":               valueAdd,
 	"value.update/shoal":            valueUpdate,
 	"process.startjoin/shoal":       startJoin,
+	"pool.start/shoal":              poolStart,
+	"pool.apply/shoal":              poolApply,
+	"pool.apply/go-chan":            chanApply,
+	"pool.map1/shoal":               mapping(incrementFunc, someNumbers, rightNumber, pool.MapOptions{ChunkSize: 1}),
+	"pool.map1/go-chan":             chanMapping(increment, someNumbers, rightNumber),
+	"pool.map1.struct/shoal":        mapping(incrementFirstFunc, someFields, rightFields, pool.MapOptions{ChunkSize: 1}),
+	"pool.map1.struct/go-chan":      chanMapping(incrementFirst, someFields, rightFields),
+	"pool.imapunordered/shoal":      poolUnordered,
+	"pool.imapunordered/go-chan":    chanUnordered,
+	"pool.mapbig/shoal":             mapping(addUpFunc, someArrays, rightSum, pool.MapOptions{}),
+	"pool.mapbig/go-chan":           chanMapping(addUp, someArrays, rightSum),
+	"pool.mapbig.back/shoal":        mapping(scaleFunc, someArrays, rightArray, pool.MapOptions{}),
+	"pool.mapbig.back/go-chan":      chanMapping(scale, someArrays, rightArray),
+	"pool.idle/shoal":               poolIdle,
 	"death.notice/shoal":            deathNotice,
 	"death.notice/pidfd":            deathPidfd,
 	"death.notice.0/shoal":          deathNotice,
@@ -289,6 +318,9 @@ var partFunc = process.Register("bench", func(ctx context.Context, p part) error
 	if as.Impl == shoalP1 {
 		as.Impl = shoal
 		runtime.GOMAXPROCS(1)
+		if err := os.Setenv("GOMAXPROCS", "1"); err != nil { // for its children, if it has any
+			return err
+		}
 	}
 	f, ok := ours[as.String()]
 	if !ok {

@@ -47,7 +47,7 @@ func bigRings(seg *shm.Segment, row string) (bs [2]*shm.Block, err error) {
 	switch {
 	case row == "mpmc.stream.64B":
 		lay(0, ring.MPMCSize[wide](slots), func(mem []byte) error { _, err := ring.NewMPMC[wide](mem, slots, seg); return err })
-	case topic == "mpmc":
+	case topic == "mpmc", topic == "queue":
 		lay(0, ring.MPMCSize[uint64](slots), func(mem []byte) error { _, err := ring.NewMPMC[uint64](mem, slots, seg); return err })
 	case row == "bytes.stream.64K":
 		lay(0, ring.BytesSize(bigRoom), func(mem []byte) error { _, err := ring.NewBytes(mem, bigRoom, seg); return err })

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,24 +51,40 @@ func (p *peers) remove() error { return os.RemoveAll(p.dir) }
 
 // program is the one that measures a side, and the names by which it knows the row and the implementation.
 func program(j job) (name, row, impl string) {
+	topic, _, _ := strings.Cut(j.Row, ".")
 	switch j.Impl {
 	case limit:
-		if j.Row == "spsc.pingpong" {
+		if j.Row == "spsc.pingpong" || j.Row == "queue.pingpong" {
 			j.Row = "cacheline.pingpong"
 		}
 		return "futex", j.Row, j.Impl
 	case python:
+		switch j.Row {
+		case "queue.batch", "queue.putget": // one at a time, which is all that Python has
+			j.Row = "queue.stream"
+		case "queue.sleepwake":
+			j.Row = "queue.pingpong"
+		}
+		switch topic {
+		case "queue", "codec":
+			return "queues.py", j.Row, j.Impl
+		case "pool":
+			return "pools.py", j.Row, j.Impl
+		}
 		return "peer.py", j.Row, j.Impl
+	case pythonSpawn:
+		return "spawned.py", j.Row, j.Impl
 	case boost, iceoryx:
 		return j.Impl, j.Row, j.Impl
 	}
 	switch j.Row { // by C's programs of other topics
 	case "broadcast.stream":
 		return "spsc", "spsc.stream", j.Impl
-	case "spsc.sleepwake":
+	case "spsc.sleepwake", "queue.sleepwake":
 		return "futex", "futex.pingpong", j.Impl
+	case "queue.big", "codec.floats":
+		return "memcpy", j.Row, j.Impl
 	}
-	topic, _, _ := strings.Cut(j.Row, ".")
 	return topic, j.Row, j.Impl
 }
 
@@ -77,10 +94,11 @@ func (p *peers) run(ctx context.Context, j job) (sample, error) {
 	argv := []string{filepath.Join(p.dir, name)}
 	err, ok := p.built[name]
 	if strings.HasSuffix(name, ".py") {
-		argv = append([]string{"python3"}, argv...)
-		if _, err = exec.LookPath(argv[0]); err != nil {
+		var interpreter string
+		if interpreter, err = pythonPath(); err != nil {
 			err = fmt.Errorf("%w: %w", errMissing, err)
 		}
+		argv = append([]string{interpreter}, argv...)
 	} else if !ok {
 		err = p.compile(ctx, name)
 		p.built[name] = err
@@ -97,9 +115,24 @@ func (p *peers) run(ctx context.Context, j job) (sample, error) {
 	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	c.Stdout, c.Stderr = &out, &errs
 	if err := c.Run(); err != nil {
+		if e, ok := errors.AsType[*exec.ExitError](err); ok && e.ExitCode() == 3 { // it says so, as peer.py does of modules
+			return sample{}, fmt.Errorf("%w: %s", errMissing, bytes.TrimSpace(errs.Bytes()))
+		}
 		return sample{}, fmt.Errorf("%s: %w: %s", strings.Join(argv[len(argv)-5:], " "), err, bytes.TrimSpace(errs.Bytes()))
 	}
 	return parseSample(out.Bytes())
+}
+
+// pythonPath is the first Python of PATH; if the system's own is in PATH, that one, which has the system's packages and is built to
+// be fast, as others are not always.
+func pythonPath() (string, error) {
+	const name, system = "python3", "/usr/bin"
+	if slices.Contains(filepath.SplitList(os.Getenv("PATH")), system) {
+		if found, err := exec.LookPath(filepath.Join(system, name)); err == nil {
+			return found, nil
+		}
+	}
+	return exec.LookPath(name)
 }
 
 // iceoryxFlags are where its headers are, which have their version in the name of their directory, and its libraries.

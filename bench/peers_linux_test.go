@@ -41,6 +41,16 @@ func TestMissingPeer(t *testing.T) {
 	checkPeer(t, p, "missing", true)
 }
 
+// TestPeerThatLacks: a peer that says that it lacks what it needs is missing too, not failed.
+func TestPeerThatLacks(t *testing.T) {
+	p, done, err := bench.CompareFake("value.add", "echo no module >&2; exit 3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	checkPeer(t, p, "no module", true)
+}
+
 // checkPeer measures Shoal and a peer, whose error contains want.
 func checkPeer(t *testing.T, c *bench.Comparison, want string, missing bool) {
 	t.Helper()

@@ -158,10 +158,10 @@ func (r *Result) WriteText(w io.Writer) error {
 			fmt.Fprintf(&b, "  shoal is %s of it [%s to %s]", ratio(s.Ratio.Median), ratio(s.Ratio.Min), ratio(s.Ratio.Max))
 		}
 		if s.Goal != 0 {
-			fmt.Fprintf(&b, ", asked %v: %s", s.Goal, verdict(s.Ratio.Median <= s.Goal))
+			fmt.Fprintf(&b, ", asked %s: %s", bound(s.Goal), verdict(s.Ratio.Median <= s.Goal))
 		}
 		if s.Floor != 0 {
-			fmt.Fprintf(&b, ", asked %v or more: %s", s.Floor, verdict(s.Ratio.Median >= s.Floor))
+			fmt.Fprintf(&b, ", asked %s or more: %s", bound(s.Floor), verdict(s.Ratio.Median >= s.Floor))
 		}
 		if s.P50 != 0 {
 			fmt.Fprintf(&b, "  p50 %s p99 %s p99.9 %s", nanoseconds(s.P50), nanoseconds(s.P99), nanoseconds(s.P999))
@@ -224,6 +224,14 @@ func ratio(x float64) string {
 		return fmt.Sprintf("1/%.0f", 1/x)
 	}
 	return fmt.Sprintf("%.2f", x)
+}
+
+// bound is a ratio that was asked for: one over a whole number as such, where digits would say less.
+func bound(x float64) string {
+	if of := math.Round(1 / x); x < 0.1 && math.Abs(of*x-1) < 1e-9 {
+		return fmt.Sprintf("1/%.0f", of)
+	}
+	return fmt.Sprint(x)
 }
 
 // Record is one side of a row for programs to read: an element of the array that `shoal bench --json` writes.

@@ -42,12 +42,16 @@ const (
 	cRobust = "c-robust"
 	boost   = "boost"
 	python  = "python"
-	iceoryx = "iceoryx"
-	goChan  = "go-chan"
-	goLock  = "go-mutex"
-	osPipe  = "os-pipe"
-	socket  = "unix-socket"
-	pidfd   = "pidfd"
+	// pythonSpawn is python whose processes start with an interpreter of their own, as all but forked ones do.
+	pythonSpawn = "python-spawn"
+	iceoryx     = "iceoryx"
+	goChan      = "go-chan"
+	goLock      = "go-mutex"
+	osPipe      = "os-pipe"
+	socket      = "unix-socket"
+	pidfd       = "pidfd"
+	// bareRing is a ring for many producers and consumers, in place of a queue.
+	bareRing = "ring"
 	// shoalP1 is what shoal does, in processes whose GOMAXPROCS is 1.
 	shoalP1 = "shoal-p1"
 	// lockOnly is what shoal does when a Lock is all it has.
@@ -239,6 +243,40 @@ var rows = []row{
 		modes: []Mode{TwoCPUs}, sides: []string{shoal, osPipe, socket, iceoryx},
 		goals: []goal{{osPipe, TwoCPUs, 0.01}, {socket, TwoCPUs, 0.01}}, note: "os-pipe and unix-socket copy it",
 	}, {
+		name: "queue.stream", does: "a number from one process to another through a queue of 1,024; who finds it full or empty tries again", procs: 2, size: 8,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, bareRing, python},
+		goals: []goal{{bareRing, TwoCPUs, 1.3}, {python, TwoCPUs, 1. / 30}}, note: "ring is mpmc.stream's; " + noBound + "; " + fasterFIFO,
+	}, {
+		name: "queue.putget", does: "the same by Put and Get; who finds it full or empty waits", procs: 2, size: 8,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, goChan, python, shoalP1},
+		goals: []goal{{python, TwoCPUs, 1. / 30}}, note: noBound,
+	}, {
+		name: "queue.batch", does: "the same by PutMany and GetMany, 32 at once", procs: 2, size: 8,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, python, shoalP1},
+		goals: []goal{{python, TwoCPUs, 1. / 100}}, note: "python moves one number at a time; " + fasterFIFO,
+	}, {
+		name: "queue.stream.struct", does: "a struct of six fields, two of them a string and a slice, by Put and Get", procs: 2,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, goChan, python, shoalP1},
+		goals: []goal{{python, TwoCPUs, 0.1}}, note: "go-chan copies no string and no slice; " + noBound,
+	}, {
+		name: "queue.pingpong", does: "a number there and back between two spinning processes, through two queues", procs: 2, size: 8,
+		modes: []Mode{TwoCPUs}, sides: []string{shoal, limit, python},
+		goals: []goal{{limit, TwoCPUs, 6}}, note: "limit is cacheline.pingpong's; python sleeps",
+	}, {
+		name: "queue.sleepwake", does: "a number there and back by Put and Get; who waits sleeps", procs: 2, size: 8,
+		modes: []Mode{SameCPU, TwoCPUs}, times: slept, turns: 6, sides: []string{shoal, c, python, shoalP1},
+		goals: []goal{{c, SameCPU, 1.7}}, note: "c is futex.pingpong's",
+	}, {
+		name: "queue.big", does: "8 MiB of floating-point numbers by Put and Get, of which a number of each line is read", procs: 2, size: 8 * floats,
+		modes: []Mode{TwoCPUs}, times: slept, turns: 6, sides: []string{shoal, c, python},
+		goals: []goal{{c, TwoCPUs, 3}, {python, TwoCPUs, 0.2}}, note: "c is memcpy, once, by one process, and reads as much; python's is an array of numpy",
+	}, {
+		name: "codec.struct", does: "encode a struct of six fields, as queues do, and decode it", procs: 1,
+		modes: []Mode{OneCPU}, sides: []string{shoal, python}, note: "python pickles a tuple",
+	}, {
+		name: "codec.floats", does: "encode 8 MiB of floating-point numbers, decode them, and read a number of each line", procs: 1, size: 8 * floats,
+		modes: []Mode{OneCPU}, times: slept, turns: 6, sides: []string{shoal, c, python}, note: "c is memcpy there and back; python pickles an array of numpy",
+	}, {
 		name: "value.add", does: "add 1 to a shared integer", procs: 1, size: 8,
 		modes: []Mode{OneCPU}, sides: []string{shoal, c, python},
 	}, {
@@ -247,8 +285,31 @@ var rows = []row{
 		note: "only shoal leaves them whole when it is killed in between",
 	}, {
 		name: "process.startjoin", does: "start a process with a lock in its argument, which it takes and releases, and join it", procs: 2,
-		modes: []Mode{AnyCPU}, sides: []string{shoal, c, python},
-		goals: []goal{{python, AnyCPU, 0.8}}, note: "c and python fork; shoal starts an executable, as Go must",
+		modes: []Mode{AnyCPU}, sides: []string{shoal, c, python, pythonSpawn},
+		goals: []goal{{python, AnyCPU, 0.8}, {pythonSpawn, AnyCPU, 0.1}}, note: "c and python fork; shoal starts an executable, as Go must",
+	}, {
+		name: "pool.start", does: "start a pool of two workers, and map a function over one number", procs: 3,
+		modes: []Mode{AnyCPU}, sides: []string{shoal, python}, most: 4, turns: 5,
+		goals: []goal{{python, AnyCPU, 0.8}}, note: "python's are forked",
+	}, {
+		name: "pool.apply", does: "a number there and one more than that back, by Apply; two workers, as in all that follow", procs: 3, size: 8,
+		modes: []Mode{AnyCPU}, times: slept, turns: 6, sides: []string{shoal, goChan, python, shoalP1},
+		goals: []goal{{python, AnyCPU, 0.1}}, note: inOneProcess,
+	},
+	mapOf("pool.map1", "map over 100,000 numbers, in chunks of one: for each", 1./15),
+	mapOf("pool.map1.struct", "the same over structs of six fields, two of them a string and a slice", 0.1),
+	mapOf("pool.imapunordered", "the numbers by ImapUnordered", 0.1),
+	{
+		name: "pool.mapbig", does: "map a sum over 64 arrays of 8 MiB: for each", procs: 3, size: 8 * floats, fixed: 64, turns: 1,
+		modes: []Mode{AnyCPU}, sides: []string{shoal, goChan, python},
+		goals: []goal{{python, AnyCPU, 0.2}}, note: inOneProcess + ", who copy nothing; python's are arrays of numpy",
+	}, {
+		name: "pool.mapbig.back", does: "the same with a function that returns an array of that size", procs: 3, size: 8 * floats, fixed: 64, turns: 1,
+		modes: []Mode{AnyCPU}, sides: []string{shoal, goChan, python},
+		goals: []goal{{python, AnyCPU, 0.2}}, note: inOneProcess + ", who copy nothing; python's are arrays of numpy",
+	}, {
+		name: "pool.idle", does: "a second in which a pool of eight workers has nothing to do: the time on CPUs, of all", procs: 9,
+		modes: []Mode{AnyCPU}, sides: []string{shoal}, fixed: 10, turns: 1, repeats: 3, counts: []most{{busy, 5000}},
 	}, {
 		name: "death.notice", does: "from the kill of a process to ErrOwnerDied for who sleeps on its lock; it has 64 MiB", procs: 3,
 		modes: []Mode{AnyCPU}, sides: []string{shoal, pidfd}, most: 2, memory: 64 << 20, note: deathNote,
@@ -282,6 +343,25 @@ func waiting(name, does string, first most, counts ...most) row {
 		fixed: 10_000, turns: 3, counts: append([]most{first}, counts...),
 	}
 }
+
+// mapOf is a row of a pool and as many goroutines.
+func mapOf(name, does string, most float64) row {
+	return row{
+		name: name, does: does, procs: 3, fixed: 100_000, turns: 3, modes: []Mode{AnyCPU}, sides: []string{shoal, goChan, python, shoalP1},
+		goals: []goal{{python, AnyCPU, most}}, note: inOneProcess,
+	}
+}
+
+// inOneProcess is what go-chan is beside a pool.
+const inOneProcess = "go-chan is two goroutines beside the one that deals"
+
+// What is worth knowing of Python's queue. The second is from the README of faster-fifo 1.5.2,
+// https://github.com/alex-petrenko/faster-fifo, "Performance comparison", one producer and one consumer: 0.86 s and 2.54 s for
+// 200,000 messages on ten cores, 2.09 s and 7.86 s on two; 0.92 s and 2.2 s with get_many.
+const (
+	noBound    = "python's queue has no bound, which is faster"
+	fasterFIFO = "by its own README faster-fifo 1.5.2 (in C++, for Python) costs 0.27 to 0.34 of python, in batches 0.28 to 0.36"
+)
 
 // bytesOf is bytes.stream of records of that size.
 func bytesOf(size string, bytes int, goals ...goal) row {
@@ -330,5 +410,5 @@ func chosen(pattern string) ([]row, error) {
 
 // isPeer reports whether an implementation is a program of the directory peers.
 func isPeer(impl string) bool {
-	return slices.Contains([]string{limit, c, cRobust, boost, python, iceoryx}, impl)
+	return slices.Contains([]string{limit, c, cRobust, boost, python, pythonSpawn, iceoryx}, impl)
 }

@@ -87,6 +87,24 @@ func TestStarved(t *testing.T) {
 	}
 }
 
+// TestGoals: what is asked is printed as it was meant, and compared.
+func TestGoals(t *testing.T) {
+	for goal, want := range map[float64]string{
+		1.3: "asked 1.3: reached", 0.5: "asked 0.5: missed", 1. / 30: "asked 1/30: missed", 1. / 15: "asked 1/15: missed", 0.03: "asked 0.03: missed",
+	} {
+		r := &bench.Result{Name: "row", Mode: bench.OneCPU, Sides: []bench.SideResult{
+			{Impl: "peer", Repeats: 1, Cost: bench.SpreadOf([]float64{1}), Ratio: bench.SpreadOf([]float64{1}), Goal: goal},
+		}}
+		var text strings.Builder
+		if err := r.WriteText(&text); err != nil {
+			t.Fatal(err)
+		}
+		if got := text.String(); !strings.Contains(got, want+"\n") {
+			t.Errorf("goal %v: %q, want %q", goal, got, want)
+		}
+	}
+}
+
 // TestWriteErrors: what has no numbers says why, and what has some says nothing.
 func TestWriteErrors(t *testing.T) {
 	r := &bench.Result{Name: "row", Mode: bench.TwoCPUs, Err: errors.New("too small"), Sides: []bench.SideResult{

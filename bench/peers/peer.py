@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
-"""Measure multiprocessing: peer.py ROW IMPL N CPUS, called and answering as peer.h says. IMPL is python."""
+"""Measure multiprocessing: peer.py ROW IMPL N CPUS, called and answering as peer.h says. IMPL is python.
+
+The programs for other rows in Python import this one. Its exit code is 3 if a module is missing that the row needs.
+"""
 
 import collections
 import ctypes
+import importlib
 import json
 import multiprocessing
 import multiprocessing.sharedctypes
@@ -40,7 +44,7 @@ class Job:
         function()
         self.other.join()
         if self.other.exitcode != 0:
-            sys.exit("the other process failed")
+            fail()
 
     def second(self, parent, function):
         if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
@@ -70,9 +74,11 @@ class Job:
             one = range(i, i + 1)
             start = time.monotonic_ns()
             loop(one)
-            ns = time.monotonic_ns() - start
-            shift = max(ns.bit_length() - 7, 0)
-            self.histogram[(ns >> shift << shift) + ((1 << shift) - 1 >> 1)] += 1
+            self.record(time.monotonic_ns() - start)
+
+    def record(self, ns):
+        shift = max(ns.bit_length() - 7, 0)
+        self.histogram[(ns >> shift << shift) + ((1 << shift) - 1 >> 1)] += 1
 
     def run(self, loop, latency=None):
         """Call loop with ranges of numbers: the warm-up, the measured part, and what is timed one by one.
@@ -115,14 +121,27 @@ def ended(*_):
     except ChildProcessError:  # join was quicker, and knows
         return
     if info and (info.si_code, info.si_status) != (os.CLD_EXITED, 0):
-        print("the other process failed", file=sys.stderr)
         os.waitpid(info.si_pid, 0)
-        os._exit(1)
+        fail()
+
+
+def fail():
+    """End at once: a queue would first write what it has to a pipe that nobody reads."""
+    print("the other process failed", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def check(got, want):
     if got != want:
         sys.exit(f"got {got}, want {want}")
+
+
+def need(module):
+    try:
+        return importlib.import_module(module)
+    except ImportError as e:
+        print(e, file=sys.stderr)
+        sys.exit(3)
 
 
 def lock_uncontended(job):
@@ -239,19 +258,23 @@ def take_and_give(lock):
 
 
 def process_startjoin(job):
+    start_and_join(job, mp, take_and_give)
+
+
+def start_and_join(job, context, target):
     """CPUS are those on which the process and its children may run; only the process is reported."""
     os.sched_setaffinity(0, job.cpus)
     del job.cpus[1:]
-    lock = mp.Lock()
+    lock = context.Lock()
 
-    def start_and_join(numbers):
+    def one_after_the_other(numbers):
         for _ in numbers:
-            p = mp.Process(target=take_and_give, args=(lock,))
+            p = context.Process(target=target, args=(lock,))
             p.start()
             p.join()
             check(p.exitcode, 0)
 
-    job.run(start_and_join, "within")
+    job.run(one_after_the_other, "within")
     job.report(job.took(0))
 
 
@@ -282,19 +305,19 @@ ROWS = {
 }
 
 
-def main():
+def main(rows, by="python"):
     try:
         row, impl, n, cpus = sys.argv[1:]
-        function, processes = ROWS[row]
+        function, processes = rows[row]
         n, cpus = int(n), [int(cpu) for cpu in cpus.split(",")]
     except (ValueError, KeyError):
         impl = None
-    if impl != "python" or n < 1 or len(cpus) > processes:
-        print("usage: peer.py ROW python N CPUS, where ROW is " + ", ".join(ROWS), file=sys.stderr)
+    if impl != by or n < 1 or len(cpus) > processes:
+        print(f"usage: {sys.argv[0]} ROW {by} N CPUS, where ROW is " + ", ".join(rows), file=sys.stderr)
         return 2
     function(Job(n, cpus))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(ROWS))

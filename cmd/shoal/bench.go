@@ -16,7 +16,7 @@ const benchHelp = `Measure what operations of Shoal cost, beside what Go has its
 beside programs in C, C++ (Boost) and Python, and beside what the machine can do at
 best (limit). All of a row is measured in turn, A B C A B C, in processes bound to
 CPUs: only ratios mean something, and only those of one run on a machine that does
-nothing else. With --peers all rows take half an hour.
+nothing else. With --peers all rows take three quarters of an hour.
 
   median [least to greatest] of the repeats, per operation; what Shoal costs in terms
   of the others; p50, p99, p99.9 of single operations where those are timed; noisy
@@ -26,7 +26,7 @@ Modes: one-cpu, one process; same-cpu, two that take turns on one CPU; two-cpus,
 has one; any-cpu, processes on either of two; go-chan and go-mutex are two goroutines
 of one process, on either of two; shoal-p1 is shoal with GOMAXPROCS=1. The CPUs are the first that the command may use, see
 taskset(1); they may be two threads of one core. Peers are compiled with gcc and g++; one
-that cannot be compiled here, or without python3, is reported as missing.
+that cannot be compiled here, or without python3 or numpy, is reported as missing.
 
 Rows (PATTERN is one of them, * and ? stand for letters):
   %s

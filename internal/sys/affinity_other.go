@@ -21,3 +21,6 @@ func Yield() {}
 
 // CPUTime is not supported here.
 func CPUTime() (time.Duration, error) { return 0, errors.ErrUnsupported }
+
+// CPUTimeOf is not supported here.
+func CPUTimeOf(pid int) (time.Duration, error) { return 0, errors.ErrUnsupported }

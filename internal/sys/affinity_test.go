@@ -1,6 +1,7 @@
 package sys_test
 
 import (
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -73,5 +74,13 @@ func TestCPUTime(t *testing.T) {
 	}
 	for before := spent(); spent()-before < pause; { // ends
 		sys.Yield()
+	}
+	before := spent()
+	other, err := sys.CPUTimeOf(os.Getpid())
+	if after := spent(); err != nil || other < before || other > after {
+		t.Errorf("between %v and %v, a look as at another process finds %v, %v", before, after, other, err)
+	}
+	if _, err := sys.CPUTimeOf(1 << 28); err == nil {
+		t.Error("the time of a process that there is not")
 	}
 }
