@@ -9,7 +9,10 @@ import (
 
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/pool"
+	"github.com/shoal-ipc/shoal/shm"
 )
+
+var errNoSpace = shm.ErrNoSpace
 
 // echo returns what it is given.
 var echo = pool.Register("echo", func(ctx context.Context, m *Many) (*Many, error) { return m, nil })

@@ -311,7 +311,8 @@ func (c *crew) leave(s *seat, h *hand) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	ready := h.begun.Load() || h.desk.state.Load() == 1
+	state := h.desk.state.Load() // PAIRS WITH workerFunc: store ready, finished
+	ready := h.begun.Load() || state != 0
 	told := h.state == stopped
 	if !ready {
 		h.err = err
@@ -334,6 +335,10 @@ func (c *crew) leave(s *seat, h *hand) {
 	c.spares = append(c.spares, h.block)
 	h.held = [slots]task{}
 	if c.killed {
+		return
+	}
+	if state == finished {
+		go c.terminate(ErrTerminated)
 		return
 	}
 	if !ready {

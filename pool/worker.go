@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -35,12 +36,15 @@ func (a workerArgs) Objects() ([]shm.Object, error) { return a.Initializer.Objec
 
 // workerFunc is what a worker runs.
 var workerFunc = process.Register("pool worker", func(ctx context.Context, a workerArgs) error {
-	// Of a Ctrl-C, which reaches the workers too, the parent makes what it likes.
-	ctx = context.WithoutCancel(ctx)
+	// Of a Ctrl-C, which reaches the workers too, the parent makes what it likes. (Programs that tasks start see it.)
+	if !signal.Ignored(os.Interrupt) {
+		signal.Reset(os.Interrupt)
+		signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+	}
 	if err := a.Initializer.Run(ctx); err != nil {
 		return err
 	}
-	w, err := newWorker(ctx, a.Desk.Segment(), a.Desk.Bytes(), a.Board.Bytes())
+	w, err := newWorker(a.Desk.Segment(), a.Desk.Bytes(), a.Board.Bytes())
 	if err != nil {
 		return err
 	}
@@ -49,12 +53,19 @@ var workerFunc = process.Register("pool worker", func(ctx context.Context, a wor
 	w.results.Wake()
 	go w.listen()
 	go w.work()
-	<-w.over
+	select {
+	case <-w.over:
+	case <-ctx.Done(): // the parent's program has finished
+		w.desk.state.Store(finished) // PAIRS WITH crew.leave: load the state
+	}
 	return nil
 })
 
-// ready is the state of a desk whose worker takes tasks.
-const ready = 1
+// The states of a desk, after 0.
+const (
+	ready    = 1 // its worker takes tasks
+	finished = 2 // its worker was ended with the program of its parent
+)
 
 // worker is the worker's side of a desk.
 type worker struct {
@@ -89,8 +100,8 @@ type life struct {
 	cause error
 }
 
-func newWorker(ctx context.Context, seg *shm.Segment, mem, board []byte) (w *worker, err error) {
-	w = &worker{seg: seg, base: ctx, over: make(chan struct{}), lives: make(map[uint64]*life)}
+func newWorker(seg *shm.Segment, mem, board []byte) (w *worker, err error) {
+	w = &worker{seg: seg, base: context.Background(), over: make(chan struct{}), lives: make(map[uint64]*life)}
 	if len(mem) < deskSize() || len(board) < boardSize {
 		return nil, errCorrupt
 	}
