@@ -284,8 +284,7 @@ var toCome = map[string]string{
 	"pipe": `CONN-01 CONN-02 CONN-04 CONN-05 CONN-06 CONN-07 CONN-08 CONN-10 CONN-11 CONN-12 CONN-13 CONN-14
 		LST-01 LST-02 LST-03 LST-04 LST-05 LST-07 LST-08 POLL-01 POLL-02 PICK-01 PICK-02 WAIT-02 WAIT-03
 		WAIT-04 WAIT-05 WAIT-06 WAIT-07 WAIT-08 AUTH-01 AUTH-02 AUTH-03 SEED-16 SEED-17`,
-	"pool": `SEED-15`,
 }
 
 // toComeMax is how many IDs toCome has. It may only be lowered.
-const toComeMax = 68
+const toComeMax = 67
