@@ -300,11 +300,11 @@ var rows = []row{
 	mapOf("pool.map1.struct", "the same over structs of six fields, two of them a string and a slice", 0.1),
 	mapOf("pool.imapunordered", "the numbers by ImapUnordered", 0.1),
 	{
-		name: "pool.mapbig", does: "map a sum over 64 arrays of 8 MiB: for each", procs: 3, size: 8 * floats, fixed: 64, turns: 1,
+		name: "pool.mapbig", does: "map a sum over 64 arrays of 8 MiB: for each", procs: 3, size: 8 * floats, fixed: 64, turns: 1, repeats: 5,
 		modes: []Mode{AnyCPU}, sides: []string{shoal, goChan, python},
 		goals: []goal{{python, AnyCPU, 0.2}}, note: inOneProcess + ", who copy nothing; python's are arrays of numpy",
 	}, {
-		name: "pool.mapbig.back", does: "the same with a function that returns an array of that size", procs: 3, size: 8 * floats, fixed: 64, turns: 1,
+		name: "pool.mapbig.back", does: "the same with a function that returns an array of that size", procs: 3, size: 8 * floats, fixed: 64, turns: 1, repeats: 5,
 		modes: []Mode{AnyCPU}, sides: []string{shoal, goChan, python},
 		goals: []goal{{python, AnyCPU, 0.2}}, note: inOneProcess + ", who copy nothing; python's are arrays of numpy",
 	}, {
