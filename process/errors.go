@@ -47,7 +47,8 @@ func (e *ExitError) Unwrap() error { return e.Err }
 // to the standard library's sentinels and syscall.Errno, to those of packages locks, ring and shm, and to
 // what RegisterError and RegisterErrorType named. Type, Text and Stack longer than 64 KiB are cut.
 //
-// Go's own errors do not cross by other ways (in an item of a queue, say); a *RemoteError, which AsRemote makes, does.
+// Go's own errors do not cross by other ways (in an item of a queue, say); a *RemoteError, which AsRemote
+// makes, does.
 type RemoteError struct {
 	Type  string // of the error, or of the panic value
 	Text  string
@@ -90,11 +91,11 @@ func RegisterError(name string, target error) struct{} {
 	return struct{}{}
 }
 
-// RegisterErrorType lets errors.As find an E that comes back from another process, as it was: it is encoded as an argument is, so
-// its fields must be exported (RegisterErrorType panics otherwise, as Register does), and what it holds of other errors does not
-// cross as part of it. E is the type that errors.As is to find: often a pointer. An E that is larger than 32 KiB, or cannot be
-// encoded, is left out. Like Register it is for the initialisation of packages, with a name that is unique among those of
-// RegisterErrorType and RegisterError.
+// RegisterErrorType lets errors.As find an E that comes back from another process, as it was: it is encoded as
+// an argument is, so its fields must be exported (RegisterErrorType panics otherwise, as Register does), and
+// what it holds of other errors does not cross as part of it. E is the type that errors.As is to find: often a
+// pointer. An E that is larger than 32 KiB, or cannot be encoded, is left out. Like Register it is for the
+// initialisation of packages, with a name that is unique among those of RegisterErrorType and RegisterError.
 //
 //	var _ = process.RegisterErrorType[*OverdrawnError]("bank: overdrawn error")
 func RegisterErrorType[E error](name string) struct{} {
@@ -192,8 +193,8 @@ const (
 	maxError = 3*maxText + maxText/2 + maxValue // the message; the parent reads no more
 )
 
-// AsRemote is err as another process gets it, for who sends errors himself. It is nil if err is nil, and err if that is a
-// *RemoteError already.
+// AsRemote is err as another process gets it, for who sends errors himself. It is nil if err is nil, and err if
+// that is a *RemoteError already.
 func AsRemote(err error) *RemoteError {
 	if err == nil {
 		return nil
@@ -314,7 +315,8 @@ func causes(err error) (names []string, numbers []syscall.Errno, values []value)
 		if number, ok := err.(syscall.Errno); ok && len(numbers) < maxCause && !slices.Contains(numbers, number) {
 			numbers = append(numbers, number)
 		}
-		if i := slices.IndexFunc(types, func(e *errorType) bool { return e.t == reflect.TypeOf(err) }); i >= 0 && len(values) < maxCause {
+		i := slices.IndexFunc(types, func(e *errorType) bool { return e.t == reflect.TypeOf(err) })
+		if i >= 0 && len(values) < maxCause {
 			v := value{name: types[i].name}
 			if data, e := marshalError(err); e == nil && len(v.name)+len(data)+2*binary.MaxVarintLen32 <= room {
 				v.data = string(data)
