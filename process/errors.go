@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/shoal-ipc/shoal/internal/codec"
+	"github.com/shoal-ipc/shoal/internal/sentinel"
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/ring"
 	"github.com/shoal-ipc/shoal/shm"
@@ -44,7 +45,7 @@ func (e *ExitError) Error() string {
 func (e *ExitError) Unwrap() error { return e.Err }
 
 // RemoteError is an error of a function that ran in another process. errors.Is and errors.As see through it
-// to the standard library's sentinels and syscall.Errno, to those of packages locks, ring and shm, and to
+// to the standard library's sentinels and syscall.Errno, to those of this module's packages, and to
 // what RegisterError and RegisterErrorType named. Type, Text and Stack longer than 64 KiB are cut.
 //
 // Go's own errors do not cross by other ways (in an item of a queue, say); a *RemoteError, which AsRemote
@@ -302,7 +303,7 @@ func causes(err error) (names []string, numbers []syscall.Errno, values []value)
 	sentinels := maps.Clone(registry.sentinels) // err's methods are the user's: not under the lock
 	types := slices.Collect(maps.Values(registry.errorTypes))
 	registry.Unlock()
-	for _, from := range []map[string]error{known, sentinels} {
+	for _, from := range []map[string]error{known, sentinel.All(), sentinels} {
 		for _, name := range slices.Sorted(maps.Keys(from)) {
 			if len(names) < maxCause && errors.Is(err, from[name]) {
 				names = append(names, name)
@@ -359,7 +360,7 @@ func decodeError(b []byte) (*RemoteError, error) {
 	var found []error
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
 		name := r.string()
-		if target := sentinel(name); target != nil {
+		if target := named(name); target != nil {
 			found = append(found, target)
 		}
 	}
@@ -393,9 +394,12 @@ func decodeError(b []byte) (*RemoteError, error) {
 	return e, nil
 }
 
-// sentinel finds one by its name.
-func sentinel(name string) error {
+// named finds a sentinel by its name.
+func named(name string) error {
 	if target := known[name]; target != nil {
+		return target
+	}
+	if target := sentinel.Find(name); target != nil {
 		return target
 	}
 	registry.Lock()

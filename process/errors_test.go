@@ -14,6 +14,7 @@ import (
 
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/process"
+	"github.com/shoal-ipc/shoal/queue"
 	"github.com/shoal-ipc/shoal/shm"
 )
 
@@ -81,6 +82,7 @@ var returned = map[string]error{
 	"unknown":    errUnknown,
 	"shm":        fmt.Errorf("queue: %w", shm.ErrNoSpace),
 	"locks":      fmt.Errorf("account 3: %w", locks.ErrOwnerDied),
+	"queue":      fmt.Errorf("account 3: %w", queue.ErrShutdown),
 	"joined":     errors.Join(io.EOF, errOverdrawn, syscall.EAGAIN, errors.New("and more"), syscall.EPERM),
 	"typed":      fmt.Errorf("account 3: %w", &limitError{7, []float64{1, 2}, "seven"}),
 	"values":     errors.Join(codeError{1}, otherError{2}, &limitError{Limit: 3}, codeError{4}, (*limitError)(nil)),
@@ -104,6 +106,7 @@ var remote = map[string][]error{
 	"registered": {errOverdrawn},
 	"shm":        {shm.ErrNoSpace},
 	"locks":      {locks.ErrOwnerDied},
+	"queue":      {queue.ErrShutdown},
 	"typed":      {errOverdrawn},
 	"values":     {errOverdrawn},
 	"one way":    {io.EOF},
