@@ -14,8 +14,9 @@ var auth struct {
 	key []byte
 }
 
-// AuthKey is a secret by which the processes of a program know each other, where they meet by an address that others can reach:
-// 32 random bytes, the same in a program and in all its children (but for those that Command started). The slice is the caller's.
+// AuthKey is a secret by which the processes of a program know each other, where they meet by an address that
+// others can reach: 32 random bytes, the same in a program and in all its children (but for those that Command
+// started). The slice is the caller's.
 func AuthKey() []byte {
 	auth.Lock()
 	defer auth.Unlock()
@@ -30,8 +31,9 @@ func AuthKey() []byte {
 	return slices.Clone(auth.key)
 }
 
-// SetAuthKey sets another key, for programs that share one with others. It is for before the first child: those that were
-// started keep the key that they have. An empty key is a key; with nil the next AuthKey makes a new one.
+// SetAuthKey sets another key, for programs that share one with others. It is for before the first child: those
+// that were started keep the key that they have. An empty key is a key; with nil the next AuthKey makes a new
+// one.
 func SetAuthKey(key []byte) {
 	auth.Lock()
 	defer auth.Unlock()

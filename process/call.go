@@ -9,9 +9,9 @@ import (
 	"github.com/shoal-ipc/shoal/shm"
 )
 
-// Call is a registered function with its argument, for options that want a call to make later (that of a pool to
-// initialise its workers, say). Run makes it, in this process. A Call may be a field of an argument of another function, and
-// is made there then. The zero Call does nothing.
+// Call is a registered function with its argument, for options that want a call to make later (that of a pool
+// to initialise its workers, say). Run makes it, in this process. A Call may be a field of an argument of
+// another function, and is made there then. The zero Call does nothing.
 type Call struct {
 	function *function
 	argument any                         // a pointer to an A; nil if data came from another process
@@ -49,8 +49,8 @@ func (c Call) Run(ctx context.Context) error {
 	return nil
 }
 
-// Objects are the shared objects in the argument. An argument of Start that has a method Objects, as a Call has, hands over
-// the segments of these too; what holds Calls passes theirs on.
+// Objects are the shared objects in the argument. An argument of Start that has a method Objects, as a Call
+// has, hands over the segments of these too; what holds Calls passes theirs on.
 func (c Call) Objects() ([]shm.Object, error) {
 	if c.argument == nil {
 		return nil, nil
@@ -76,8 +76,8 @@ func (c Call) MarshalBinary() ([]byte, error) {
 	return append(appendString(nil, c.function.name), data...), nil
 }
 
-// UnmarshalBinary implements encoding.BinaryUnmarshaler. It is an error if this program has no function of that name; the
-// argument is decoded by Run.
+// UnmarshalBinary implements encoding.BinaryUnmarshaler. It is an error if this program has no function of that
+// name; the argument is decoded by Run.
 func (c *Call) UnmarshalBinary(data []byte) error {
 	*c = Call{}
 	if len(data) == 0 {

@@ -58,8 +58,8 @@ type interrupts struct {
 	arrived chan os.Signal
 }
 
-// interrupt does what the parent's Interrupt asks for. SIGINT has the effect that the function gives it, and is sent only now, since
-// it would kill a process that has just begun.
+// interrupt does what the parent's Interrupt asks for. SIGINT has the effect that the function gives it, and is
+// sent only now, since it would kill a process that has just begun.
 func (in interrupts) interrupt(ctx *lifetime.Context) {
 	if in.ignored {
 		ctx.End(context.Canceled, errInterrupted)
@@ -68,8 +68,8 @@ func (in interrupts) interrupt(ctx *lifetime.Context) {
 	signalSelf(os.Interrupt)
 }
 
-// growStack makes the stack of this goroutine 32 KiB large, which a child needs in any case: Go would double it four times, and each time
-// take memory of that size for several goroutines, which takes longer.
+// growStack makes the stack of this goroutine 32 KiB large, which a child needs in any case: Go would double it
+// four times, and each time take memory of that size for several goroutines, which takes longer.
 //
 //go:noinline
 func growStack(never bool) byte {
@@ -86,8 +86,8 @@ func first(frame *[24 << 10]byte) byte { return frame[0] }
 // errInterrupted is the cause of the end of a context that SIGINT ended.
 var errInterrupted = errors.New("process: interrupted")
 
-// awaitCall returns what the parent wants to be run, and its context, when all else that came with it is done: a context that
-// has ended is so from the beginning.
+// awaitCall returns what the parent wants to be run, and its context, when all else that came with it is done:
+// a context that has ended is so from the beginning.
 func awaitCall(control *os.File, from *receiver, up *line, in interrupts) (c call, ctx *lifetime.Context) {
 	for ctx == nil || arrived(control) {
 		m, err := from.next()

@@ -19,7 +19,8 @@ import (
 	"github.com/shoal-ipc/shoal/shm"
 )
 
-// The environment of a program that Command starts (docs/LAYOUT.md). segmentsName has the segments as SHOAL_CHILD has them.
+// The environment of a program that Command starts (docs/LAYOUT.md). segmentsName has the segments as
+// SHOAL_CHILD has them.
 const (
 	handlePrefix = "SHOAL_HANDLE_"
 	segmentsName = "SHOAL_SEGMENTS"
@@ -28,15 +29,16 @@ const (
 // commands numbers default names.
 var commands atomic.Int64
 
-// Command starts another executable, argv[0] (found as a shell finds it), with the arguments argv[1:], and with objects named in its
-// environment: SHOAL_HANDLE_<key> has the handle of each. Their segments arrive with it. A Go program that imports this package, and
-// whose main begins with Main or Init, opens them with Given; docs/LAYOUT.md says what others have to do. Keys consist of letters, digits
-// and underscores.
+// Command starts another executable, argv[0] (found as a shell finds it), with the arguments argv[1:], and with
+// objects named in its environment: SHOAL_HANDLE_<key> has the handle of each. Their segments arrive with it. A
+// Go program that imports this package, and whose main begins with Main or Init, opens them with Given;
+// docs/LAYOUT.md says what others have to do. Keys consist of letters, digits and underscores.
 //
-// When ctx ends the process gets SIGTERM, which ends the context of a program that uses Main, and SIGKILL after the grace.
-// When this process ends it is killed, too, but not what it started itself (nor a program that has more privileges than
-// this one: set-user-ID). Otherwise it is a child like others: Children has it, and Finish joins it. The errors are those of the operating system.
-// By default its name is that of its file, and a number.
+// When ctx ends the process gets SIGTERM, which ends the context of a program that uses Main, and SIGKILL after
+// the grace. When this process ends it is killed, too, but not what it started itself (nor a program that has
+// more privileges than this one: set-user-ID). Otherwise it is a child like others: Children has it, and Finish
+// joins it. The errors are those of the operating system. By default its name is that of its file, and a
+// number.
 func Command(ctx context.Context, argv []string, objects map[string]shm.Object, opts ...Options) (*Process, error) {
 	o := one(opts)
 	if len(argv) == 0 || argv[0] == "" {
@@ -53,14 +55,16 @@ func Command(ctx context.Context, argv []string, objects map[string]shm.Object, 
 	return p, nil
 }
 
-func command(ctx context.Context, argv []string, objects map[string]shm.Object, name string, o Options) (*Process, error) {
+func command(
+	ctx context.Context, argv []string, objects map[string]shm.Object, name string, o Options,
+) (*Process, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	var handles []string
 	var shared []shm.Object
 	for _, key := range slices.Sorted(maps.Keys(objects)) {
-		if strings.ContainsFunc(key, func(r rune) bool { return r != '_' && (r < '0' || r > '9') && (r|32 < 'a' || r|32 > 'z') }) || key == "" {
+		if !validKey(key) {
 			return nil, fmt.Errorf("%w: key %q", fs.ErrInvalid, key)
 		}
 		if objects[key] == nil {
@@ -95,8 +99,16 @@ func command(ctx context.Context, argv []string, objects map[string]shm.Object, 
 	return c.Process, nil
 }
 
-// Given opens the object that the process which started this one, with Command, named by key: o is the pointer to an empty Value, Lock or
-// whatever it is. The error is fs.ErrNotExist if nothing was named so, and otherwise what opening a handle may return. It may be called again.
+// validKey reports whether key makes a name that every shell takes for a variable's.
+func validKey(key string) bool {
+	return key != "" && !strings.ContainsFunc(key, func(r rune) bool {
+		return r != '_' && (r < '0' || r > '9') && (r|32 < 'a' || r|32 > 'z')
+	})
+}
+
+// Given opens the object that the process which started this one, with Command, named by key: o is the pointer
+// to an empty Value, Lock or whatever it is. The error is fs.ErrNotExist if nothing was named so, and otherwise
+// what opening a handle may return. It may be called again.
 func Given(key string, o encoding.BinaryUnmarshaler) error {
 	text, ok := os.LookupEnv(handlePrefix + key)
 	if !ok {
@@ -116,8 +128,8 @@ func Given(key string, o encoding.BinaryUnmarshaler) error {
 	return nil
 }
 
-// adoptGiven takes over the segments that came with a Command. What does not look like them is left alone: the variable may come
-// from further above, and have nothing to do with the descriptors of this process.
+// adoptGiven takes over the segments that came with a Command. What does not look like them is left alone: the
+// variable may come from further above, and have nothing to do with the descriptors of this process.
 func adoptGiven() {
 	text, ok := os.LookupEnv(segmentsName)
 	if !ok {
@@ -127,16 +139,18 @@ func adoptGiven() {
 	var segments []passed
 	for _, field := range strings.Split(text, " ") {
 		s, err := parsePassed(field)
-		if err != nil || slices.ContainsFunc(segments, func(t passed) bool {
-			return s.memory == t.memory || s.memory == t.alive || s.alive == t.memory || s.alive == t.alive || s.uuid == t.uuid
-		}) || s.memory == s.alive || !sys.OneFile(s.memory, s.alive) {
-			continue
+		if err == nil && s.memory != s.alive && sys.OneFile(s.memory, s.alive) && !slices.ContainsFunc(segments, s.meets) {
+			segments = append(segments, s)
 		}
-		segments = append(segments, s)
 	}
 	for _, s := range segments {
 		if errors.Join(sys.SetCloseOnExec(s.memory), sys.SetCloseOnExec(s.alive)) == nil {
 			inherit.Put(s.segment())
 		}
 	}
+}
+
+// meets reports whether s and t have something in common, which two segments do not.
+func (s passed) meets(t passed) bool {
+	return s.uuid == t.uuid || s.memory == t.memory || s.memory == t.alive || s.alive == t.memory || s.alive == t.alive
 }

@@ -201,7 +201,8 @@ func TestCommandContext(t *testing.T) {
 	}
 }
 
-// TestCommandGoProgram: another Go program opens what it was given, and takes part in the segment as its own participant.
+// TestCommandGoProgram: another Go program opens what it was given, and takes part in the segment as its own
+// participant.
 func TestCommandGoProgram(t *testing.T) {
 	g, _ := newGiven(t)
 	exe, err := os.Executable()
@@ -367,7 +368,8 @@ func TestStarterThreadEnds(t *testing.T) {
 	join(t, q)
 }
 
-// onDyingThread calls f on a thread that ends with it. The first thread of a Go program never does, so f gets another.
+// onDyingThread calls f on a thread that ends with it. The first thread of a Go program never does, so f gets
+// another.
 func onDyingThread(f func()) {
 	runtime.LockOSThread()
 	if syscall.Gettid() != os.Getpid() {

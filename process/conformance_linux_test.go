@@ -52,9 +52,9 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// A process is a daemon if that was said. In Python a child of a daemon is one too, if nothing was said; but there it cannot
-	// have children, so this is about flags that a program sets by hand. Here it can have some, joins them as any process does, and
-	// they end with it.
+	// A process is a daemon if that was said. In Python a child of a daemon is one too, if nothing was said;
+	// but there it cannot have children, so this is about flags that a program sets by hand. Here it can have
+	// some, joins them as any process does, and they end with it.
 	t.Run("PROC-04", func(t *testing.T) {
 		for _, daemon := range []bool{false, true} {
 			p := tellsDaemon.Start(t, process.None{}, process.Options{Daemon: daemon})
@@ -95,8 +95,8 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// Before the start: not alive, not listed, no exit code. A process that was not started is a Call here, and nothing but that; nor is
-	// one whose start fails. The child inherits the key (SEED-05 has more of that).
+	// Before the start: not alive, not listed, no exit code. A process that was not started is a Call here, and
+	// nothing but that; nor is one whose start fails. The child inherits the key (SEED-05 has more of that).
 	t.Run("PROC-07", func(t *testing.T) {
 		call := fail.With("it ran")
 		p, err := process.Start(canceled(), fail, "it ran")
@@ -157,8 +157,8 @@ func TestConformance(t *testing.T) {
 	t.Run("PROC-14", func(t *testing.T) { signalled(t, waits, (*process.Process).Terminate, -int(syscall.SIGTERM)) })
 	t.Run("PROC-15", func(t *testing.T) { signalled(t, waits, (*process.Process).Kill, -int(syscall.SIGKILL)) })
 
-	// There is at least one CPU, and children count as many as their parent: by GOMAXPROCS in the environment, theirs or what Options.Env
-	// says, and without it by what the system gives to all of them.
+	// There is at least one CPU, and children count as many as their parent: by GOMAXPROCS in the environment,
+	// theirs or what Options.Env says, and without it by what the system gives to all of them.
 	t.Run("PROC-16", func(t *testing.T) {
 		if runtime.NumCPU() < 1 {
 			t.Errorf("%d CPUs", runtime.NumCPU())
@@ -352,8 +352,9 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// A child has no descriptors but those that it is to have, whatever this process has open. (What whoever started this process left open for
-	// all to inherit, against all custom, is inherited further, as with os/exec.)
+	// A child has no descriptors but those that it is to have, whatever this process has open. (What whoever
+	// started this process left open for all to inherit, against all custom, is inherited further, as with
+	// os/exec.)
 	t.Run("CTX-10", func(t *testing.T) {
 		high := tempFile(t, "high")
 		const number = 300
@@ -394,8 +395,8 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// What children log comes out of this process, with their names if that is wanted, and line by line. There is no logger of the
-	// package; the level is a matter of what the child is given.
+	// What children log comes out of this process, with their names if that is wanted, and line by line. There
+	// is no logger of the package; the level is a matter of what the child is given.
 	t.Run("LOG-01", func(t *testing.T) {
 		var log bytes.Buffer
 		join(t, start(t, logs, "warn", process.Options{Name: "loggy", Prefix: true, Stderr: &log}))
@@ -404,8 +405,8 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// Struct arguments and a name reach the child; names by default are the function's with numbers, and "main" (in Python Process-1,
-	// Process-2, …, and MainProcess); a registered function can be called here, too.
+	// Struct arguments and a name reach the child; names by default are the function's with numbers, and "main"
+	// (in Python Process-1, Process-2, …, and MainProcess); a registered function can be called here, too.
 	t.Run("SEED-01", func(t *testing.T) {
 		if name := process.Current().Name(); name != "main" {
 			t.Errorf("this process is %q", name)
@@ -448,7 +449,8 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// At the end of the program daemons are ended and the others joined; a daemon's own child ends with it. TestDaemons says in which order.
+	// At the end of the program daemons are ended and the others joined; a daemon's own child ends with it.
+	// TestDaemons says in which order.
 	t.Run("SEED-03", func(t *testing.T) {
 		code, stdout, stderr := finished(t, program(t, "daemons"))
 		if code != 0 || stderr != "" || !strings.Contains(stdout, "\nanswered\n") || !strings.Contains(stdout, "daemon ends") {
@@ -456,8 +458,8 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// The lock of a process that was terminated tells the next who takes it, and the children of that process are gone, a C program
-	// among them.
+	// The lock of a process that was terminated tells the next who takes it, and the children of that process
+	// are gone, a C program among them.
 	t.Run("SEED-04", func(t *testing.T) {
 		g, _ := newGiven(t)
 		p := takesAndStarts.Start(t, g)
@@ -479,7 +481,8 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// The key is 32 random bytes, the same in children of children, and another in another program. (AUTH-01 and AUTH-02 say that it is refused.)
+	// The key is 32 random bytes, the same in children of children, and another in another program. (AUTH-01
+	// and AUTH-02 say that it is refused.)
 	t.Run("SEED-05", func(t *testing.T) {
 		key := process.AuthKey()
 		if len(key) != 32 || bytes.Equal(key, make([]byte, 32)) {

@@ -27,7 +27,8 @@ var (
 		}
 	})
 
-	// starts a child with a deadline, which writes to descriptor 5 that it has begun and how its context ended, and stays
+	// starts a child with a deadline, which writes to descriptor 5 that it has begun and how its context ended,
+	// and stays
 	startsWithDeadline = proctest.NewRole("starts-with-deadline", func(ctx context.Context, c *proctest.Child, d time.Duration) error {
 		ctx, cancel := context.WithTimeout(ctx, d)
 		defer cancel()
@@ -149,7 +150,8 @@ func TestCauseCrosses(t *testing.T) {
 	}
 	p.Join(context.Background())
 
-	// The cause of a deadline is known when it is over, and the child does not wait for long for a parent that is slow.
+	// The cause of a deadline is known when it is over, and the child does not wait for long for a parent that
+	// is slow.
 	for i := 0; ; i++ {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errFirst)
 		p, next := lines(t, ctx)
@@ -225,8 +227,8 @@ func TestDeadlineOfStoppedParent(t *testing.T) {
 	proctest.Must(t, p.Wait())
 }
 
-// TestComputingFunctionEnds: a function that computes, and looks at nothing but ctx.Err, ends with its context; also where
-// there is one processor.
+// TestComputingFunctionEnds: a function that computes, and looks at nothing but ctx.Err, ends with its context;
+// also where there is one processor.
 func TestComputingFunctionEnds(t *testing.T) {
 	for _, procs := range []int{1, 2} {
 		t.Run("GOMAXPROCS="+strconv.Itoa(procs), func(t *testing.T) {

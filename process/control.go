@@ -264,7 +264,8 @@ func decodeCall(b []byte) (call, error) {
 	if c.timed {
 		at, left = r.uvarint(), r.uvarint()
 	}
-	if r.bad || pid > math.MaxInt32 || flags > callDaemon|callDaemonic|callTimed || at > math.MaxInt64 || left > math.MaxInt64 {
+	const most = math.MaxInt64
+	if r.bad || pid > math.MaxInt32 || flags > callDaemon|callDaemonic|callTimed || at > most || left > most {
 		return call{}, errProtocol
 	}
 	c.pid, c.at, c.left, c.argument = int(pid), int64(at), int64(left), r.b
@@ -279,8 +280,8 @@ func (c *call) until(ctx context.Context) {
 	}
 }
 
-// deadline is that of until, in the process that received c: the clock is the same, but for a process in a time namespace of its
-// own, for which the start took no time.
+// deadline is that of until, in the process that received c: the clock is the same, but for a process in a time
+// namespace of its own, for which the start took no time.
 func (c *call) deadline() (deadline time.Time) {
 	if !c.timed {
 		return deadline

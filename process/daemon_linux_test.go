@@ -18,8 +18,8 @@ import (
 )
 
 func init() {
-	// starts a daemon, whose child is one of the usual kind, a daemon that does not mind its context, one that is no Go program, and a child
-	// that wants an answer from the first daemon after the function has returned
+	// starts a daemon, whose child is one of the usual kind, a daemon that does not mind its context, one that
+	// is no Go program, and a child that wants an answer from the first daemon after the function has returned
 	linuxPrograms["daemons"] = func() {
 		process.Main(func(ctx context.Context) error {
 			question, ask, err := os.Pipe()

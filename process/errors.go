@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/shoal-ipc/shoal/internal/codec"
+	"github.com/shoal-ipc/shoal/internal/sentinel"
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/ring"
 	"github.com/shoal-ipc/shoal/shm"
@@ -44,10 +45,11 @@ func (e *ExitError) Error() string {
 func (e *ExitError) Unwrap() error { return e.Err }
 
 // RemoteError is an error of a function that ran in another process. errors.Is and errors.As see through it
-// to the standard library's sentinels and syscall.Errno, to those of packages locks, ring and shm, and to
+// to the standard library's sentinels and syscall.Errno, to those of this module's packages, and to
 // what RegisterError and RegisterErrorType named. Type, Text and Stack longer than 64 KiB are cut.
 //
-// Go's own errors do not cross by other ways (in an item of a queue, say); a *RemoteError, which AsRemote makes, does.
+// Go's own errors do not cross by other ways (in an item of a queue, say); a *RemoteError, which AsRemote
+// makes, does.
 type RemoteError struct {
 	Type  string // of the error, or of the panic value
 	Text  string
@@ -90,11 +92,11 @@ func RegisterError(name string, target error) struct{} {
 	return struct{}{}
 }
 
-// RegisterErrorType lets errors.As find an E that comes back from another process, as it was: it is encoded as an argument is, so
-// its fields must be exported (RegisterErrorType panics otherwise, as Register does), and what it holds of other errors does not
-// cross as part of it. E is the type that errors.As is to find: often a pointer. An E that is larger than 32 KiB, or cannot be
-// encoded, is left out. Like Register it is for the initialisation of packages, with a name that is unique among those of
-// RegisterErrorType and RegisterError.
+// RegisterErrorType lets errors.As find an E that comes back from another process, as it was: it is encoded as
+// an argument is, so its fields must be exported (RegisterErrorType panics otherwise, as Register does), and
+// what it holds of other errors does not cross as part of it. E is the type that errors.As is to find: often a
+// pointer. An E that is larger than 32 KiB, or cannot be encoded, is left out. Like Register it is for the
+// initialisation of packages, with a name that is unique among those of RegisterErrorType and RegisterError.
 //
 //	var _ = process.RegisterErrorType[*OverdrawnError]("bank: overdrawn error")
 func RegisterErrorType[E error](name string) struct{} {
@@ -192,8 +194,8 @@ const (
 	maxError = 3*maxText + maxText/2 + maxValue // the message; the parent reads no more
 )
 
-// AsRemote is err as another process gets it, for who sends errors himself. It is nil if err is nil, and err if that is a
-// *RemoteError already.
+// AsRemote is err as another process gets it, for who sends errors himself. It is nil if err is nil, and err if
+// that is a *RemoteError already.
 func AsRemote(err error) *RemoteError {
 	if err == nil {
 		return nil
@@ -301,7 +303,7 @@ func causes(err error) (names []string, numbers []syscall.Errno, values []value)
 	sentinels := maps.Clone(registry.sentinels) // err's methods are the user's: not under the lock
 	types := slices.Collect(maps.Values(registry.errorTypes))
 	registry.Unlock()
-	for _, from := range []map[string]error{known, sentinels} {
+	for _, from := range []map[string]error{known, sentinel.All(), sentinels} {
 		for _, name := range slices.Sorted(maps.Keys(from)) {
 			if len(names) < maxCause && errors.Is(err, from[name]) {
 				names = append(names, name)
@@ -314,7 +316,8 @@ func causes(err error) (names []string, numbers []syscall.Errno, values []value)
 		if number, ok := err.(syscall.Errno); ok && len(numbers) < maxCause && !slices.Contains(numbers, number) {
 			numbers = append(numbers, number)
 		}
-		if i := slices.IndexFunc(types, func(e *errorType) bool { return e.t == reflect.TypeOf(err) }); i >= 0 && len(values) < maxCause {
+		i := slices.IndexFunc(types, func(e *errorType) bool { return e.t == reflect.TypeOf(err) })
+		if i >= 0 && len(values) < maxCause {
 			v := value{name: types[i].name}
 			if data, e := marshalError(err); e == nil && len(v.name)+len(data)+2*binary.MaxVarintLen32 <= room {
 				v.data = string(data)
@@ -357,7 +360,7 @@ func decodeError(b []byte) (*RemoteError, error) {
 	var found []error
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
 		name := r.string()
-		if target := sentinel(name); target != nil {
+		if target := named(name); target != nil {
 			found = append(found, target)
 		}
 	}
@@ -391,9 +394,12 @@ func decodeError(b []byte) (*RemoteError, error) {
 	return e, nil
 }
 
-// sentinel finds one by its name.
-func sentinel(name string) error {
+// named finds a sentinel by its name.
+func named(name string) error {
 	if target := known[name]; target != nil {
+		return target
+	}
+	if target := sentinel.Find(name); target != nil {
 		return target
 	}
 	registry.Lock()

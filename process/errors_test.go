@@ -14,6 +14,7 @@ import (
 
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/process"
+	"github.com/shoal-ipc/shoal/queue"
 	"github.com/shoal-ipc/shoal/shm"
 )
 
@@ -23,6 +24,8 @@ var (
 	_            = process.RegisterError("process_test: overdrawn", errOverdrawn)
 	_            = process.RegisterErrorType[*limitError]("process_test: limit error")
 	_            = process.RegisterErrorType[codeError]("process_test: code error")
+	_            = process.RegisterErrorType[*oneWayError]("process_test: one-way error")
+	_            = process.RegisterErrorType[noWayError]("process_test: no-way error")
 )
 
 // limitError and codeError are types that cross; otherError does not.
@@ -43,6 +46,19 @@ func (e *limitError) Unwrap() error { return errOverdrawn }
 type codeError struct{ Code int }
 
 func (e codeError) Error() string { return fmt.Sprintf("code %d", e.Code) }
+
+// oneWayError cannot be decoded, noWayError not even encoded.
+type oneWayError struct{}
+
+func (*oneWayError) Error() string                  { return "one way" }
+func (*oneWayError) MarshalBinary() ([]byte, error) { return []byte("x"), nil }
+func (*oneWayError) UnmarshalBinary([]byte) error   { return io.ErrNoProgress }
+
+type noWayError struct{}
+
+func (noWayError) Error() string                  { return "no way" }
+func (noWayError) MarshalBinary() ([]byte, error) { return nil, io.ErrNoProgress }
+func (*noWayError) UnmarshalBinary([]byte) error  { return nil }
 
 type otherError struct{ Code int }
 
@@ -66,9 +82,11 @@ var returned = map[string]error{
 	"unknown":    errUnknown,
 	"shm":        fmt.Errorf("queue: %w", shm.ErrNoSpace),
 	"locks":      fmt.Errorf("account 3: %w", locks.ErrOwnerDied),
+	"queue":      fmt.Errorf("account 3: %w", queue.ErrShutdown),
 	"joined":     errors.Join(io.EOF, errOverdrawn, syscall.EAGAIN, errors.New("and more"), syscall.EPERM),
 	"typed":      fmt.Errorf("account 3: %w", &limitError{7, []float64{1, 2}, "seven"}),
 	"values":     errors.Join(codeError{1}, otherError{2}, &limitError{Limit: 3}, codeError{4}, (*limitError)(nil)),
+	"one way":    errors.Join(&oneWayError{}, noWayError{}, codeError{6}, io.EOF),
 	"too large":  errors.Join(&limitError{Text: strings.Repeat("x", 64<<10)}, codeError{5}),
 	"long":       errors.New(strings.Repeat("long ", process.MaxText)),
 }
@@ -88,8 +106,10 @@ var remote = map[string][]error{
 	"registered": {errOverdrawn},
 	"shm":        {shm.ErrNoSpace},
 	"locks":      {locks.ErrOwnerDied},
+	"queue":      {queue.ErrShutdown},
 	"typed":      {errOverdrawn},
 	"values":     {errOverdrawn},
+	"one way":    {io.EOF},
 	"too large":  {errOverdrawn},
 	"joined":     {io.EOF, errOverdrawn, syscall.EAGAIN, syscall.EPERM, fs.ErrPermission},
 }
@@ -131,7 +151,7 @@ func checkTypes(t *testing.T, name string, err error) {
 	if found := errors.As(err, &limit); found != (wantLimit != nil) || found && !reflect.DeepEqual(limit, wantLimit) {
 		t.Errorf("%s: errors.As finds %+v, want %+v", name, limit, wantLimit)
 	}
-	wantCode := map[string]int{"values": 1, "too large": 5}[name]
+	wantCode := map[string]int{"values": 1, "too large": 5, "one way": 6}[name]
 	if found := errors.As(err, &code); found != (wantCode != 0) || code.Code != wantCode {
 		t.Errorf("%s: errors.As finds %+v, want %d", name, code, wantCode)
 	}
@@ -140,7 +160,8 @@ func checkTypes(t *testing.T, name string, err error) {
 	}
 }
 
-// TestRemoteErrorCrosses: who sends an error himself makes a RemoteError of it, which goes through the encoding as often as need be.
+// TestRemoteErrorCrosses: who sends an error himself makes a RemoteError of it, which goes through the encoding
+// as often as need be.
 func TestRemoteErrorCrosses(t *testing.T) {
 	if process.AsRemote(nil) != nil {
 		t.Error("nil became an error")

@@ -111,9 +111,10 @@ func seal() {
 	registry.sealed = true
 }
 
-// buildID differs between programs whose registered functions or Go versions differ, and, behind a hyphen, between
-// files; without /proc a program does not know its file, and says nothing there. /proc/self/exe makes parent and child
-// the same, so this guards against a marker that came from elsewhere. It is called after registration has ended.
+// buildID differs between programs whose registered functions or Go versions differ, and, behind a hyphen,
+// between files; without /proc a program does not know its file, and says nothing there. /proc/self/exe makes
+// parent and child the same, so this guards against a marker that came from elsewhere. It is called after
+// registration has ended.
 func buildID() string {
 	registry.Lock()
 	defer registry.Unlock()

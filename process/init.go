@@ -87,8 +87,9 @@ func Init() {
 // errFinished is the cause of the end of a daemon's context.
 var errFinished = errors.New("process: the program has finished")
 
-// Finish joins the children that still run, those included that are started meanwhile, and then ends the daemons among them (see
-// Options.Daemon). It returns the failure of the first of the others that failed, or ctx's error if some still run when it ends.
+// Finish joins the children that still run, those included that are started meanwhile, and then ends the
+// daemons among them (see Options.Daemon). It returns the failure of the first of the others that failed, or
+// ctx's error if some still run when it ends.
 func Finish(ctx context.Context) error {
 	f := new(failure)
 	family.Lock()

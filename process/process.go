@@ -220,9 +220,10 @@ func (p *Process) join(ctx context.Context) (ended bool, err error) {
 // process and its parent it never is.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Fd is a descriptor that is readable when Done is closed, for pipe.Wait, poll and epoll: nothing is ever to be read from it, and it
-// is not to be closed. It is made by the first call, and is the process's until Close, or until p is garbage. It is -1 after Close, of this process
-// and its parent, and when there are no more descriptors.
+// Fd is a descriptor that is readable when Done is closed, for pipe.Wait, poll and epoll: nothing is ever to be
+// read from it, and it is not to be closed. It is made by the first call, and is the process's until Close, or
+// until p is garbage. It is -1 after Close, of this process and its parent, and when there are no more
+// descriptors.
 func (p *Process) Fd() int {
 	if p.relation != child {
 		return -1

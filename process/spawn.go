@@ -5,9 +5,10 @@ import (
 	"sync"
 )
 
-// spawner is the thread from which all processes are started. A child asks the kernel to be killed with its parent
-// (PR_SET_PDEATHSIG), and for the kernel the parent is a thread: one that ended (a goroutine that was locked to its thread, and
-// returned) would take with it what was started from it. This one ends with the process. It is there from the first start on.
+// spawner is the thread from which all processes are started. A child asks the kernel to be killed with its
+// parent (PR_SET_PDEATHSIG), and for the kernel the parent is a thread: one that ended (a goroutine that was
+// locked to its thread, and returned) would take with it what was started from it. This one ends with the
+// process. It is there from the first start on.
 var spawner struct {
 	sync.Once
 	requests chan func()

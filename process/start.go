@@ -23,9 +23,10 @@ import (
 type Options struct {
 	// Name is the process's; "" means the function's name and a number: "count-1".
 	Name string
-	// Daemon says that Finish, and so Main, ends the process when it has joined those that are no daemons, instead of joining it:
-	// its context ends, and it is killed if it has not ended within the grace after that. How it ends is no failure of the program.
-	// A daemon may have children like any process. Whether they are daemons says their own Daemon; all end with it.
+	// Daemon says that Finish, and so Main, ends the process when it has joined those that are no daemons,
+	// instead of joining it: its context ends, and it is killed if it has not ended within the grace after
+	// that. How it ends is no failure of the program. A daemon may have children like any process. Whether they
+	// are daemons says their own Daemon; all end with it.
 	Daemon bool
 	// Grace is the time between the end of ctx and SIGKILL; 0 means 5 s, less than 0 means none.
 	Grace time.Duration
@@ -52,12 +53,12 @@ type Options struct {
 // defaultGrace is what Grace 0 means.
 const defaultGrace = 5 * time.Second
 
-// Start runs f(a) in a new process. The child's context has the deadline of ctx and ends when ctx does, with its cause (as
-// a *RemoteError), but has none of its values; a child that has not ended within
-// the grace after that (its own children included) is killed. When ctx has ended already nothing is started
-// and its error returned. Shared objects in a arrive usable; other data in a is copied twice on the way, so
-// what is large belongs into a shared array or block. Start does not wait for the child to read its argument,
-// of which it has its own copy.
+// Start runs f(a) in a new process. The child's context has the deadline of ctx and ends when ctx does, with
+// its cause (as a *RemoteError), but has none of its values; a child that has not ended within the grace after
+// that (its own children included) is killed. When ctx has ended already nothing is started and its error
+// returned. Shared objects in a arrive usable; other data in a is copied twice on the way, so what is large
+// belongs into a shared array or block. Start does not wait for the child to read its argument, of which it has
+// its own copy.
 //
 // The error is ErrInit in a program that called neither Init nor Main, and errors.ErrUnsupported on systems
 // other than Linux; otherwise it is that of encoding the argument or of the operating system. The child does
@@ -66,10 +67,9 @@ func Start[A any](ctx context.Context, f Func[A], a A, opts ...Options) (*Proces
 	return start(ctx, f.function, &a, one(opts))
 }
 
-// Run starts one process for each argument and joins them all. When one fails the contexts of the others end, and its failure is
-// their cause;
-// the error is that of the first to fail, or of Start. Without arguments it starts nothing; a function that
-// needs none is run with one None.
+// Run starts one process for each argument and joins them all. When one fails the contexts of the others end,
+// and its failure is their cause; the error is that of the first to fail, or of Start. Without arguments it
+// starts nothing; a function that needs none is run with one None.
 func Run[A any](ctx context.Context, f Func[A], as ...A) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -176,9 +176,9 @@ func launch(ctx context.Context, f *function, name string, argument any, o Optio
 	return c.Process, nil
 }
 
-// spawn starts cmd with what o says, and with a participant in the segment of each of the objects, which the variables that environ
-// makes of them tell; control, which may be nil, comes before them. On an error nothing of that is left. The process is not yet one
-// of the family.
+// spawn starts cmd with what o says, and with a participant in the segment of each of the objects, which the
+// variables that environ makes of them tell; control, which may be nil, comes before them. On an error nothing
+// of that is left. The process is not yet one of the family.
 func spawn(ctx context.Context, cmd *exec.Cmd, name string, o Options, control *os.File, objects []shm.Object,
 	environ func([]passed) []string) (_ *attended, err error) {
 	for i, file := range o.Files {
@@ -322,8 +322,8 @@ type attended struct {
 	failure error
 }
 
-// attend starts the goroutines of a child: all end when the child does. None of them holds a thread. What is left of the call is sent,
-// if there is something.
+// attend starts the goroutines of a child: all end when the child does. None of them holds a thread. What is
+// left of the call is sent, if there is something.
 func (c *attended) attend(grace time.Duration, message []byte) {
 	var talk sync.WaitGroup
 	if c.line != nil {
@@ -387,7 +387,8 @@ func (c *attended) sendCall(message []byte) {
 	c.cmd.Process.Kill() // it would wait for ever
 }
 
-// tell sends what comes after the call. It may have to wait for room, as long as the child lives, and an error means that it does not.
+// tell sends what comes after the call. It may have to wait for room, as long as the child lives, and an error
+// means that it does not.
 func (c *attended) tell(kind byte, body []byte) {
 	if c.called != nil {
 		<-c.called

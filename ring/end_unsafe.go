@@ -62,8 +62,8 @@ type end struct {
 // errNobody is why a process without an owner id cannot take an end, nor one that has given its id up.
 var errNobody error = because{os.ErrClosed, "ring: this process is no participant: its segment was closed, or Peers.Self is 0"}
 
-// because is an error with a text. It is there for errors that are made while the package is initialised, which every process
-// does that is started: package fmt would take longer than all else.
+// because is an error with a text. It is there for errors that are made while the package is initialised, which
+// every process does that is started: package fmt would take longer than all else.
 type because struct {
 	err  error
 	text string
@@ -240,9 +240,9 @@ func (e *end) lend(n int) {
 // revoke takes back what was given out: the end is another's, or this handle cannot know any more where it is.
 func (e *end) revoke() { e.lent, e.taken = 0, e.taken+e.lent }
 
-// giveBack notes that the next n of the slots given out are about to be passed, and reports whether they may be, which
-// they may not if they were taken back. It panics if they were not given out: nothing another process does leads to
-// that.
+// giveBack notes that the next n of the slots given out are about to be passed, and reports whether they may
+// be, which they may not if they were taken back. It panics if they were not given out: nothing another process
+// does leads to that.
 func (e *end) giveBack(n int, verb, from string) bool {
 	if n > 0 && uint64(n) <= e.taken && e.lent == 0 {
 		e.taken -= uint64(n)

@@ -1,8 +1,8 @@
 // Package lifetime has the context of what runs for somebody in another process: it has that one's deadline from the
 // beginning, and ends when, how and why it is told to.
 //
-// The contexts of the standard library cannot do that. A deadline ends them at its time with a cause that was known before; the
-// other process, whose own context ends at the same time, tells the cause when it has ended.
+// The contexts of the standard library cannot do that. A deadline ends them at its time with a cause that was
+// known before; the other process, whose own context ends at the same time, tells the cause when it has ended.
 package lifetime
 
 import (
@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// slack is how long a Context waits, after its deadline, for the other process to say why. If that one is stopped, or slow, the
-// Context ends without having heard of it.
+// slack is how long a Context waits, after its deadline, for the other process to say why. If that one is
+// stopped, or slow, the Context ends without having heard of it.
 const slack = 10 * time.Millisecond
 
-// Context is a context.Context that ends when End is called, or soon after its deadline. Its methods may be called from any
-// goroutine.
+// Context is a context.Context that ends when End is called, or soon after its deadline. Its methods may be
+// called from any goroutine.
 type Context struct {
 	// base ends first, and has the cause: context.Cause finds it through Value. Nobody sees its own end.
 	base     context.Context
@@ -46,8 +46,8 @@ func New(deadline time.Time) *Context {
 	return c
 }
 
-// End ends c with err, which is context.Canceled or context.DeadlineExceeded; with no cause err is the cause. The first call
-// counts.
+// End ends c with err, which is context.Canceled or context.DeadlineExceeded; with no cause err is the cause.
+// The first call counts.
 func (c *Context) End(err, cause error) {
 	if cause == nil {
 		cause = err

@@ -28,6 +28,7 @@ var layers = []layer{
 	{0, "internal/atomics", "orders loads and stores of positions"},
 	{0, "internal/layout", "knows how plain data lies in memory"},
 	{0, "internal/race", "tells the race detector what it cannot see"},
+	{0.5, "internal/sentinel", "names errors for other processes"},
 	{0.5, "internal/crashpoint", "names the places at which tests kill a process"},
 	{0.7, "internal/parking", "puts goroutines to sleep on words of shared memory"},
 	{1, "futex", "waits on a word of shared memory and wakes who waits there"},

@@ -30,6 +30,7 @@ var stateExceptions = map[string]string{
 	"internal/inherit.table":    "what the parent handed over arrives before anybody could hold it; Reset empties it",
 	"internal/race.words":       "all handles of an object must find one word; with -race only, by weak pointers",
 	"internal/robust.releases":  "no two releases by this process have the same mark, whatever handles they go through; it only counts",
+	"internal/sentinel.table":   "an error is found by its name wherever it comes from; filled while packages are initialised",
 	"internal/sys.forkMark":     "tells a forked process from its parent; set once",
 	"internal/sys.origin":       "one moment on two clocks, read when the process starts",
 	"internal/sys.pidNamespace": "that of a process never changes",

@@ -180,7 +180,8 @@ func Unread(f *os.File) (n int, err error) {
 	return n, os.NewSyscallError("ioctl", err)
 }
 
-// Mark returns two files; read is readable (at its end) from the moment on at which write is closed. Both are close-on-exec.
+// Mark returns two files; read is readable (at its end) from the moment on at which write is closed. Both are
+// close-on-exec.
 func Mark() (read, write *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -207,8 +208,8 @@ func AwaitExit(pid int) error {
 	return AwaitEnd(f)
 }
 
-// OpenProcess returns a descriptor of process pid for AwaitEnd (pidfd_open, Linux 5.10 for what is asked of it). The error
-// is ESRCH if there is no such process.
+// OpenProcess returns a descriptor of process pid for AwaitEnd (pidfd_open, Linux 5.10 for what is asked of
+// it). The error is ESRCH if there is no such process.
 func OpenProcess(pid int) (*os.File, error) {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if err != nil {
@@ -300,5 +301,7 @@ func FileID(path string) string {
 	if unix.Stat(path, &st) != nil {
 		return ""
 	}
-	return strconv.FormatUint(uint64(st.Dev), 10) + " " + strconv.FormatUint(uint64(st.Ino), 10) + " " + strconv.FormatInt(int64(st.Size), 10)
+	b := strconv.AppendUint(nil, uint64(st.Dev), 10)
+	b = strconv.AppendUint(append(b, ' '), uint64(st.Ino), 10)
+	return string(strconv.AppendInt(append(b, ' '), int64(st.Size), 10))
 }
