@@ -149,14 +149,6 @@ func isClosed(t testing.TB, what string, f func()) {
 	f()
 }
 
-// want checks an error.
-func want(t testing.TB, what string, err, want error) {
-	t.Helper()
-	if !errors.Is(err, want) {
-		t.Errorf("%s: %v, want %v", what, err, want)
-	}
-}
-
 func items[T any](t testing.TB, q *queue.Queue[T], want int) {
 	t.Helper()
 	if n := q.Len(); n != want {

@@ -43,7 +43,7 @@ func placeOf(mem []byte, count bool, at uint32) int {
 	if count {
 		first = queued.FirstAt(queued.Counts)
 	}
-	n := int(at)
+	n := int(at & (1<<31 - 1))        // not negative on a machine of 32 bits
 	if n%4 != 0 && len(mem) > first { // a ring's header, cells and slots
 		n = first + n/4%min(len(mem)-first, 16<<10)
 	}

@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -281,5 +282,13 @@ func goesOn(t testing.TB, q numbers, n int) {
 	}
 	if q.counts() {
 		proctest.Must(t, q.join(t.Context()))
+	}
+}
+
+// want checks an error.
+func want(t testing.TB, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: %v, want %v", what, err, want)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -192,10 +193,12 @@ func TestOptions(t *testing.T) {
 		{1, queue.Options{SlotSize: -1}},
 		{1, queue.Options{SlotSize: 1<<20 + 1}},
 		{1, queue.Options{MaxItem: -1}},
-		{1 << 41, queue.Options{}},
 	} {
 		_, err := queue.New[string](seg, "", c.n, c.o)
 		want(t, fmt.Sprint(c), err, os.ErrInvalid)
+	}
+	if _, err := queue.New[string](seg, "", math.MaxInt); !errors.Is(err, os.ErrInvalid) && !errors.Is(err, shm.ErrNoSpace) {
+		t.Errorf("a queue larger than any memory: %v", err)
 	}
 	if _, err := queue.New[string](seg, "", 1<<30); !errors.Is(err, shm.ErrNoSpace) {
 		t.Errorf("a queue larger than the segment: %v", err)

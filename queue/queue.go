@@ -43,7 +43,9 @@ const (
 //
 // What Put accepted is in shared memory, and outlives the process; there is nothing to flush. A process that is killed or stopped
 // in any method, at any instruction, holds nobody up: a killed producer's item is there or was never put, and a killed consumer has lost at most
-// the items that its call was about to return. What is put happens before the Get that returns it.
+// the items that its call was about to return. (The exceptions: Join waits for who is stopped, as it does for who has an item in hand; and 64
+// processes that are stopped in the middle of a put, where there are more, have all places of a ring of larger items, so that
+// others wait to put.) What is put happens before the Get that returns it.
 //
 // Puts and gets are lock-free between processes, and make no system call while nobody sleeps. All goroutines that wait cost a
 // process no more than a few threads.
