@@ -139,6 +139,7 @@ type firm struct {
 	t         *testing.T
 	rnd       *rand.Rand
 	q         numbers
+	logs      *shm.Segment
 	all       [4]*employee // producers and consumers in turn
 	ids       uint64
 	committed map[uint64]uint64   // by producer: how many it knows that it put
@@ -162,12 +163,11 @@ func (f *firm) note(x uint64) { f.got[x>>32] = append(f.got[x>>32], x&math.MaxUi
 
 func (f *firm) hire(i int) {
 	f.ids++
-	seg := f.q.object().Segment()
 	e := &employee{w: worker{Q: f.q, ID: f.ids, Gets: i%2 == 1, Seed: f.rnd.Uint64()}}
 	var err error
-	e.tell, err = shm.NewBlock(seg, "", ring.SPSCSize[uint64](256))
+	e.tell, err = shm.NewBlock(f.logs, "", ring.SPSCSize[uint64](256))
 	proctest.Must(f.t, err)
-	e.log, err = ring.NewSPSC[uint64](e.tell.Bytes(), 256, seg)
+	e.log, err = ring.NewSPSC[uint64](e.tell.Bytes(), 256, f.logs)
 	proctest.Must(f.t, err)
 	proctest.Must(f.t, e.log.Consume())
 	e.w.Log = e.tell
@@ -211,7 +211,7 @@ func (f *firm) stop(i int) {
 func chaos(t *testing.T, f form, n int, long time.Duration) {
 	seg := proctest.Segment(t, 4<<20)
 	before := usage(t, seg)
-	w := &firm{t: t, rnd: proctest.Rand(t), q: newNumbers(t, seg, f, n, smallRing),
+	w := &firm{t: t, rnd: proctest.Rand(t), q: newNumbers(t, seg, f, n, smallRing), logs: proctest.Segment(t, 0), // seg may be full
 		committed: make(map[uint64]uint64), got: make(map[uint64][]uint64)}
 
 	// Meanwhile this process sweeps up.

@@ -220,7 +220,7 @@ func histories(t *testing.T, rnd *rand.Rand, f form, n int) {
 	if testing.Short() || race.Enabled {
 		rounds = 15
 	}
-	seg := proctest.Segment(t, 8<<20)
+	seg := proctest.Segment(t, 32<<20) // what is freed is used again when handles are collected as garbage
 	for range rounds {
 		qs := []numbers{newNumbers(t, seg, f, n, smallRing)}
 		for range 2 {
