@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"math"
 	"testing"
 
 	"github.com/shoal-ipc/shoal/internal/proctest"

@@ -12,13 +12,30 @@ import (
 // to see that the tests notice, the barrier itself, without saying so.
 var forced struct{ unregistered, refused, unasked, blind atomic.Bool }
 
-// register registers this process, once.
-var register = sync.OnceValue(sys.RegisterBarrier)
+// registration is that of this process for barriers.
+var registration struct {
+	begin sync.Once
+	over  chan struct{} // closed when it has been tried
+	made  atomic.Bool
+}
 
-// registered reports whether this process may publish without a fence, because the barriers of sleepers reach it; it
-// registers for them when first asked.
+// registered reports whether this process may publish without a fence, because the barriers of sleepers reach it. When first
+// asked it begins to register for them: a process of several threads waits some milliseconds for that in the kernel,
+// which nobody else needs to. Until then it fences.
 func registered() bool {
-	return !atomics.PublishIsFenced && !forced.unregistered.Load() && register()
+	if atomics.PublishIsFenced || forced.unregistered.Load() {
+		return false
+	}
+	if !registration.made.Load() {
+		registration.begin.Do(func() {
+			registration.over = make(chan struct{})
+			go func() {
+				registration.made.Store(sys.RegisterBarrier())
+				close(registration.over)
+			}()
+		})
+	}
+	return registration.made.Load()
 }
 
 // barrier calls for a full barrier in all who are registered, and reports whether there was one.

@@ -44,5 +44,10 @@ func Force(names ...string) {
 	forced.blind.Store(slices.Contains(names, "blind"))
 }
 
-// Registered reports whether this process is registered.
-func Registered() bool { return registered() }
+// Registered reports whether this process is registered, or says so when that has come to an end.
+func Registered() bool {
+	if !registered() && registration.over != nil {
+		<-registration.over
+	}
+	return registered()
+}

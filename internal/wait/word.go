@@ -77,8 +77,8 @@ type Word struct {
 }
 
 // New returns this process's use of the word in the first Size bytes of mem, which is zero at first, aligned to
-// layout.CacheLine, and mapped for as long as the Word is used. The first call registers the process for the barriers of
-// sleepers.
+// layout.CacheLine, and mapped for as long as the Word is used. The first call has the process registered for the barriers
+// of sleepers, in the background.
 func New(mem []byte) (*Word, error) {
 	s, err := sharedAt(mem)
 	if err != nil {
