@@ -112,11 +112,12 @@ func (q numbers) object() shm.Object {
 	return q.SJ
 }
 
-// text is a number as a string, which shows when it is torn.
+// text is a number as a string, which shows when it is torn. Those that are passed are of one length: the blocks of a segment are never
+// merged, so that a segment that was once full of small ones has no room for larger ones.
 func (q numbers) text(x uint64) string {
-	s := strconv.FormatUint(x, 10)
+	s := fmt.Sprintf("%020d", x)
 	if q.Passed && x%4 != 3 {
-		return s + strings.Repeat(" "+s, 200)
+		return s + strings.Repeat(" "+s, 50)
 	}
 	return s + " " + s
 }
