@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -104,6 +105,19 @@ func (c *core[T]) close() {
 	for _, l := range c.lanes {
 		l.close()
 	}
+}
+
+// forget is close for a handle that nobody has any more. It is called by the runtime, and so must not end the process if the file of
+// the segment was cut off, by whoever may write it.
+func (c *core[T]) forget() {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		v := recover()
+		if _, fault := v.(interface{ Addr() uintptr }); v != nil && !fault {
+			panic(v)
+		}
+	}()
+	c.close()
 }
 
 // parcel is an item on its way into the queue, encoded.

@@ -204,7 +204,7 @@ func (q *Queue[T]) use(mem []byte, c *codec.Codec[T], err error) error {
 		q.Ref.Close()
 		return fmt.Errorf("queue: open %q: %w", q.Name(), err)
 	}
-	runtime.AddCleanup(q, (*core[T]).close, q.c)
+	runtime.AddCleanup(q, (*core[T]).forget, q.c)
 	return nil
 }
 
@@ -233,7 +233,7 @@ func (q *Queue[T]) named(err error) error {
 // mustBeOpen panics with os.ErrClosed for methods that have no error.
 func (q *Queue[T]) mustBeOpen() {
 	if q.c.isShut() {
-		panic(q.named(os.ErrClosed))
+		panic(os.ErrClosed)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/process"
+	"github.com/shoal-ipc/shoal/queue"
 	"github.com/shoal-ipc/shoal/ring"
 	"github.com/shoal-ipc/shoal/shm"
 	"github.com/shoal-ipc/shoal/value"
@@ -36,7 +37,8 @@ type world struct {
 	Shelf    shelf
 	Meeting  *locks.Barrier // of two
 	Readers  *locks.RWLock  // guards two words of Plain
-	Ring     *shm.Block     // an SPSC ring in which position p has the number p
+	Jobs     *queue.JoinableQueue[job]
+	Ring     *shm.Block // an SPSC ring in which position p has the number p
 	Done     *value.Atomic[int]
 	// Grandchildren that were about to be started, that ran, and that were joined.
 	Starting, Ran, Joined *value.Atomic[int]
@@ -371,7 +373,7 @@ var busy = proctest.NewRole("chaos", func(ctx context.Context, c *proctest.Child
 	c.Say("ready")
 	for {
 		err := errors.Join(w.transfer(ctx, r), w.Pair.Update(ctx, raise), w.ring(r), w.nest(ctx, r), w.permit(ctx, r), s.order(),
-			w.read(ctx, r))
+			w.read(ctx, r), w.work(r))
 		switch n := r.IntN(400); {
 		case n == 0:
 			err = errors.Join(err, w.start(ctx))
@@ -405,7 +407,7 @@ func newWorld(t testing.TB) (w world) {
 	for i := range accounts {
 		accounts[i] = 1000
 	}
-	var errs [16]error
+	var errs [17]error
 	w.Lock, errs[0] = locks.NewLock(seg, "lock")
 	w.Plain, errs[1] = shm.NewBlock(seg, "", plain)
 	w.Accounts, errs[2] = array.From(seg, "accounts", accounts, array.Options{Unlocked: true})
@@ -421,6 +423,7 @@ func newWorld(t testing.TB) (w world) {
 	w.Gate, errs[12] = locks.NewEvent(seg, "")
 	errs[13] = newShelf(&w)
 	w.Meeting, errs[14] = locks.NewBarrier(seg, "", 2)
+	w.Jobs, errs[16] = queue.NewJoinable[job](seg, "", 8)
 	w.Readers, errs[15] = locks.NewRWLock(seg, "")
 	proctest.Must(t, errors.Join(errs[:]...))
 	_, err := ring.NewSPSC[uint64](w.Ring.Bytes(), 64, seg)
@@ -497,6 +500,7 @@ func TestChaos(t *testing.T) {
 	}
 	w.verify(t)
 	w.verifyWaiting(t, ended)
+	w.verifyWork(t, ended)
 }
 
 // verify checks what is left when all have ended.

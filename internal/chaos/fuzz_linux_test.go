@@ -19,6 +19,7 @@ import (
 	"github.com/shoal-ipc/shoal/internal/inherit"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/locks"
+	"github.com/shoal-ipc/shoal/queue"
 	"github.com/shoal-ipc/shoal/ring"
 	"github.com/shoal-ipc/shoal/shm"
 	"github.com/shoal-ipc/shoal/value"
@@ -72,6 +73,8 @@ type target struct {
 	conds  []*locks.Condition // on a lock of its own, a given one, and an RLock
 	meet   *locks.Barrier
 	rw     *locks.RWLock
+	items  *queue.Queue[flagged]
+	texts  *queue.JoinableQueue[string]
 	freed  []shm.Object // but open
 	refs   []shm.Object // all of them
 }
@@ -177,6 +180,17 @@ func build(t *testing.T, name string, size int) *target {
 	proctest.Must(t, v.rw.RAcquire(t.Context())) // now there is a cell
 	proctest.Must(t, v.rw.RRelease())
 	v.refs = append(v.refs, v.meet, v.rw)
+	v.items, err = queue.New[flagged](v.seg, "queue", 3)
+	proctest.Must(t, err)
+	proctest.Must(t, v.items.TryPut(flagged{A: true}))
+	v.texts, err = queue.NewJoinable[string](v.seg, "texts", 0)
+	proctest.Must(t, err)
+	for range 3 {
+		proctest.Must(t, errors.Join(v.texts.TryPut("text"), v.texts.TryPut(strings.Repeat("text", 100)))) // is passed
+	}
+	_, err = v.texts.TryGet()
+	proctest.Must(t, err)
+	v.refs = append(v.refs, v.items, v.texts)
 	free, err := shm.NewBlock(v.seg, "", 100)
 	proctest.Must(t, err)
 	errs[5] = shm.Free(free)
@@ -377,6 +391,8 @@ func (v *target) open() {
 	}
 	v.meet, _ = locks.OpenOrNewBarrier(v.seg, "barrier", 2)
 	v.rw, _ = locks.OpenOrNewRWLock(v.seg, "rwlock")
+	v.items, _ = queue.OpenOrNew[flagged](v.seg, "queue", 3)
+	v.texts, _ = queue.OpenOrNewJoinable[string](v.seg, "texts", 0)
 	for _, a := range arrangement {
 		o := value.Options{Unlocked: a.unlocked}
 		if a.given && v.lock != nil {
@@ -476,6 +492,19 @@ func useBarrier(b *locks.Barrier, ctx context.Context) {
 }
 
 // useRWLock calls every method of a reader-writer lock.
+func useQueue[T any](q *queue.Queue[T], ctx context.Context, v T) {
+	var dst [3]T
+	q.TryPut(v)
+	q.Put(ctx, v)
+	q.PutMany(ctx, []T{v, v})
+	q.TryGet()
+	q.Get(ctx)
+	q.GetMany(ctx, dst[:])
+	closed(q, func() { q.Len() })
+	closed(q, func() { q.Cap() })
+	q.Shutdown()
+}
+
 func useRWLock(l *locks.RWLock, ctx context.Context) {
 	_ = l.String()
 	l.RRelease()
@@ -606,6 +635,15 @@ func (v *target) use(ctx context.Context) {
 	}
 	if v.rw != nil {
 		useRWLock(v.rw, ctx)
+	}
+	if v.items != nil {
+		useQueue(v.items, ctx, flagged{A: true})
+	}
+	if v.texts != nil {
+		useQueue(&v.texts.Queue, ctx, strings.Repeat("long", 100))
+		v.texts.TaskDone()
+		v.texts.Join(ctx)
+		closed(v.texts, func() { v.texts.Unfinished() })
 	}
 	for _, x := range v.values {
 		useValue(x, ctx)
@@ -856,6 +894,9 @@ func attack(t *testing.T, data []byte) {
 	}
 	if v.meet != nil {
 		v.meet.Close()
+	}
+	if v.items != nil {
+		v.items.Close()
 	}
 	v.use(done)
 	v.seg.Close()

@@ -32,7 +32,7 @@ const (
 	passedAt = 1024
 	rwX      = 1152
 	rwY      = 1280
-	plain    = 1408 // size of the block
+	plain    = 1536 // size of the block
 )
 
 func newShelf(w *world) (err error) {
