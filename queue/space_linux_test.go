@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -113,5 +114,25 @@ func TestFree(t *testing.T) {
 			proctest.Must(t, q.close())
 		}()
 		settles(t, seg, before)
+	}
+}
+
+// What was allocated for an item that was not put is given back: because the queue stays full, or was shut down.
+func TestNotPut(t *testing.T) {
+	seg := proctest.Segment(t, 2<<20)
+	q := newQueue[string](t, seg, 1)
+	large := strings.Repeat("z", 100<<10)
+	proctest.Must(t, q.Put(t.Context(), large))
+	before := usage(t, seg)
+	for range 50 { // more than there is room for
+		want(t, "Put", q.Put(over(), large), context.Canceled)
+		want(t, "TryPut", q.TryPut(large), queue.ErrFull)
+	}
+	proctest.Must(t, q.Shutdown())
+	for range 50 {
+		want(t, "Put", q.Put(t.Context(), large), queue.ErrShutdown)
+	}
+	if after := usage(t, seg); after > before {
+		t.Errorf("%d bytes are in use, %d were before", after, before)
 	}
 }
