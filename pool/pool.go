@@ -538,6 +538,9 @@ func (c *crew) terminate(why error) {
 		c.killed = true
 		if c.err == nil {
 			c.err = ErrClosed
+			if why != ErrTerminated {
+				c.err = why
+			}
 		}
 		for call := range c.open {
 			c.cancelLocked(call, why, why)
