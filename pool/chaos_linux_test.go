@@ -11,6 +11,7 @@ import (
 
 	"github.com/shoal-ipc/shoal/array"
 	"github.com/shoal-ipc/shoal/internal/proctest"
+	"github.com/shoal-ipc/shoal/internal/race"
 	"github.com/shoal-ipc/shoal/pool"
 	"github.com/shoal-ipc/shoal/shm"
 )
@@ -131,6 +132,9 @@ func TestChaosStop(t *testing.T) {
 // chaosEach is how often chaos strikes: rarely enough, in a long run, that a worker does something in between.
 func chaosEach() time.Duration {
 	if proctest.Stress(0) > 0 {
+		return 50 * time.Millisecond
+	}
+	if race.Enabled {
 		return 50 * time.Millisecond
 	}
 	return 15 * time.Millisecond

@@ -856,6 +856,8 @@ func (h *hand) flush() {
 	}
 	if len(h.posted) == 0 {
 		h.posted = nil
+	} else if h.notes.Err() != nil {
+		h.condemn()
 	}
 }
 

@@ -262,7 +262,7 @@ func (c *crew) hireSoon(s *seat) {
 	s.hiring = true
 	pause := time.Duration(0)
 	if c.failures > 0 {
-		pause = min(time.Millisecond<<(2*c.failures), time.Second)
+		pause = min(time.Millisecond<<(c.failures/2), time.Second)
 	}
 	c.wait.Go(func() {
 		select {
@@ -281,10 +281,21 @@ func (c *crew) hireSoon(s *seat) {
 	})
 }
 
-// failed is for a worker that could not be started.
+// A worker that fails before it is ready fails for a reason that the next will have too; one that is killed may have had bad luck.
+// When so many have done so in a row, by these weights, and no other is left, the pool gives up.
+const (
+	weightFailed = 10
+	weightKilled = 1
+	enough       = 30
+)
+
+// failed is for a worker that could not be started, or ended before it was ready.
 func (c *crew) failed(s *seat, err error) {
-	c.failures++
-	if c.failures >= 3 && len(c.hands) == 0 && c.err == nil {
+	weight := weightFailed
+	if exit, ok := err.(*process.ExitError); ok && exit.Signal != 0 {
+		weight = weightKilled
+	}
+	if c.failures += weight; c.failures >= enough && len(c.hands) == 0 && c.err == nil {
 		err = fmt.Errorf("pool: no worker can be started: %w", err)
 		go c.terminate(err)
 		return
@@ -527,6 +538,9 @@ func (c *crew) terminate(why error) {
 		c.killed = true
 		if c.err == nil {
 			c.err = ErrClosed
+			if why != ErrTerminated {
+				c.err = why
+			}
 		}
 		for call := range c.open {
 			c.cancelLocked(call, why, why)

@@ -313,8 +313,8 @@ func TestContexts(t *testing.T) {
 					}
 				}
 				proctest.Must(t, w.Ended.Wait(t.Context()))
-				// Who only computes, on one processor, may keep the cause from coming in time: a deadline does not wait for it.
-				if how := w.How.Load(); how != c.how && !(task == poll && c.how == 4 && how == 2) {
+				// A deadline does not wait long for its cause, which may come too late, above all where a task keeps the only processor.
+				if how := w.How.Load(); how != c.how && !(c.how == 4 && how == 2) {
 					t.Errorf("it ended as %d, want %d", how, c.how)
 				}
 				if seen := w.Deadline.Load(); timed != (seen != 0) || timed && seen/int64(time.Second) > at.Unix()+1 {

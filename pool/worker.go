@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -244,7 +245,7 @@ func (w *worker) argument(s *slot) ([]byte, error) {
 		return s.data[:min(size, slotData)], nil
 	}
 	offset, _ := placed(s.data[:])
-	return w.seg.Memory(offset, int(min(size, 1<<62)))
+	return w.seg.Memory(offset, int(min(size, math.MaxInt)))
 }
 
 // patience is how long a worker tries to get memory for a result: what others hold is given back when their results are taken.

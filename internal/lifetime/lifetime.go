@@ -19,25 +19,25 @@ const slack = 10 * time.Millisecond
 // Context is a context.Context that ends when End is called, or soon after its deadline. Its methods may be
 // called from any goroutine.
 type Context struct {
+	deadline time.Time
+	ended    atomic.Pointer[ending]
+
+	// What follows is made when somebody asks for it: most that runs never does.
+	mu    sync.Mutex
+	done  chan struct{}
+	timer *time.Timer
+	after map[*func()]struct{}
 	// base ends first, and has the cause: context.Cause finds it through Value. Nobody sees its own end.
 	base     context.Context
 	setCause context.CancelCauseFunc
-	deadline time.Time
-	done     chan struct{}
-	ended    atomic.Pointer[ending]
-
-	mu    sync.Mutex
-	timer *time.Timer
-	after map[*func()]struct{}
 }
 
-// ending is what Err returns.
-type ending struct{ err error }
+// ending is what Err returns, and why.
+type ending struct{ err, cause error }
 
 // New returns a Context with a deadline, or none if that is zero.
 func New(deadline time.Time) *Context {
-	c := &Context{deadline: deadline, done: make(chan struct{})}
-	c.base, c.setCause = context.WithCancelCause(context.Background())
+	c := &Context{deadline: deadline}
 	if !deadline.IsZero() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -57,9 +57,13 @@ func (c *Context) End(err, cause error) {
 		c.mu.Unlock()
 		return
 	}
-	c.setCause(cause)
-	c.ended.Store(&ending{err})
-	close(c.done)
+	if c.base != nil {
+		c.setCause(cause)
+	}
+	c.ended.Store(&ending{err, cause})
+	if c.done != nil {
+		close(c.done)
+	}
 	if c.timer != nil {
 		c.timer.Stop()
 	}
@@ -75,7 +79,17 @@ func (c *Context) End(err, cause error) {
 func (c *Context) Deadline() (deadline time.Time, ok bool) { return c.deadline, !c.deadline.IsZero() }
 
 // Done implements context.Context.
-func (c *Context) Done() <-chan struct{} { return c.done }
+func (c *Context) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.ended.Load() != nil {
+			close(c.done)
+		}
+	}
+	return c.done
+}
 
 // Err implements context.Context. It costs a load.
 func (c *Context) Err() error {
@@ -86,7 +100,18 @@ func (c *Context) Err() error {
 }
 
 // Value implements context.Context; there are no values but what context.Cause asks for.
-func (c *Context) Value(key any) any { return c.base.Value(key) }
+func (c *Context) Value(key any) any {
+	c.mu.Lock()
+	if c.base == nil {
+		c.base, c.setCause = context.WithCancelCause(context.Background())
+		if e := c.ended.Load(); e != nil {
+			c.setCause(e.cause)
+		}
+	}
+	base := c.base
+	c.mu.Unlock()
+	return base.Value(key)
+}
 
 // AfterFunc is what contexts that are derived from c use, so that they need no goroutine each: see context.AfterFunc.
 func (c *Context) AfterFunc(f func()) (stop func() bool) {
