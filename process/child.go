@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/shoal-ipc/shoal/internal/inherit"
@@ -41,6 +42,9 @@ func become(text string) {
 	}
 	// The parent has sent the call long ago, as a rule: reading it here spares a start two changes of threads.
 	c, ctx := awaitCall(control, from, up, in)
+	if runtime.GOMAXPROCS(0) == 1 {
+		ctx.Look(func() bool { return arrived(control) })
+	}
 	go func() {
 		for range in.arrived {
 			ctx.End(context.Canceled, errInterrupted)

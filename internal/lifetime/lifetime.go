@@ -21,6 +21,7 @@ const slack = 10 * time.Millisecond
 type Context struct {
 	deadline time.Time
 	ended    atomic.Pointer[ending]
+	look     *look // nil where there are processors enough
 
 	// What follows is made when somebody asks for it: most that runs never does.
 	mu    sync.Mutex
@@ -91,12 +92,55 @@ func (c *Context) Done() <-chan struct{} {
 	return c.done
 }
 
-// Err implements context.Context. It costs a load.
+// Err implements context.Context. It costs a load, and a little more after Look.
 func (c *Context) Err() error {
-	if e := c.ended.Load(); e != nil {
+	e := c.ended.Load()
+	if e == nil && c.look != nil {
+		c.look.call()
+		e = c.ended.Load()
+	}
+	if e != nil {
 		return e.err
 	}
 	return nil
+}
+
+// Look is for a process with one processor, before anybody else has c. A goroutine there that computes, and
+// calls Err now and then, keeps the one that hears from the other process waiting for some 10 to 20 ms, for Go
+// looks only so often whether something has come. So Err asks arrived, every half a millisecond or so, and lets
+// others run when that is true.
+func (c *Context) Look(arrived func() bool) { c.look = &look{arrived: arrived} }
+
+// look counts calls, and from time to time takes the time, so that it costs little however often Err is called.
+type look struct {
+	arrived func() bool
+	left    atomic.Int64 // calls until the next look at the clock
+
+	mu   sync.Mutex
+	size int64     // how many calls there were to be since
+	at   time.Time // the last look
+}
+
+const (
+	lookEvery = 500 * time.Microsecond
+	lookMost  = 1 << 16               // calls between looks at the clock
+	yield     = 50 * time.Microsecond // enough to find nothing to run, and to look for what has come
+)
+
+func (l *look) call() {
+	if l.left.Add(-1) > 0 || !l.mu.TryLock() {
+		return
+	}
+	now := time.Now()
+	took := now.Sub(l.at)
+	each := max(took/time.Duration(max(l.size, 1)), 1)
+	l.size = min(max(int64(lookEvery/each), 1), lookMost, 2*max(l.size, 1))
+	l.at = now
+	l.left.Store(l.size)
+	l.mu.Unlock()
+	if took >= lookEvery/4 && l.arrived() {
+		time.Sleep(yield)
+	}
 }
 
 // Value implements context.Context; there are no values but what context.Cause asks for.

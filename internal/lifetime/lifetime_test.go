@@ -107,3 +107,44 @@ func TestDeadline(t *testing.T) {
 		}
 	})
 }
+
+// TestLook: however long it takes between calls of Err, it looks often enough, and not each time, and sees what then ends it.
+func TestLook(t *testing.T) {
+	for _, each := range []time.Duration{10 * time.Microsecond, 100 * time.Microsecond, time.Millisecond, 20 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			c := lifetime.New(time.Time{})
+			var looks int
+			told, came := make(chan struct{}), false
+			c.Look(func() bool {
+				looks++
+				if came {
+					close(told)
+				}
+				return came
+			})
+			go func() {
+				<-told
+				c.End(context.Canceled, nil)
+			}()
+			start := time.Now()
+			calls := 0
+			for ; time.Since(start) < 100*time.Millisecond; calls++ {
+				if c.Err() != nil {
+					t.Fatal("it ended")
+				}
+				time.Sleep(each)
+			}
+			if looks > 1000 || looks > calls || looks < 4 {
+				t.Errorf("%v between calls: %d looks in %d calls", each, looks, calls)
+			}
+			came = true
+			at := time.Now()
+			for c.Err() == nil {
+				time.Sleep(each)
+			}
+			if took := time.Since(at); took > max(5*time.Millisecond, 2*each) {
+				t.Errorf("%v between calls: it took %v", each, took) // by the test's own clock, which stands still while it computes
+			}
+		})
+	}
+}
