@@ -218,7 +218,7 @@ func TestCrashGrow(t *testing.T) {
 
 // So has one that waits for room.
 func TestCrashPutWaits(t *testing.T) {
-	for _, f := range []form{forms[0], forms[2]} {
+	for _, f := range forms[2:3] {
 		crash{op: opPut, f: f, n: 2, before: 2, puts: 1, beside: func(t testing.TB, q numbers, got *[]uint64) {
 			x, err := q.tryGet()
 			proctest.Must(t, err)
@@ -237,14 +237,14 @@ func TestCrashGet(t *testing.T) {
 
 // So has one that goes on to the next ring.
 func TestCrashGetFurther(t *testing.T) {
-	for _, f := range []form{forms[0], forms[5]} {
+	for _, f := range forms[5:] {
 		crash{op: opGet, f: f, first: 2, before: 4, gets: 3, stop: 2}.run(t)
 	}
 }
 
 // So has one that waits for an item.
 func TestCrashGetWaits(t *testing.T) {
-	for _, f := range []form{forms[0], forms[5]} {
+	for _, f := range forms[5:] {
 		crash{op: opGet, f: f, n: 2, gets: 1, beside: func(t testing.TB, q numbers, got *[]uint64) {
 			proctest.Must(t, q.put(t.Context(), 1))
 		}, besides: []uint64{1}}.run(t)
