@@ -24,7 +24,6 @@ type imap[A, R any] struct {
 	moved   chan struct{}
 	done    bool // no more is taken
 	panics  any  // what the input panicked with
-	cut     error
 }
 
 type item[R any] struct {
@@ -200,10 +199,7 @@ func iterate[A, R any](ctx context.Context, p *Pool, f Func[A, R], xs iter.Seq[A
 	emit := func(it item[R]) bool {
 		next++
 		failed = failed || it.err != nil
-		if !yield(it.v, it.err) {
-			return false
-		}
-		return true
+		return yield(it.v, it.err)
 	}
 	for {
 		m.mu.Lock()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -490,5 +489,3 @@ func TestMapError(t *testing.T) {
 		t.Error(rs)
 	}
 }
-
-var _ = os.Getpid
