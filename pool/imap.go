@@ -134,7 +134,7 @@ func (m *imap[A, R]) feed(xs iter.Seq[A]) {
 func (m *imap[A, R]) one(i int, x *A) bool {
 	var ts [1]task
 	ts[0].i = i
-	if err := image(m.c, &m.call, m.t, &ts[0], x); err != nil {
+	if err := image(context.Background(), m.c, &m.call, m.t, &ts[0], x); err != nil {
 		m.put(item[R]{i: i, err: err})
 		return true
 	}

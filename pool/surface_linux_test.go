@@ -417,6 +417,15 @@ func TestLarge(t *testing.T) {
 		}
 		i++
 	}
+	var many []*pool.AsyncResult[[]float64]
+	for range 40 {
+		many = append(many, pool.ApplyAsync(t.Context(), p, halve, xs[3]))
+	}
+	for _, r := range many {
+		if v, err := r.Get(t.Context()); err != nil || v[3] != 1.5 {
+			t.Error(err)
+		}
+	}
 	if _, err := pool.Apply(t.Context(), p, halve, make([]float64, 1<<22)); !errors.Is(err, errNoSpace) {
 		t.Error(err)
 	}
