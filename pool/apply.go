@@ -55,7 +55,7 @@ func (a *single[A, R]) set(o *outcome) {
 func (a *single[A, R]) ended() {}
 
 // start gives the task to the pool; what goes wrong is the result.
-func (a *single[A, R]) start(arg *A) {
+func (a *single[A, R]) start(ctx context.Context, arg *A) {
 	c, s := a.c, a.s
 	fail := func(err error) {
 		var zero R
@@ -67,7 +67,7 @@ func (a *single[A, R]) start(arg *A) {
 	}
 	a.fn, a.to, a.only, a.full = &a.t.function, a, true, true
 	ts := make([]task, 1) // it is copied
-	if err := a.t.image(c.seg, &ts[0].img, arg); err != nil {
+	if err := image(ctx, c, &a.call, a.t, &ts[0], arg); err != nil {
 		fail(c.reason(err))
 		return
 	}
@@ -102,7 +102,7 @@ func Apply[A, R any](ctx context.Context, p *Pool, f Func[A, R], a A) (r R, err 
 	s := &state[R]{done: make(chan struct{})}
 	x := &single[A, R]{t: f.f, c: p.c, s: s}
 	x.deadline = deadlineOf(ctx)
-	x.start(&a)
+	x.start(ctx, &a)
 	select {
 	case <-s.done:
 	case <-ctx.Done():
@@ -112,7 +112,8 @@ func Apply[A, R any](ctx context.Context, p *Pool, f Func[A, R], a A) (r R, err 
 	return s.v, s.err
 }
 
-// ApplyAsync runs f(a) on a worker; errors of giving the task arrive in the result too. a is encoded before ApplyAsync returns.
+// ApplyAsync runs f(a) on a worker; errors of giving the task arrive in the result too. a is encoded before ApplyAsync returns. It
+// waits only if a is large and the arguments of other tasks fill the segment (Options.Memory).
 func ApplyAsync[A, R any](ctx context.Context, p *Pool, f Func[A, R], a A) *AsyncResult[R] {
 	s := new(state[R])
 	r := &AsyncResult[R]{s, p}
@@ -127,28 +128,31 @@ func ApplyAsync[A, R any](ctx context.Context, p *Pool, f Func[A, R], a A) *Asyn
 	if ctx.Done() != nil {
 		x.stop = context.AfterFunc(ctx, func() { x.c.cancel(&x.call, ctx.Err(), context.Cause(ctx)) })
 	}
-	x.start(&a)
+	x.start(ctx, &a)
 	runtime.KeepAlive(p)
 	return r
 }
 
-// image makes a task with argument i of a call of several, waiting for memory that others of its tasks have.
-func image[A, R any](c *crew, x *call, t *typed[A, R], s *task, a *A) error {
+// image makes a task with an argument. It waits while the arguments of others take half of the segment, for results need room too,
+// until ctx, or the call x, ends.
+func image[A, R any](ctx context.Context, c *crew, x *call, t *typed[A, R], s *task, a *A) error {
 	for {
-		err := t.image(c.seg, &s.img, a)
-		if !errors.Is(err, shm.ErrNoSpace) {
-			return err
+		err := error(shm.ErrNoSpace)
+		others := c.bytes.Load()
+		if others <= int64(c.dealer.size/2) {
+			err = t.image(c.seg, &s.img, a)
 		}
-		c.mu.Lock()
-		busy := x.bytes > 0 && x.over == nil
-		c.mu.Unlock()
-		if !busy {
+		if others == 0 || !errors.Is(err, shm.ErrNoSpace) {
 			return err
 		}
 		select {
 		case <-x.room:
-		case <-x.gone:
-			return err
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if over := c.why(x); over != nil {
+			return over
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/race"
-	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/pool"
 	"github.com/shoal-ipc/shoal/process"
 )
@@ -756,7 +754,7 @@ func TestConformance(t *testing.T) {
 		if err := <-called; err != context.Canceled {
 			t.Error(err)
 		}
-		stderr := captured(t, func() {
+		captured(t, func() {
 			waits.OnDone(func(int, error) { panic("a bad callback") })
 			waits.OnDone(func(_ int, err error) { called <- err })
 			h.Open.Set()
@@ -767,7 +765,6 @@ func TestConformance(t *testing.T) {
 				t.Error(err)
 			}
 		}, "a bad callback")
-		_ = stderr
 	})
 
 	// What has not begun can be cancelled; what has begun gets its context's end.
@@ -997,6 +994,3 @@ func TestConformance(t *testing.T) {
 		}
 	})
 }
-
-var _ sync.Mutex
-var _ locks.Event

@@ -12,7 +12,9 @@ import (
 	"github.com/shoal-ipc/shoal/internal/crashpoint"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/sys"
+	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/pool"
+	"github.com/shoal-ipc/shoal/shm"
 )
 
 // Armed is a task that arms the crash points of its worker: what the worker does from here on counts, its result first.
@@ -177,4 +179,17 @@ func TestCrashDealer(t *testing.T) {
 		hits++
 	}
 	fmt.Printf("crash: pool/dealer %d steps, %d kills, %[2]d stops\n", steps, hits)
+}
+
+// newHeld is newHold for a role.
+func newHeld() (h Hold, err error) {
+	seg, err := shm.Anonymous(0)
+	if err != nil {
+		return h, err
+	}
+	if h.Began, err = locks.NewSemaphore(seg, "", 0); err != nil {
+		return h, err
+	}
+	h.Open, err = locks.NewEvent(seg, "")
+	return h, err
 }

@@ -29,6 +29,7 @@ type task struct {
 	c     *call // nil: nobody wants the result
 	i     int   // which of the call's
 	tries int
+	given bool // it was accepted, and its argument counts
 	told  bool // the worker was told that the context has ended
 	img   slot
 }
@@ -141,9 +142,10 @@ type dealer struct {
 
 	hands  []*hand // all that live
 	seen   atomic.Pointer[[]*hand]
-	calls  []*call // that have something queued, in the order of their turns
-	again  []task  // came back from workers; they are dealt first
-	queued int     // of all calls, and again
+	calls  []*call      // that have something queued, in the order of their turns
+	again  []task       // came back from workers; they are dealt first
+	queued int          // of all calls, and again
+	bytes  atomic.Int64 // of the arguments of all tasks, in memory of the segment
 	open   map[*call]bool
 	number uint64
 	uses   uint64
@@ -216,13 +218,14 @@ func (d *dealer) give(c *call, tasks []task) (more bool, err error) {
 	}
 	for k := range tasks {
 		t := &tasks[k]
-		t.c = c
+		t.c, t.given = c, true
 		t.img.call, t.img.time = c.number, c.deadline
 		if c.only {
 			t.img.kind |= once
 		}
 		if t.img.kind&inBlock != 0 {
 			c.bytes += int(t.img.size)
+			d.bytes.Add(int64(t.img.size))
 			c.largest = max(c.largest, int(t.img.size))
 		}
 	}
@@ -445,6 +448,10 @@ func (d *dealer) free(t *task) {
 	}
 	offset, _ := placed(t.img.data[:])
 	d.seg.Deallocate(offset)
+	if !t.given {
+		return
+	}
+	d.bytes.Add(-int64(t.img.size))
 	if c := t.c; c != nil {
 		c.bytes -= int(t.img.size)
 		c.signal()

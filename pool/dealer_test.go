@@ -35,10 +35,9 @@ func (b *book) ended() { b.over++ }
 
 // fake is a worker without a process: it begins and finishes when it is told to.
 type fake struct {
-	h       *hand
-	begun   bool
-	at      uint32 // position of the task
-	retries int
+	h     *hand
+	begun bool
+	at    uint32 // position of the task
 }
 
 // begin begins the next task, if there is one.

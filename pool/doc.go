@@ -79,8 +79,9 @@
 // Arguments of more than 96 bytes lie in memory of the segment that the parent has (Segment.Allocate), and gives back when
 // it has the result, or nobody has the task any more. Results of more than that the worker passes to the parent (Segment.Pass and
 // Claim), which gives them back when they are decoded. If a worker dies after it has published such a result, and whoever sweeps up is
-// faster than the parent, the task has failed; it completes once nevertheless. Map and Imap give no more than fits: they wait when
-// their arguments take a sixteenth of the segment, or what keeps each worker busy.
+// faster than the parent, the task has failed; it completes once nevertheless. A Map has as many arguments there as keep each
+// worker busy, or a sixteenth of the segment. Whoever gives a task waits while the arguments of all take half of the segment, since
+// results need room too; a result for which there is none for two seconds is shm.ErrNoSpace.
 //
 // # Contexts
 //

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/shoal-ipc/shoal/internal/proctest"
-	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/pool"
 	"github.com/shoal-ipc/shoal/shm"
 )
@@ -40,17 +39,4 @@ func captured(t testing.TB, f func(), text string) string {
 	}
 	w.Close()
 	return b.String()
-}
-
-// newHeld is newHold for a role.
-func newHeld() (h Hold, err error) {
-	seg, err := shm.Anonymous(0)
-	if err != nil {
-		return h, err
-	}
-	if h.Began, err = locks.NewSemaphore(seg, "", 0); err != nil {
-		return h, err
-	}
-	h.Open, err = locks.NewEvent(seg, "")
-	return h, err
 }

@@ -24,7 +24,6 @@ type imap[A, R any] struct {
 	moved   chan struct{}
 	done    bool // no more is taken
 	panics  any  // what the input panicked with
-	cut     error
 }
 
 type item[R any] struct {
@@ -135,7 +134,7 @@ func (m *imap[A, R]) feed(xs iter.Seq[A]) {
 func (m *imap[A, R]) one(i int, x *A) bool {
 	var ts [1]task
 	ts[0].i = i
-	if err := image(m.c, &m.call, m.t, &ts[0], x); err != nil {
+	if err := image(context.Background(), m.c, &m.call, m.t, &ts[0], x); err != nil {
 		m.put(item[R]{i: i, err: err})
 		return true
 	}
@@ -200,10 +199,7 @@ func iterate[A, R any](ctx context.Context, p *Pool, f Func[A, R], xs iter.Seq[A
 	emit := func(it item[R]) bool {
 		next++
 		failed = failed || it.err != nil
-		if !yield(it.v, it.err) {
-			return false
-		}
-		return true
+		return yield(it.v, it.err)
 	}
 	for {
 		m.mu.Lock()

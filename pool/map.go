@@ -94,7 +94,7 @@ func (m *mapping[A, R]) feed(xs []A) {
 		for ; i < len(xs) && n < batch && bytes < 64<<10; i++ {
 			t := &ts[n]
 			*t = task{i: i}
-			if err := image(m.c, &m.call, m.t, t, &xs[i]); err != nil {
+			if err := image(context.Background(), m.c, &m.call, m.t, t, &xs[i]); err != nil {
 				m.set(i, err)
 				continue
 			}

@@ -262,7 +262,7 @@ func (c *crew) hireSoon(s *seat) {
 	s.hiring = true
 	pause := time.Duration(0)
 	if c.failures > 0 {
-		pause = min(time.Millisecond<<(c.failures/2), time.Second)
+		pause = min(time.Millisecond<<(c.failures/4), time.Second)
 	}
 	c.wait.Go(func() {
 		select {

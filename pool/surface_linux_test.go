@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -418,6 +417,15 @@ func TestLarge(t *testing.T) {
 		}
 		i++
 	}
+	var many []*pool.AsyncResult[[]float64]
+	for range 40 {
+		many = append(many, pool.ApplyAsync(t.Context(), p, halve, xs[3]))
+	}
+	for _, r := range many {
+		if v, err := r.Get(t.Context()); err != nil || v[3] != 1.5 {
+			t.Error(err)
+		}
+	}
 	if _, err := pool.Apply(t.Context(), p, halve, make([]float64, 1<<22)); !errors.Is(err, errNoSpace) {
 		t.Error(err)
 	}
@@ -490,5 +498,3 @@ func TestMapError(t *testing.T) {
 		t.Error(rs)
 	}
 }
-
-var _ = os.Getpid

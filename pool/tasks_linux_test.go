@@ -10,9 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/shoal-ipc/shoal/array"
 	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/pool"
@@ -293,6 +291,3 @@ func isRemote(err error, text string) bool {
 	var e *process.RemoteError
 	return errors.As(err, &e) && strings.Contains(e.Error(), text)
 }
-
-var _ = time.Now
-var _ = array.New[int]

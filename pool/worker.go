@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -83,6 +84,8 @@ type worker struct {
 	spin    robust.Spin
 	free    func() bool // there is a task, or will be none
 	measure bool
+	alone   bool        // this process has one processor
+	arrived func() bool // there is a note
 
 	now, looked int64 // Monotonic: when the last task ended; when memory was looked at
 	busy        uint64
@@ -119,6 +122,8 @@ func newWorker(seg *shm.Segment, mem, board []byte) (w *worker, err error) {
 			return nil, err
 		}
 	}
+	w.alone = runtime.GOMAXPROCS(0) == 1
+	w.arrived = func() bool { return w.notes.Len() > 0 }
 	w.free = func() bool {
 		turn := w.desk.turn.Load()
 		return dealtOf(turn) != begunOf(turn) || w.desk.stop.Load() != 0
@@ -312,6 +317,9 @@ func (w *worker) begin(call uint64, deadline int64, only bool) *life {
 			at = time.Now().Add(time.Duration(deadline - sys.Monotonic()))
 		}
 		l.ctx = lifetime.New(at)
+		if w.alone {
+			l.ctx.Look(w.arrived)
+		}
 		if l.err != nil {
 			l.ctx.End(l.err, l.cause)
 		}
@@ -336,14 +344,13 @@ func (w *worker) end(l *life) {
 
 // listen does what the notes say.
 func (w *worker) listen() {
-	there := func() bool { return w.notes.Len() > 0 }
 	for {
 		n, ok := w.notes.TryPop()
 		if ok {
 			w.hear(&n)
 			continue
 		}
-		if w.notes.Err() != nil || w.told.Wait(w.base, there) != nil {
+		if w.notes.Err() != nil || w.told.Wait(w.base, w.arrived) != nil {
 			return
 		}
 	}
