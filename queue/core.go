@@ -225,7 +225,11 @@ var errBusy = fmt.Errorf("very many processes put at once: %w", ring.ErrBusy)
 
 // refused finds out why the ring of l did not take an item. nil is to try again, in the lane that is put by then.
 func (c *core[T]) refused(l *lane[T]) error {
-	mark := l.mark()
+	err := l.err()
+	mark := l.markSeen()
+	if mark == 0 && err != nil { // it may have said no for that reason
+		mark = l.mark()
+	}
 	if mark == endMore {
 		next, err := c.lane(l.index + 1)
 		if err == nil {
@@ -236,7 +240,7 @@ func (c *core[T]) refused(l *lane[T]) error {
 	if mark != 0 {
 		return ErrShutdown
 	}
-	switch err := l.err(); {
+	switch {
 	case errors.Is(err, ring.ErrBusy):
 		return errBusy
 	case err != nil:
@@ -251,14 +255,19 @@ func (c *core[T]) refused(l *lane[T]) error {
 }
 
 // take gets one item. It is ErrEmpty, ErrShutdown, or worse; an item that cannot be decoded is gone.
-func (c *core[T]) take(v *T) (err error) {
+func (c *core[T]) take(v *T) error {
 	if c.isShut() {
 		return os.ErrClosed
 	}
-	if c.hands == nil {
-		_, err := c.pop(v)
-		return err
+	if c.hands != nil {
+		return c.takeInHand(v)
 	}
+	_, err := c.pop(v)
+	return err
+}
+
+// takeInHand is take of a queue that counts.
+func (c *core[T]) takeInHand(v *T) (err error) {
 	if !c.there() { // else who looks again and again would seem to have something in hand
 		return ErrEmpty
 	}
@@ -286,10 +295,15 @@ func (c *core[T]) take(v *T) (err error) {
 func (c *core[T]) pop(v *T) (popped bool, err error) {
 	for {
 		l := c.get.Load()
-		if popped, err := c.popFrom(l, v); popped || err != nil {
+		if l.plain != nil {
+			if *v, popped = l.plain.TryPop(); popped {
+				c.taken()
+				return true, nil
+			}
+		} else if popped, err := c.popMessage(l, v); popped || err != nil {
 			return popped, err
 		}
-		mark := l.mark()
+		mark := l.markSeen()
 		if mark == 0 {
 			if err := l.broken(); err != nil {
 				return false, err
@@ -297,7 +311,12 @@ func (c *core[T]) pop(v *T) (popped bool, err error) {
 			return false, ErrEmpty
 		}
 		// All that was pushed is there now.
-		if popped, err := c.popFrom(l, v); popped || err != nil {
+		if l.plain != nil {
+			if *v, popped = l.plain.TryPop(); popped {
+				c.taken()
+				return true, nil
+			}
+		} else if popped, err := c.popMessage(l, v); popped || err != nil {
 			return popped, err
 		}
 		if err := l.broken(); err != nil { // closed meanwhile, perhaps
@@ -314,14 +333,8 @@ func (c *core[T]) pop(v *T) (popped bool, err error) {
 	}
 }
 
-// popFrom pops one item from the ring of l, if there is one.
-func (c *core[T]) popFrom(l *lane[T], v *T) (popped bool, err error) {
-	if l.plain != nil {
-		if *v, popped = l.plain.TryPop(); popped {
-			c.taken()
-		}
-		return popped, nil
-	}
+// popMessage pops one message from the ring of l, if there is one.
+func (c *core[T]) popMessage(l *lane[T], v *T) (popped bool, err error) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	for {

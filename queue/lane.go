@@ -31,6 +31,14 @@ func (l *lane[T]) mark() int {
 	return l.messages.Mark()
 }
 
+// markSeen is what mark was when the ring last said no to this handle.
+func (l *lane[T]) markSeen() int {
+	if l.plain != nil {
+		return l.plain.MarkSeen()
+	}
+	return l.messages.MarkSeen()
+}
+
 func (l *lane[T]) length() int {
 	if l.plain != nil {
 		return l.plain.Len()

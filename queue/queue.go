@@ -243,17 +243,19 @@ func (q *Queue[T]) mustBeOpen() {
 // at once if v is too large for a slot and the segment has no room for it (or the queue has no bound, and the segment no room for more of
 // them), os.ErrInvalid if v takes more than Options.MaxItem, and that of encoding v: then nothing was put.
 func (q *Queue[T]) Put(ctx context.Context, v T) error {
-	defer runtime.KeepAlive(q)
 	c := q.c
 	if c.form == queued.Plain {
-		if err := c.push(&v, nil); err != ErrFull {
-			if err == errBusy {
-				err = c.await(ctx, &v, nil, err)
-			}
-			return q.named(err)
+		err := c.push(&v, nil)
+		if err == ErrFull || err == errBusy {
+			err = c.await(ctx, &v, nil, err)
 		}
-		return q.named(c.await(ctx, &v, nil, ErrFull))
+		if err != nil {
+			err = q.named(err)
+		}
+		runtime.KeepAlive(q)
+		return err
 	}
+	defer runtime.KeepAlive(q)
 	var p parcel
 	err := c.pack(&p, &v)
 	if err == nil {
@@ -314,11 +316,16 @@ func sleep(ctx context.Context, d time.Duration) error {
 // TryPut adds v if there is room, else ErrFull. The other errors are those of Put, and ring.ErrBusy if more than 64 processes that have
 // others of this queue's places are in the middle of a put: then Put tries again.
 func (q *Queue[T]) TryPut(v T) error {
-	defer runtime.KeepAlive(q)
 	c := q.c
 	if c.form == queued.Plain {
-		return q.named(c.push(&v, nil))
+		err := c.push(&v, nil)
+		if err != nil {
+			err = q.named(err)
+		}
+		runtime.KeepAlive(q)
+		return err
 	}
+	defer runtime.KeepAlive(q)
 	if c.limit != 0 && !c.mayPut() { // it need not be encoded
 		return ErrFull
 	}
@@ -356,11 +363,14 @@ func (q *Queue[T]) PutMany(ctx context.Context, vs []T) (int, error) {
 // Get takes the oldest item, waiting for one. Those who wait get items in no fixed order. The errors are ErrShutdown, ctx's, os.ErrClosed,
 // and that of decoding (shm.ErrCorrupt, or shm.ErrUnreachable for an object in a segment that cannot be found): then the item is gone.
 func (q *Queue[T]) Get(ctx context.Context) (v T, err error) {
-	defer runtime.KeepAlive(q)
 	if err = q.c.take(&v); err == ErrEmpty {
 		err = q.c.awaitItem(ctx, &v)
 	}
-	return v, q.named(err)
+	if err != nil {
+		err = q.named(err)
+	}
+	runtime.KeepAlive(q)
+	return v, err
 }
 
 // awaitItem is Get of who found the queue empty.
@@ -391,9 +401,11 @@ func (c *core[T]) awaitItem(ctx context.Context, v *T) error {
 
 // TryGet takes the oldest item if there is one, else ErrEmpty. The other errors are those of Get.
 func (q *Queue[T]) TryGet() (v T, err error) {
-	defer runtime.KeepAlive(q)
-	err = q.c.take(&v)
-	return v, q.named(err)
+	if err = q.c.take(&v); err != nil {
+		err = q.named(err)
+	}
+	runtime.KeepAlive(q)
+	return v, err
 }
 
 // GetMany waits for one item and takes as many as there are and dst holds, and returns how many. The errors are those of Get; with an

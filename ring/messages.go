@@ -128,6 +128,9 @@ func (r *Messages) Mark() int {
 	return n
 }
 
+// MarkSeen is as MPMC.MarkSeen.
+func (r *Messages) MarkSeen() int { return int(r.mark.Load()) }
+
 // Err is as MPMC.Err.
 func (r *Messages) Err() error { return r.reason() }
 

@@ -288,6 +288,10 @@ func (r *MPMC[T]) Mark() int {
 	return n
 }
 
+// MarkSeen is the mark as far as this handle has come across it, without another look: after a TryPop that found nothing, or a
+// TryPush that found no room, what Mark would have been at that instant.
+func (r *MPMC[T]) MarkSeen() int { return int(r.mark.Load()) }
+
 // Err is nil while all is well. It is ErrCorrupt from when a word is found that cannot be true, os.ErrClosed after
 // Close or when this process has left, or why a push was refused: ErrBusy, until one is not.
 func (r *MPMC[T]) Err() error { return r.reason() }
