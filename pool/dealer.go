@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// aheadFor is how long a worker shall have tasks for, as far as one can tell: so it does not wait for the next, and others
-	// seldom wait for what it has not begun.
+	// aheadFor is how long a worker shall have tasks for, as far as one can tell: so it does not wait for the
+	// next, and others seldom wait for what it has not begun.
 	aheadFor = time.Millisecond
 	// stuck is how long a worker's task must take until what that worker has not begun is given to idle ones.
 	stuck = 50 * time.Microsecond
@@ -131,7 +131,8 @@ const (
 	stopped // told to end
 )
 
-// dealer deals tasks and takes results. It is a state machine: nothing in it waits, or knows of processes, but for collect.
+// dealer deals tasks and takes results. It is a state machine: nothing in it waits, or knows of processes, but
+// for collect.
 type dealer struct {
 	mu      sync.Mutex
 	seg     *shm.Segment
@@ -208,8 +209,8 @@ func (d *dealer) begin(c *call) error {
 	return nil
 }
 
-// give adds tasks to a call, whose number and deadline they get. The error says why the call is over; the caller keeps them then.
-// more reports whether the call may be given more at once.
+// give adds tasks to a call, whose number and deadline they get. The error says why the call is over; the
+// caller keeps them then. more reports whether the call may be given more at once.
 func (d *dealer) give(c *call, tasks []task) (more bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -302,8 +303,8 @@ func (d *dealer) close(err error) {
 	}
 }
 
-// cancel ends a call: what was not begun does not begin, what was goes on without anybody who wants its result. cause is told
-// to the workers.
+// cancel ends a call: what was not begun does not begin, what was goes on without anybody who wants its result.
+// cause is told to the workers.
 func (d *dealer) cancel(c *call, err, cause error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
