@@ -16,8 +16,11 @@ func deadlineOf(ctx context.Context) int64 {
 	if !ok {
 		return 0
 	}
-	return max(sys.Monotonic()+int64(time.Until(at)), 1)
+	return max(sys.Monotonic()+int64(min(time.Until(at), farthest)), 1)
 }
+
+// farthest is a deadline that is none, and far from overflow.
+const farthest = 100 * 365 * 24 * time.Hour
 
 // single is a call with one task.
 type single[A, R any] struct {
@@ -58,6 +61,9 @@ func (a *single[A, R]) ended() {}
 func (a *single[A, R]) start(ctx context.Context, arg *A) {
 	c, s := a.c, a.s
 	fail := func(err error) {
+		if a.stop != nil {
+			a.stop()
+		}
 		var zero R
 		s.complete(zero, err)
 	}

@@ -107,6 +107,7 @@ type hand struct {
 	used    uint64 // when it was last dealt something, by count
 	low     uint32
 	posted  []note         // that did not fit
+	waiting atomic.Bool    // there are some; read without the lock
 	met     map[*call]bool // calls with several tasks of which it had one
 	last    *call          // that was put into met
 	corrupt bool           // what it says makes no sense
@@ -652,6 +653,10 @@ func (h *hand) put(pos uint32, t *task) {
 func (d *dealer) collect() (n int) {
 	for _, h := range d.hands {
 		n += d.collectFrom(h)
+		if before := len(h.posted); before > 0 {
+			h.flush()
+			n += before - len(h.posted)
+		}
 	}
 	return n
 }
@@ -834,6 +839,9 @@ func (d *dealer) news() bool {
 		if uint32(h.desk.done.Load()) != h.taken.Load() || !h.begun.Load() && h.desk.state.Load() == ready {
 			return true
 		}
+		if h.waiting.Load() && h.notes.Len() < notes {
+			return true
+		}
 	}
 	return false
 }
@@ -862,6 +870,7 @@ func (h *hand) flush() {
 		h.posted = h.posted[1:]
 		h.told.Wake()
 	}
+	h.waiting.Store(len(h.posted) > 0)
 	if len(h.posted) == 0 {
 		h.posted = nil
 	} else if h.notes.Err() != nil {

@@ -383,9 +383,6 @@ func (c *crew) attend() {
 		if n == 0 {
 			for _, h := range c.hands {
 				short = short || h.outstanding() > 1
-				if len(h.posted) > 0 {
-					h.flush()
-				}
 			}
 		}
 		c.mu.Unlock()

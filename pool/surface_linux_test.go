@@ -157,6 +157,35 @@ func TestBlockedDecoder(t *testing.T) {
 	}
 }
 
+// TestManyNotes: a task hears of its end, however many others there are to hear of at once.
+func TestManyNotes(t *testing.T) {
+	p := newPool(t, 1)
+	first := newWatch(t)
+	pool.ApplyAsync(t.Context(), p, watch, first)
+	proctest.Must(t, first.Began.Acquire(t.Context()))
+	_, err := pool.Apply(canceled(), p, square, 1)
+	if err != context.Canceled {
+		t.Error(err)
+	}
+	pool.Notes(p, 100)
+	r := pool.ApplyAsync(t.Context(), p, square, 3)
+	pool.CancelAll(p)
+	proctest.Must(t, first.Ended.Wait(t.Context()))
+	if _, err := r.Get(t.Context()); err != context.Canceled {
+		t.Error(err)
+	}
+}
+
+// TestFarDeadline: a deadline beyond all clocks is none.
+func TestFarDeadline(t *testing.T) {
+	p := newPool(t, 1)
+	ctx, cancel := context.WithDeadline(t.Context(), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))
+	defer cancel()
+	if n, err := pool.Apply(ctx, p, square, 3); n != 9 || err != nil {
+		t.Error(n, err)
+	}
+}
+
 // TestInterrupted: a Ctrl-C reaches the workers too, and is none of their business.
 func TestInterrupted(t *testing.T) {
 	p, h := newPool(t, 1), newHold(t)

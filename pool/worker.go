@@ -350,6 +350,7 @@ func (w *worker) listen() {
 	for {
 		n, ok := w.notes.TryPop()
 		if ok {
+			w.results.Wake() // the parent may have more than there was room for
 			w.hear(&n)
 			continue
 		}
