@@ -16,8 +16,11 @@ func deadlineOf(ctx context.Context) int64 {
 	if !ok {
 		return 0
 	}
-	return max(sys.Monotonic()+int64(time.Until(at)), 1)
+	return max(sys.Monotonic()+int64(min(time.Until(at), farthest)), 1)
 }
+
+// farthest is a deadline that is none, and far from overflow.
+const farthest = 100 * 365 * 24 * time.Hour
 
 // single is a call with one task.
 type single[A, R any] struct {
@@ -58,6 +61,9 @@ func (a *single[A, R]) ended() {}
 func (a *single[A, R]) start(ctx context.Context, arg *A) {
 	c, s := a.c, a.s
 	fail := func(err error) {
+		if a.stop != nil {
+			a.stop()
+		}
 		var zero R
 		s.complete(zero, err)
 	}
@@ -91,9 +97,9 @@ func (c *crew) reason(err error) error {
 	return err
 }
 
-// Apply runs f(a) on a worker and waits for it. When ctx ends, so does the task's context in the worker, and Apply returns ctx's
-// error: at once, also if the task does not mind its context; it has the worker until it ends. An error of the task is a
-// *process.RemoteError, a panic too.
+// Apply runs f(a) on a worker and waits for it. When ctx ends, so does the task's context in the worker, and
+// Apply returns ctx's error: at once, also if the task does not mind its context; it has the worker until it
+// ends. An error of the task is a *process.RemoteError, a panic too.
 func Apply[A, R any](ctx context.Context, p *Pool, f Func[A, R], a A) (r R, err error) {
 	defer runtime.KeepAlive(p)
 	if err := ctx.Err(); err != nil {
@@ -112,8 +118,9 @@ func Apply[A, R any](ctx context.Context, p *Pool, f Func[A, R], a A) (r R, err 
 	return s.v, s.err
 }
 
-// ApplyAsync runs f(a) on a worker; errors of giving the task arrive in the result too. a is encoded before ApplyAsync returns. It
-// waits only if a is large and the arguments of other tasks fill the segment (Options.Memory).
+// ApplyAsync runs f(a) on a worker; errors of giving the task arrive in the result too. a is encoded before
+// ApplyAsync returns. It waits only if a is large and the arguments of other tasks fill the segment
+// (Options.Memory).
 func ApplyAsync[A, R any](ctx context.Context, p *Pool, f Func[A, R], a A) *AsyncResult[R] {
 	s := new(state[R])
 	r := &AsyncResult[R]{s, p}
@@ -133,8 +140,8 @@ func ApplyAsync[A, R any](ctx context.Context, p *Pool, f Func[A, R], a A) *Asyn
 	return r
 }
 
-// image makes a task with an argument. It waits while the arguments of others take half of the segment, for results need room too,
-// until ctx, or the call x, ends.
+// image makes a task with an argument. It waits while the arguments of others take half of the segment, for
+// results need room too, until ctx, or the call x, ends.
 func image[A, R any](ctx context.Context, c *crew, x *call, t *typed[A, R], s *task, a *A) error {
 	for {
 		err := error(shm.ErrNoSpace)

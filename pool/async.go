@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 )
 
-// AsyncResult is a result that is, or will be, there. It completes exactly once, whatever happens. All methods may be called from
-// any goroutine. A pool whose results somebody still waits for is not garbage.
+// AsyncResult is a result that is, or will be, there. It completes exactly once, whatever happens. All methods
+// may be called from any goroutine. A pool whose results somebody still waits for is not garbage.
 type AsyncResult[R any] struct {
 	s *state[R]
 	p *Pool
@@ -62,7 +62,8 @@ func (s *state[R]) wait() <-chan struct{} {
 	return s.done
 }
 
-// Get waits for the result; it may be called again. When ctx ends before it is there, that is the error, and the task goes on.
+// Get waits for the result; it may be called again. When ctx ends before it is there, that is the error, and
+// the task goes on.
 func (r *AsyncResult[R]) Get(ctx context.Context) (v R, err error) {
 	if err := r.Wait(ctx); err != nil {
 		return v, err
@@ -108,8 +109,8 @@ func (r *AsyncResult[R]) Successful() (bool, error) {
 	return r.s.err == nil, nil
 }
 
-// OnDone calls f, in a goroutine of its own, with the result. f may block without harm to the pool; if it panics, that is written to
-// the standard error.
+// OnDone calls f, in a goroutine of its own, with the result. f may block without harm to the pool; if it
+// panics, that is written to the standard error.
 func (r *AsyncResult[R]) OnDone(f func(v R, err error)) {
 	s, p := r.s, r.p
 	then := func() {
@@ -131,8 +132,8 @@ func (r *AsyncResult[R]) OnDone(f func(v R, err error)) {
 	go then()
 }
 
-// Cancel ends the task's context; a task that has not begun does not begin. The result is context.Canceled, if it is not there yet,
-// and of a task that has begun it does not wait for the end.
+// Cancel ends the task's context; a task that has not begun does not begin. The result is context.Canceled, if
+// it is not there yet, and of a task that has begun it does not wait for the end.
 func (r *AsyncResult[R]) Cancel() {
 	defer runtime.KeepAlive(r)
 	if !r.s.over.Load() {

@@ -54,8 +54,8 @@ func foreign(t reflect.Type, seen map[reflect.Type]bool) bool {
 	return false
 }
 
-// encode writes v into small if it fits, else into memory that take gives, and returns how long it is. Memory that was taken is
-// the caller's also after an error.
+// encode writes v into small if it fits, else into memory that take gives, and returns how long it is. Memory
+// that was taken is the caller's also after an error.
 func (c *coder[T]) encode(v *T, small []byte, take func(n int) ([]byte, error)) (n int, large bool, err error) {
 	n, err = c.Size(v)
 	if err != nil {

@@ -405,7 +405,8 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	// Imap takes no more than the window ahead, of an endless input too, and may be left early; then Close and Join.
+	// Imap takes no more than the window ahead, of an endless input too, and may be left early; then Close and
+	// Join.
 	t.Run("POOL-36", func(t *testing.T) {
 		p := newPool(t, 2)
 		for _, imap := range []func(window int, input func(func(int) bool)) func(func(int, error) bool){

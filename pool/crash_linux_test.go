@@ -17,7 +17,8 @@ import (
 	"github.com/shoal-ipc/shoal/shm"
 )
 
-// Armed is a task that arms the crash points of its worker: what the worker does from here on counts, its result first.
+// Armed is a task that arms the crash points of its worker: what the worker does from here on counts, its
+// result first.
 type Armed struct {
 	Mode crashpoint.Mode
 	N    int
@@ -39,7 +40,8 @@ var disarm = pool.Register("disarm", func(ctx context.Context, a Armed) (int, er
 // never is a step that nobody comes to.
 const never = 1 << 20
 
-// TestCrashWorker kills and stops a worker at each step of taking tasks and giving results, small ones and large ones and errors.
+// TestCrashWorker kills and stops a worker at each step of taking tasks and giving results, small ones and
+// large ones and errors.
 func TestCrashWorker(t *testing.T) {
 	steps := 0
 	for n := 1; n <= max(steps, 1); n++ {
@@ -140,7 +142,8 @@ var dealing = proctest.NewRole("deals", func(ctx context.Context, c *proctest.Ch
 	return nil
 })
 
-// TestCrashDealer kills the parent at steps of dealing: its workers end. Then it is stopped there and goes on: all is done.
+// TestCrashDealer kills the parent at steps of dealing: its workers end. Then it is stopped there and goes on:
+// all is done.
 func TestCrashDealer(t *testing.T) {
 	steps := 0
 	run := func(mode crashpoint.Mode, n int) {

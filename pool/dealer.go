@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// aheadFor is how long a worker shall have tasks for, as far as one can tell: so it does not wait for the next, and others
-	// seldom wait for what it has not begun.
+	// aheadFor is how long a worker shall have tasks for, as far as one can tell: so it does not wait for the
+	// next, and others seldom wait for what it has not begun.
 	aheadFor = time.Millisecond
 	// stuck is how long a worker's task must take until what that worker has not begun is given to idle ones.
 	stuck = 50 * time.Microsecond
@@ -107,6 +107,7 @@ type hand struct {
 	used    uint64 // when it was last dealt something, by count
 	low     uint32
 	posted  []note         // that did not fit
+	waiting atomic.Bool    // there are some; read without the lock
 	met     map[*call]bool // calls with several tasks of which it had one
 	last    *call          // that was put into met
 	corrupt bool           // what it says makes no sense
@@ -131,7 +132,8 @@ const (
 	stopped // told to end
 )
 
-// dealer deals tasks and takes results. It is a state machine: nothing in it waits, or knows of processes, but for collect.
+// dealer deals tasks and takes results. It is a state machine: nothing in it waits, or knows of processes, but
+// for collect.
 type dealer struct {
 	mu      sync.Mutex
 	seg     *shm.Segment
@@ -208,8 +210,8 @@ func (d *dealer) begin(c *call) error {
 	return nil
 }
 
-// give adds tasks to a call, whose number and deadline they get. The error says why the call is over; the caller keeps them then.
-// more reports whether the call may be given more at once.
+// give adds tasks to a call, whose number and deadline they get. The error says why the call is over; the
+// caller keeps them then. more reports whether the call may be given more at once.
 func (d *dealer) give(c *call, tasks []task) (more bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -302,8 +304,8 @@ func (d *dealer) close(err error) {
 	}
 }
 
-// cancel ends a call: what was not begun does not begin, what was goes on without anybody who wants its result. cause is told
-// to the workers.
+// cancel ends a call: what was not begun does not begin, what was goes on without anybody who wants its result.
+// cause is told to the workers.
 func (d *dealer) cancel(c *call, err, cause error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -651,6 +653,10 @@ func (h *hand) put(pos uint32, t *task) {
 func (d *dealer) collect() (n int) {
 	for _, h := range d.hands {
 		n += d.collectFrom(h)
+		if before := len(h.posted); before > 0 {
+			h.flush()
+			n += before - len(h.posted)
+		}
 	}
 	return n
 }
@@ -833,6 +839,9 @@ func (d *dealer) news() bool {
 		if uint32(h.desk.done.Load()) != h.taken.Load() || !h.begun.Load() && h.desk.state.Load() == ready {
 			return true
 		}
+		if h.waiting.Load() && h.notes.Len() < notes {
+			return true
+		}
 	}
 	return false
 }
@@ -861,6 +870,7 @@ func (h *hand) flush() {
 		h.posted = h.posted[1:]
 		h.told.Wake()
 	}
+	h.waiting.Store(len(h.posted) > 0)
 	if len(h.posted) == 0 {
 		h.posted = nil
 	} else if h.notes.Err() != nil {

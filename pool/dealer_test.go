@@ -65,8 +65,9 @@ func (f *fake) finish() {
 	f.h.desk.done.Publish(uint64(f.at + 1))
 }
 
-// TestDealer has the dealer deal to workers that begin, finish and die at random, while calls come, are cancelled and end. Each task
-// gets one result; what was begun twice had a retry; what a cancelled call had not begun is not begun; and nothing is left.
+// TestDealer has the dealer deal to workers that begin, finish and die at random, while calls come, are
+// cancelled and end. Each task gets one result; what was begun twice had a retry; what a cancelled call had not
+// begun is not begun; and nothing is left.
 func TestDealer(t *testing.T) {
 	seg, err := shm.Anonymous(64 << 20)
 	if errors.Is(err, errors.ErrUnsupported) {

@@ -7,8 +7,9 @@
 //	defer p.Terminate()
 //	squares, err := pool.Map(ctx, p, square, []int{1, 2, 3}) // [1 4 9]
 //
-// Apply and ApplyAsync give one task; Map, MapAsync, Imap and ImapUnordered one for each item. Arguments and results cross as
-// those of package process do; so shared objects in them arrive usable. They are copied once on each side.
+// Apply and ApplyAsync give one task; Map, MapAsync, Imap and ImapUnordered one for each item. Arguments and
+// results cross as those of package process do; so shared objects in them arrive usable. They are copied once
+// on each side.
 //
 // # How a task ends
 //
@@ -23,17 +24,20 @@
 //	                                  cause; it keeps the worker until it returns, and what it returns is dropped
 //	the pool is terminated            ErrTerminated
 //
-// Every result completes once, whatever happens. With Retries a task may be begun more than once, without it never is.
+// Every result completes once, whatever happens. With Retries a task may be begun more than once, without it
+// never is.
 //
-// A worker whose task does not mind its context is not killed for that: Terminate kills. A worker that is stopped keeps the task
-// that it has begun, and nothing else. Workers do not mind Ctrl-C, which reaches them with their parent; if that ends New's context the
-// pool is terminated. They end with their parent in any case, and are daemons (process.Options.Daemon).
+// A worker whose task does not mind its context is not killed for that: Terminate kills. A worker that is
+// stopped keeps the task that it has begun, and nothing else. Workers do not mind Ctrl-C, which reaches them
+// with their parent; if that ends New's context the pool is terminated. They end with their parent in any case,
+// and are daemons (process.Options.Daemon).
 //
 // # Where a task is
 //
-// The process that called New deals; nobody else puts tasks where workers find them, and workers share nothing but two words on which
-// their parent sleeps. So there is no queue that a dying worker could hold, lock or take an item from. Each worker has a desk in a
-// segment of the pool: a ring of slots, and the turn, a word of two positions.
+// The process that called New deals; nobody else puts tasks where workers find them, and workers share nothing
+// but two words on which their parent sleeps. So there is no queue that a dying worker could hold, lock or take
+// an item from. Each worker has a desk in a segment of the pool: a ring of slots, and the turn, a word of two
+// positions.
 //
 //	slot p            taken ... done ... begun ... dealt
 //	                  |  results |  at most  | tasks not |
@@ -44,13 +48,14 @@
 //	{b, d}, b != d           {b+1, d}  (begin)   the worker: the task in slot b is its
 //	{b, d}                   {b, e}    (recall)  the parent, b <= e < d: the tasks from e on are the parent's again
 //
-// All are compare-and-swaps of the 64 bits, and there is no state between: each task is the parent's, not begun, or begun. The
-// worker does tasks in their order, writes each result over its task, and publishes done = b+1 with a release store; the
-// parent takes the results up to done, and uses those slots again.
+// All are compare-and-swaps of the 64 bits, and there is no state between: each task is the parent's, not
+// begun, or begun. The worker does tasks in their order, writes each result over its task, and publishes done =
+// b+1 with a release store; the parent takes the results up to done, and uses those slots again.
 //
-// One word for all, instead of one in each slot, costs the worker one compare-and-swap in a line that others seldom write, lets the
-// parent recall any number by one more, and tells recovery all that it needs: after the death of a worker that stood at
-// {b, d} with done c, the results before c count, the task b-1 has failed if c != b, and those from b on are dealt again.
+// One word for all, instead of one in each slot, costs the worker one compare-and-swap in a line that others
+// seldom write, lets the parent recall any number by one more, and tells recovery all that it needs: after the
+// death of a worker that stood at {b, d} with done c, the results before c count, the task b-1 has failed if c
+// != b, and those from b on are dealt again.
 //
 //	the worker is killed or stopped    killed                           stopped
 //	before it begins a task            it is dealt to another           it is recalled when somebody is idle
@@ -59,29 +64,31 @@
 //	                                   the death is noticed             else comes, in a second at most
 //	while it has memory for a result   swept up (package shm)           it keeps it
 //
-// If the parent is killed the workers end (package process), and the segment with them. If it is stopped workers do what
-// they were dealt and sleep.
+// If the parent is killed the workers end (package process), and the segment with them. If it is stopped
+// workers do what they were dealt and sleep.
 //
-// How many tasks a worker is dealt ahead goes by how long those of the function took: for about a millisecond, so one at a time if
-// they take longer, and at most 512. When a worker is idle and nothing is queued, it gets half of what another one
-// has not begun and, seemingly, will not soon. Hence a task seldom waits behind a long one, and ChunkSize is a wish about
-// which worker does what, and no unit of failure.
+// How many tasks a worker is dealt ahead goes by how long those of the function took: for about a millisecond,
+// so one at a time if they take longer, and at most 512. When a worker is idle and nothing is queued, it gets
+// half of what another one has not begun and, seemingly, will not soon. Hence a task seldom waits behind a long
+// one, and ChunkSize is a wish about which worker does what, and no unit of failure.
 //
 // # Sleeping
 //
-// A worker without tasks looks for some microseconds, if that was worth it before, and sleeps on a word of its own; the
-// parent on two words. Any result wakes it from results; while tasks are short it first sleeps on hungry for a tenth of a
-// millisecond, from which workers that have few tasks left wake it, so that a stream of short tasks does not wake it for each.
-// See package internal/wait for why no wake is lost and what a kill costs.
+// A worker without tasks looks for some microseconds, if that was worth it before, and sleeps on a word of its
+// own; the parent on two words. Any result wakes it from results; while tasks are short it first sleeps on
+// hungry for a tenth of a millisecond, from which workers that have few tasks left wake it, so that a stream of
+// short tasks does not wake it for each. See package internal/wait for why no wake is lost and what a kill
+// costs.
 //
 // # Memory
 //
-// Arguments of more than 96 bytes lie in memory of the segment that the parent has (Segment.Allocate), and gives back when
-// it has the result, or nobody has the task any more. Results of more than that the worker passes to the parent (Segment.Pass and
-// Claim), which gives them back when they are decoded. If a worker dies after it has published such a result, and whoever sweeps up is
-// faster than the parent, the task has failed; it completes once nevertheless. A Map has as many arguments there as keep each
-// worker busy, or a sixteenth of the segment. Whoever gives a task waits while the arguments of all take half of the segment, since
-// results need room too; a result for which there is none for two seconds is shm.ErrNoSpace.
+// Arguments of more than 96 bytes lie in memory of the segment that the parent has (Segment.Allocate), and
+// gives back when it has the result, or nobody has the task any more. Results of more than that the worker
+// passes to the parent (Segment.Pass and Claim), which gives them back when they are decoded. If a worker dies
+// after it has published such a result, and whoever sweeps up is faster than the parent, the task has failed;
+// it completes once nevertheless. A Map has as many arguments there as keep each worker busy, or a sixteenth of
+// the segment. Whoever gives a task waits while the arguments of all take half of the segment, since results
+// need room too; a result for which there is none for two seconds is shm.ErrNoSpace.
 //
 // # Contexts
 //
@@ -93,8 +100,8 @@
 //
 // # Layout
 //
-// The segment of a pool is private to the program that made it: parent and workers are the same executable, and its format may change
-// with each version. Of a desk:
+// The segment of a pool is private to the program that made it: parent and workers are the same executable, and
+// its format may change with each version. Of a desk:
 //
 //	offset  size   field    written by                 ordering
 //	0       128    tasks    a Word (internal/wait)     the worker sleeps, the parent wakes
@@ -120,5 +127,6 @@
 //	24      8     size   of the argument                    of the result
 //	32      96    data   itself, or offset and stamp of memory of the segment
 //
-// What the worker writes is checked: positions that cannot be true get it killed, and its tasks fail as if it had died.
+// What the worker writes is checked: positions that cannot be true get it killed, and its tasks fail as if it
+// had died.
 package pool

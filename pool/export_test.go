@@ -1,5 +1,27 @@
 package pool
 
+import "context"
+
+// Notes has n notes sent to each worker that mean nothing.
+func Notes(p *Pool, n int) {
+	p.c.mu.Lock()
+	defer p.c.mu.Unlock()
+	for _, h := range p.c.hands {
+		for range n {
+			h.push(note{kind: noteEnd, call: 1 << 60})
+		}
+	}
+}
+
+// CancelAll cancels all calls.
+func CancelAll(p *Pool) {
+	p.c.mu.Lock()
+	defer p.c.mu.Unlock()
+	for c := range p.c.open {
+		p.c.cancelLocked(c, context.Canceled, nil)
+	}
+}
+
 // Used is how many bytes of the segment of p are in use.
 func Used(p *Pool) int { return p.c.seg.Info().Used }
 

@@ -30,8 +30,8 @@ type typed[A, R any] struct {
 	result coder[R]
 }
 
-// registry holds what parent and worker must have in common. It is filled while packages are initialised, in the same order in
-// both, since they are the same program.
+// registry holds what parent and worker must have in common. It is filled while packages are initialised, in
+// the same order in both, since they are the same program.
 var registry struct {
 	sync.Mutex
 	functions []*function
@@ -43,9 +43,9 @@ var (
 	errUnregistered = errors.New("pool: the function was not made by Register")
 )
 
-// Register makes f a task under a name that is unique in the program. Call it while packages are initialised, in a
-// variable or in func init; later calls panic, and so do an A and an R that would not cross whole: process.Register says
-// which. f may be called several times at once only in different processes.
+// Register makes f a task under a name that is unique in the program. Call it while packages are initialised,
+// in a variable or in func init; later calls panic, and so do an A and an R that would not cross whole:
+// process.Register says which. f may be called several times at once only in different processes.
 func Register[A, R any](name string, f func(ctx context.Context, a A) (R, error)) Func[A, R] {
 	if name == "" || f == nil {
 		panic(fmt.Errorf("pool: Register(%q): a name and a function are needed", name))
@@ -67,8 +67,8 @@ func Register[A, R any](name string, f func(ctx context.Context, a A) (R, error)
 	return Func[A, R]{t}
 }
 
-// enroll makes the name one of those that parent and child compare (the build id), and has it refused when it is too late, or
-// taken.
+// enroll makes the name one of those that parent and child compare (the build id), and has it refused when it
+// is too late, or taken.
 func enroll(name string) {
 	defer func() {
 		if v := recover(); v != nil {

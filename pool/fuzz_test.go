@@ -16,8 +16,8 @@ type tallied struct{ *tally }
 func (c tallied) receive(i int, o *outcome) { c.results++ }
 func (c tallied) ended()                    { c.tally.ended++ }
 
-// FuzzDesk has the dealer work on a desk into which somebody writes anything. Whatever that is, each task gets one result when the
-// worker is buried, if it does not get it before.
+// FuzzDesk has the dealer work on a desk into which somebody writes anything. Whatever that is, each task gets
+// one result when the worker is buried, if it does not get it before.
 func FuzzDesk(f *testing.F) {
 	f.Add([]byte{0, 3, 0, 1, 0, 0, 0}, []byte{1, 128, 1, 1, 0, 0, 0, 0, 0, 0, 0})
 	f.Add([]byte{1, 0, 1, 2, 3, 4, 5, 6, 7, 8}, []byte{2, 2, 1, 255, 255})

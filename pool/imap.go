@@ -153,12 +153,13 @@ func (m *imap[A, R]) one(i int, x *A) bool {
 	return true
 }
 
-// Imap yields results in the order of the input, which may be endless; ImapUnordered as they come. A failed item is an
-// error in its place and the iteration goes on. When ctx ends, the items under way fail with its error and no more are taken; at
-// least one error is yielded. Leaving the loop cancels what is under way.
+// Imap yields results in the order of the input, which may be endless; ImapUnordered as they come. A failed
+// item is an error in its place and the iteration goes on. When ctx ends, the items under way fail with its
+// error and no more are taken; at least one error is yielded. Leaving the loop cancels what is under way.
 //
-// The input is taken a window ahead (MapOptions), in a goroutine of its own, which may still be in it after the loop was left
-// early: it ends when the input next yields. A panic in the input comes out of the loop, after the results of what was taken before.
+// The input is taken a window ahead (MapOptions), in a goroutine of its own, which may still be in it after the
+// loop was left early: it ends when the input next yields. A panic in the input comes out of the loop, after
+// the results of what was taken before.
 func Imap[A, R any](ctx context.Context, p *Pool, f Func[A, R], xs iter.Seq[A], opts ...MapOptions) iter.Seq2[R, error] {
 	o := mapOptions(opts)
 	return func(yield func(R, error) bool) { iterate(ctx, p, f, xs, o, true, yield) }

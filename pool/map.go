@@ -12,12 +12,12 @@ import (
 
 // MapOptions are the rarer wishes of Map, MapAsync, Imap and ImapUnordered.
 type MapOptions struct {
-	// ChunkSize is how many items go to a worker at once. 0 means as many as suits how long they take: one, if that is a
-	// millisecond or more. Each item is a task of its own in any case: if its worker dies no other is lost, and what a worker has
-	// not begun is given to others when it takes too long.
+	// ChunkSize is how many items go to a worker at once. 0 means as many as suits how long they take: one, if
+	// that is a millisecond or more. Each item is a task of its own in any case: if its worker dies no other is
+	// lost, and what a worker has not begun is given to others when it takes too long.
 	ChunkSize int
-	// Window is how many items Imap and ImapUnordered take from the input that they have not yielded. 0 means four chunks for each
-	// worker, and more while items take less than that is good for.
+	// Window is how many items Imap and ImapUnordered take from the input that they have not yielded. 0 means
+	// four chunks for each worker, and more while items take less than that is good for.
 	Window int
 }
 
@@ -122,8 +122,8 @@ func (m *mapping[A, R]) feed(xs []A) {
 	m.c.fill(&m.call)
 }
 
-// Map runs f on every x and returns the results in order. If some fail the error is a *MapError, and the results of the
-// others are there. When ctx ends those that have no result then have failed with its error.
+// Map runs f on every x and returns the results in order. If some fail the error is a *MapError, and the
+// results of the others are there. When ctx ends those that have no result then have failed with its error.
 func Map[A, R any](ctx context.Context, p *Pool, f Func[A, R], xs []A, opts ...MapOptions) ([]R, error) {
 	defer runtime.KeepAlive(p)
 	m, err := newMapping(ctx, p, f, xs, opts)

@@ -22,8 +22,8 @@ type Options struct {
 	Initializer process.Call
 	// TasksPerWorker is after how many tasks a worker is replaced; 0 means never. The next one is started before.
 	TasksPerWorker int
-	// WorkerMemory is how many bytes a worker may have (its resident memory) before it is replaced, after the task that it
-	// does; 0 means any number. The next one is started before. The system must tell (/proc).
+	// WorkerMemory is how many bytes a worker may have (its resident memory) before it is replaced, after the
+	// task that it does; 0 means any number. The next one is started before. The system must tell (/proc).
 	WorkerMemory int
 	// Retries is how often a task is run again whose worker died while it did the task.
 	Retries int
@@ -33,8 +33,8 @@ type Options struct {
 	Process process.Options
 }
 
-// Pool is a number of worker processes. All methods, and the functions that take a Pool, may be called from any goroutine. A pool
-// belongs to the process that made it.
+// Pool is a number of worker processes. All methods, and the functions that take a Pool, may be called from any
+// goroutine. A pool belongs to the process that made it.
 type Pool struct{ c *crew }
 
 // crew is a pool without its handle, so that the handle can be garbage.
@@ -67,9 +67,9 @@ type seat struct {
 	hiring    bool
 }
 
-// New starts n workers (0: one for each CPU) and returns when all are ready. When ctx is done the pool is terminated. The
-// errors are those of starting processes and of making the segment, an *process.ExitError if a worker or its initializer failed, and
-// os.ErrInvalid.
+// New starts n workers (0: one for each CPU) and returns when all are ready. When ctx is done the pool is
+// terminated. The errors are those of starting processes and of making the segment, an *process.ExitError if a
+// worker or its initializer failed, and os.ErrInvalid.
 func New(ctx context.Context, n int, opts ...Options) (*Pool, error) {
 	var o Options
 	switch len(opts) {
@@ -281,8 +281,9 @@ func (c *crew) hireSoon(s *seat) {
 	})
 }
 
-// A worker that fails before it is ready fails for a reason that the next will have too; one that is killed may have had bad luck.
-// When so many have done so in a row, by these weights, and no other is left, the pool gives up.
+// A worker that fails before it is ready fails for a reason that the next will have too; one that is killed may
+// have had bad luck. When so many have done so in a row, by these weights, and no other is left, the pool gives
+// up.
 const (
 	weightFailed = 10
 	weightKilled = 1
@@ -382,9 +383,6 @@ func (c *crew) attend() {
 		if n == 0 {
 			for _, h := range c.hands {
 				short = short || h.outstanding() > 1
-				if len(h.posted) > 0 {
-					h.flush()
-				}
 			}
 		}
 		c.mu.Unlock()
@@ -439,8 +437,8 @@ func (c *crew) few() bool {
 	return false
 }
 
-// Close takes no more tasks; what was given is finished. Join then waits for it and for the workers' end. Close may be called
-// again.
+// Close takes no more tasks; what was given is finished. Join then waits for it and for the workers' end. Close
+// may be called again.
 func (p *Pool) Close() error {
 	p.c.close(ErrClosed)
 	runtime.KeepAlive(p)
@@ -493,16 +491,24 @@ func (c *crew) over() {
 		c.results.WakeAll()
 		c.hungry.WakeAll()
 		c.wait.Wait()
+		decoded := make(chan struct{})
+		go func() {
+			c.decoding.Wait()
+			close(decoded)
+		}()
+		select {
+		case <-decoded:
+		case <-c.ctx.Done(): // terminated: who decodes may take his time, with code of the user's
+		}
 		c.kill()
-		c.decoding.Wait()
 		c.seg.Close()
 		close(c.ended)
 	})
 	<-c.ended
 }
 
-// Join waits until all that was given has its result and the workers have ended. It is ErrRunning before Close or Terminate, and
-// ctx's error if that ends first.
+// Join waits until all that was given has its result and the workers have ended. It is ErrRunning before Close
+// or Terminate, and ctx's error if that ends first.
 func (p *Pool) Join(ctx context.Context) error {
 	defer runtime.KeepAlive(p)
 	p.c.mu.Lock()
@@ -524,8 +530,9 @@ func (p *Pool) Join(ctx context.Context) error {
 	}
 }
 
-// Terminate kills the workers, completes what was unfinished with ErrTerminated, and returns when all that is done. After
-// Close and Join it does nothing, so it suits a defer. It also runs when a Pool is garbage collected.
+// Terminate kills the workers, completes what was unfinished with ErrTerminated, and returns when all that is
+// done. After Close and Join it does nothing, so it suits a defer. It also runs when a Pool is garbage
+// collected.
 func (p *Pool) Terminate() error {
 	p.c.terminate(ErrTerminated)
 	runtime.KeepAlive(p)

@@ -26,7 +26,8 @@ var reports = pool.Register("reports", func(ctx context.Context, r Reports) (int
 	return r.N, nil
 })
 
-// TestConformanceQueue: a queue in the arguments of a task works, also one in a segment that was made after the pool was started.
+// TestConformanceQueue: a queue in the arguments of a task works, also one in a segment that was made after the
+// pool was started.
 func TestConformanceQueue(t *testing.T) {
 	t.Run("SEED-15", func(t *testing.T) {
 		before := proctest.Segment(t, 1<<20)

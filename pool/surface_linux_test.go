@@ -137,6 +137,55 @@ func TestTerminateInTheMiddle(t *testing.T) {
 	}
 }
 
+// TestBlockedDecoder: a result whose decoding does not end delays no other, and not Terminate.
+func TestBlockedDecoder(t *testing.T) {
+	p := newPool(t, 1)
+	r := pool.ApplyAsync(t.Context(), p, picky, Picky{returnBlocks})
+	for i := range 100 {
+		if n, err := pool.Apply(t.Context(), p, square, i); n != i*i || err != nil {
+			t.Error(n, err)
+		}
+	}
+	p.Close()
+	proctest.Must(t, p.Terminate())
+	if r.Ready() {
+		t.Error("ready")
+	}
+	close(decodable)
+	if v, err := r.Get(t.Context()); v.N != returnBlocks*10 || err != nil {
+		t.Error(v, err)
+	}
+}
+
+// TestManyNotes: a task hears of its end, however many others there are to hear of at once.
+func TestManyNotes(t *testing.T) {
+	p := newPool(t, 1)
+	first := newWatch(t)
+	pool.ApplyAsync(t.Context(), p, watch, first)
+	proctest.Must(t, first.Began.Acquire(t.Context()))
+	_, err := pool.Apply(canceled(), p, square, 1)
+	if err != context.Canceled {
+		t.Error(err)
+	}
+	pool.Notes(p, 100)
+	r := pool.ApplyAsync(t.Context(), p, square, 3)
+	pool.CancelAll(p)
+	proctest.Must(t, first.Ended.Wait(t.Context()))
+	if _, err := r.Get(t.Context()); err != context.Canceled {
+		t.Error(err)
+	}
+}
+
+// TestFarDeadline: a deadline beyond all clocks is none.
+func TestFarDeadline(t *testing.T) {
+	p := newPool(t, 1)
+	ctx, cancel := context.WithDeadline(t.Context(), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))
+	defer cancel()
+	if n, err := pool.Apply(ctx, p, square, 3); n != 9 || err != nil {
+		t.Error(n, err)
+	}
+}
+
 // TestInterrupted: a Ctrl-C reaches the workers too, and is none of their business.
 func TestInterrupted(t *testing.T) {
 	p, h := newPool(t, 1), newHold(t)
@@ -312,7 +361,8 @@ func TestContexts(t *testing.T) {
 					}
 				}
 				proctest.Must(t, w.Ended.Wait(t.Context()))
-				// A deadline does not wait long for its cause, which may come too late, above all where a task keeps the only processor.
+				// A deadline does not wait long for its cause, which may come too late, above all where a task
+				// keeps the only processor.
 				if how := w.How.Load(); how != c.how && !(c.how == 4 && how == 2) {
 					t.Errorf("it ended as %d, want %d", how, c.how)
 				}

@@ -190,7 +190,10 @@ const (
 	resultExits  = 7
 	returnFails  = 8 // ten times that cannot be decoded
 	returnBursts = 9
+	returnBlocks = 11 // ten times that is decoded when decodable is closed
 )
+
+var decodable = make(chan struct{})
 
 func (p Picky) MarshalBinary() ([]byte, error) {
 	switch p.N {
@@ -213,6 +216,8 @@ func (p *Picky) UnmarshalBinary(data []byte) error {
 		panic("picky bursts later")
 	case exitsLater:
 		os.Exit(4)
+	case returnBlocks * 10:
+		<-decodable
 	}
 	return nil
 }

@@ -38,7 +38,8 @@ func (a workerArgs) Objects() ([]shm.Object, error) { return a.Initializer.Objec
 
 // workerFunc is what a worker runs.
 var workerFunc = process.Register("pool worker", func(ctx context.Context, a workerArgs) error {
-	// Of a Ctrl-C, which reaches the workers too, the parent makes what it likes. (Programs that tasks start see it.)
+	// Of a Ctrl-C, which reaches the workers too, the parent makes what it likes. (Programs that tasks start
+	// see it.)
 	if !signal.Ignored(os.Interrupt) {
 		signal.Reset(os.Interrupt)
 		signal.Notify(make(chan os.Signal, 1), os.Interrupt)
@@ -176,7 +177,8 @@ func (w *worker) rest() {
 	w.now = sys.Monotonic()
 }
 
-// task does the task at pos, and publishes its result. It is false if the task has ended the goroutine, or is about to.
+// task does the task at pos, and publishes its result. It is false if the task has ended the goroutine, or is
+// about to.
 func (w *worker) task(pos uint32) bool {
 	s := &w.slots[pos%slots]
 	l := w.begin(s.call, s.time, s.kind&once != 0)
@@ -253,7 +255,8 @@ func (w *worker) argument(s *slot) ([]byte, error) {
 	return w.seg.Memory(offset, int(min(size, math.MaxInt)))
 }
 
-// patience is how long a worker tries to get memory for a result: what others hold is given back when their results are taken.
+// patience is how long a worker tries to get memory for a result: what others hold is given back when their
+// results are taken.
 const patience = 2 * time.Second
 
 // allocate takes memory for a result.
@@ -347,6 +350,7 @@ func (w *worker) listen() {
 	for {
 		n, ok := w.notes.TryPop()
 		if ok {
+			w.results.Wake() // the parent may have more than there was room for
 			w.hear(&n)
 			continue
 		}
