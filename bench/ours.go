@@ -13,6 +13,7 @@ import (
 	"github.com/shoal-ipc/shoal/array"
 	"github.com/shoal-ipc/shoal/futex"
 	"github.com/shoal-ipc/shoal/internal/sys"
+	"github.com/shoal-ipc/shoal/internal/wait"
 	"github.com/shoal-ipc/shoal/locks"
 	"github.com/shoal-ipc/shoal/pool"
 	"github.com/shoal-ipc/shoal/process"
@@ -336,6 +337,7 @@ var partFunc = process.Register("bench", func(ctx context.Context, p part) error
 // meet waits until all sides are here, two goroutines if there is one process. It looks for a moment, so that sides that come
 // at the same time also leave at the same time, and then sleeps, so that it disturbs nobody who has yet to come.
 func (p *part) meet() {
+	wait.Settle()
 	w, all := p.Shared.word(ready), uint32(max(2, p.Sides))
 	if w.Add(1) == all {
 		futex.Wake(w, int(all))

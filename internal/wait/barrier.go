@@ -15,8 +15,17 @@ var forced struct{ unregistered, refused, unasked, blind atomic.Bool }
 // registration is that of this process for barriers.
 var registration struct {
 	begin sync.Once
+	begun atomic.Bool   // over is there
 	over  chan struct{} // closed when it has been tried
 	made  atomic.Bool
+}
+
+// Settle waits until it is known whether this process can be registered for barriers, if it has begun to. A measurement does so
+// first: for the few milliseconds that it takes each publication costs a fence.
+func Settle() {
+	if registration.begun.Load() && !registered() {
+		<-registration.over
+	}
 }
 
 // registered reports whether this process may publish without a fence, because the barriers of sleepers reach it. When first
@@ -29,6 +38,7 @@ func registered() bool {
 	if !registration.made.Load() {
 		registration.begin.Do(func() {
 			registration.over = make(chan struct{})
+			registration.begun.Store(true)
 			go func() {
 				registration.made.Store(sys.RegisterBarrier())
 				close(registration.over)

@@ -46,8 +46,7 @@ func Force(names ...string) {
 
 // Registered reports whether this process is registered, or says so when that has come to an end.
 func Registered() bool {
-	if !registered() && registration.over != nil {
-		<-registration.over
-	}
+	registered()
+	Settle()
 	return registered()
 }
