@@ -27,7 +27,7 @@ var (
 	sharedWrites = []string{"Store", "CompareAndSwap", "Swap", "Add", "And", "Or", "Publish"}
 	processLocal = []string{"refused", "err", "asked", "tries", "hint", "joined", "Tally", "tidying", "noted", "many",
 		"needed", "missed", "rest", "gap",
-		"fences", "eager", "unsure", "wakes", "barriers", "late", "tailGuess", "headGuess", "busy", "put", "get"}
+		"fences", "eager", "unsure", "wakes", "barriers", "late", "tailGuess", "headGuess", "busy", "put", "get", "begun", "made"}
 )
 
 // checkCrashPoints finds writes that follow another without a crash point in between, and exceptions that are
