@@ -26,7 +26,6 @@ type imap[A, R any] struct {
 	done    bool // no more is taken
 	left    bool // nobody yields any more, so nothing is given
 	panics  any  // what the input panicked with
-	cut     error
 }
 
 type item[R any] struct {
@@ -216,10 +215,7 @@ func iterate[A, R any](ctx context.Context, p *Pool, f Func[A, R], xs iter.Seq[A
 	emit := func(it item[R]) bool {
 		next++
 		failed = failed || it.err != nil
-		if !yield(it.v, it.err) {
-			return false
-		}
-		return true
+		return yield(it.v, it.err)
 	}
 	for {
 		m.mu.Lock()
