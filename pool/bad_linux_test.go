@@ -217,6 +217,7 @@ func TestRefusedLeavesNothing(t *testing.T) {
 func TestDiesWhileHired(t *testing.T) {
 	p := newPool(t, 1, pool.Options{Retries: 5})
 	var once sync.Once
+	defer pool.SetHired(p, nil) // else p is no garbage
 	pool.SetHired(p, func() {
 		once.Do(func() {
 			for _, w := range p.Stats().Workers {
@@ -241,6 +242,7 @@ func TestFailingStarts(t *testing.T) {
 	proctest.Must(t, os.Remove(dir))
 	before := pool.Used(p)
 	tries := make(chan int, 100)
+	defer pool.SetHired(p, nil) // else p is no garbage
 	pool.SetHired(p, func() { tries <- pool.Used(p) })
 	syscall.Kill(p.Stats().Workers[0].Pid, syscall.SIGKILL)
 	for range 3 {
