@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"runtime"
@@ -144,13 +145,16 @@ func ApplyAsync[A, R any](ctx context.Context, p *Pool, f Func[A, R], a A) *Asyn
 // results need room too, until ctx, or the call x, ends.
 func image[A, R any](ctx context.Context, c *crew, x *call, t *typed[A, R], s *task, a *A) error {
 	for {
-		err := error(shm.ErrNoSpace)
 		others := c.bytes.Load()
-		if others <= int64(c.dealer.size/2) {
-			err = t.image(c.seg, &s.img, a)
-		}
+		err := t.image(c.seg, &s.img, a, others <= int64(c.dealer.size/2))
 		if others == 0 || !errors.Is(err, shm.ErrNoSpace) {
+			if err != nil {
+				err = cmp.Or(c.why(x), err) // a pool that was terminated has no memory
+			}
 			return err
+		}
+		if over := c.why(x); over != nil {
+			return over
 		}
 		select {
 		case <-x.room:

@@ -65,10 +65,20 @@ type receiver interface {
 // outcome is how a task ended.
 type outcome struct {
 	err    error
+	failed bool   // data is an error
 	data   []byte // valid until receive returns, or until done if there was a loan
 	loaned bool
 	offset uint64 // of the loan
 	seg    *shm.Segment
+}
+
+// failure is the error in data.
+func (o *outcome) failure() error {
+	e := new(process.RemoteError)
+	if e.UnmarshalBinary(o.data) != nil {
+		return errCorrupt
+	}
+	return e
 }
 
 // own makes o the receiver's, also after receive; done is to be called then.
@@ -204,6 +214,9 @@ func (d *dealer) begin(c *call) error {
 	if d.err != nil {
 		return d.err
 	}
+	if c.over != nil { // cancelled meanwhile
+		return c.over
+	}
 	d.number++
 	c.number = d.number
 	d.open[c] = true
@@ -307,13 +320,18 @@ func (d *dealer) close(err error) {
 // cancel ends a call: what was not begun does not begin, what was goes on without anybody who wants its result.
 // cause is told to the workers.
 func (d *dealer) cancel(c *call, err, cause error) {
+	told := causeOf(err, cause) // not under the lock: the methods of errors are the user's
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.cancelLocked(c, err, cause)
+	d.cancelLocked(c, err, told)
 	d.deal()
 }
 
-func (d *dealer) cancelLocked(c *call, err, cause error) {
+func (d *dealer) cancelLocked(c *call, err error, cause []byte) {
+	if c.over == nil && c.number == 0 {
+		c.over = err // it does not begin
+		return
+	}
 	if c.over != nil || !d.open[c] {
 		return
 	}
@@ -346,7 +364,7 @@ func (d *dealer) cancelLocked(c *call, err, cause error) {
 }
 
 // withdraw takes the tasks of c from h.
-func (d *dealer) withdraw(h *hand, c *call, err, cause error) {
+func (d *dealer) withdraw(h *hand, c *call, err error, cause []byte) {
 	taken := h.taken.Load()
 	first, found := taken, false
 	for pos := taken; pos != h.dealt; pos++ {
@@ -409,7 +427,12 @@ func (d *dealer) recall(h *hand, first uint32) []task {
 		crashpoint.Hit("pool/recall/recalled")
 		var ts []task
 		for pos := from; pos != h.dealt; pos++ {
-			ts = append(ts, h.held[pos%slots])
+			if h.held[pos%slots].c == nil { // it was begun once
+				h.condemn()
+				d.free(&h.held[pos%slots])
+			} else {
+				ts = append(ts, h.held[pos%slots])
+			}
 			h.held[pos%slots] = task{}
 		}
 		h.dealt = from
@@ -473,7 +496,7 @@ func (c *call) signal() {
 
 // deliver hands a result over.
 func (d *dealer) deliver(c *call, i int, o *outcome) {
-	if o.err == nil {
+	if o.err == nil && !o.failed {
 		d.counts.done++
 	} else {
 		d.counts.failed++
@@ -742,12 +765,7 @@ func (d *dealer) finish(h *hand, t *task, s *slot) {
 		return
 	}
 	if kind&failed != 0 && o.err == nil {
-		e := new(process.RemoteError)
-		if err := e.UnmarshalBinary(o.data); err != nil {
-			o.err = errCorrupt
-		} else {
-			o.err = e
-		}
+		o.failed = true // it is decoded without the lock: what it consists of may be the user's
 	}
 	d.deliver(t.c, t.i, &o)
 }
@@ -878,16 +896,21 @@ func (h *hand) flush() {
 	}
 }
 
+// causeOf is what a note tells of the cause of a context that ended with err: nothing if that is the cause.
+func causeOf(err, cause error) []byte {
+	if cause == nil || cause == err {
+		return nil
+	}
+	data, _ := process.AsRemote(cause).MarshalBinary() // returns none
+	return data
+}
+
 // cancelNote tells of a call's end by its context.
-func cancelNote(seg *shm.Segment, number uint64, err, cause error) note {
+func cancelNote(seg *shm.Segment, number uint64, err error, data []byte) note {
 	n := note{kind: noteCancel, call: number}
 	if err == context.DeadlineExceeded {
 		n.kind |= noteLate
 	}
-	if cause == nil || cause == err {
-		return n
-	}
-	data, _ := process.AsRemote(cause).MarshalBinary() // returns none
 	if len(data) > len(n.data) {
 		offset, mem, err := seg.Allocate(len(data))
 		if err != nil {

@@ -130,18 +130,27 @@ func reply[R any](w *worker, s *slot, c *coder[R], r *R) error {
 	return w.pass(s, offset)
 }
 
-// image writes a task of t into s, its argument too. What does not fit into s goes into memory of seg.
-func (t *typed[A, R]) image(seg *shm.Segment, s *slot, a *A) (err error) {
+// image writes a task of t into s, its argument too. What does not fit into s goes into memory of seg,
+// and room says whether there is some for it.
+func (t *typed[A, R]) image(seg *shm.Segment, s *slot, a *A, room bool) (err error) {
+	var offset uint64
+	taken := false
 	if t.args.foreign {
 		defer func() {
 			if v := recover(); v != nil {
+				if taken {
+					seg.Deallocate(offset)
+				}
 				err = fmt.Errorf("pool: encoding the argument of %s panicked: %v", t.name, v)
 			}
 		}()
 	}
-	var offset uint64
 	n, large, err := t.args.encode(a, s.data[:], func(n int) (mem []byte, err error) {
+		if !room {
+			return nil, shm.ErrNoSpace
+		}
 		offset, mem, err = seg.Allocate(n)
+		taken = err == nil
 		return mem, err
 	})
 	if err != nil {
@@ -163,6 +172,9 @@ func (t *typed[A, R]) decode(o *outcome, r *R) (err error) {
 	if o.err != nil {
 		return o.err
 	}
+	if o.failed {
+		return o.failure()
+	}
 	if t.result.foreign {
 		defer func() {
 			if v := recover(); v != nil {
@@ -182,5 +194,5 @@ func (t *typed[A, R]) decode(o *outcome, r *R) (err error) {
 
 // slowly reports whether decoding o may take so long that others should not wait for it.
 func (t *typed[A, R]) slowly(o *outcome) bool {
-	return o.err == nil && (t.result.foreign || len(o.data) > 16<<10)
+	return o.err == nil && (o.failed || t.result.foreign || len(o.data) > 16<<10)
 }

@@ -59,6 +59,8 @@ type crew struct {
 	failures int  // of starts, in a row
 	ending   bool // there will be no more tasks
 	killed   bool
+
+	hired func() // nil but in tests; called when a worker was started for one that has ended, or was not
 }
 
 // seat is a place for a worker.
@@ -144,14 +146,13 @@ func newCrew(ctx context.Context, n int, o Options) (_ *crew, err error) {
 }
 
 // hire starts a worker for a seat.
-func (c *crew) hire(s *seat) (*hand, error) {
+func (c *crew) hire(s *seat) (_ *hand, err error) {
 	c.mu.Lock()
 	if c.killed || c.ending {
 		c.mu.Unlock()
 		return nil, ErrTerminated
 	}
 	var desk *shm.Block
-	var err error
 	if k := len(c.spares); k > 0 {
 		desk, c.spares = c.spares[k-1], c.spares[:k-1]
 	}
@@ -163,6 +164,13 @@ func (c *crew) hire(s *seat) (*hand, error) {
 			return nil, err
 		}
 	}
+	defer func() {
+		if err != nil { // nobody has it
+			c.mu.Lock()
+			c.spares = append(c.spares, desk)
+			c.mu.Unlock()
+		}
+	}()
 	h, err := c.newHand(desk.Bytes())
 	if err != nil {
 		return nil, err
@@ -260,16 +268,16 @@ func (c *crew) hireSoon(s *seat) {
 		return
 	}
 	s.hiring = true
-	pause := time.Duration(0)
-	if c.failures > 0 {
-		pause = min(time.Millisecond<<(c.failures/4), time.Second)
-	}
+	pause := pauseAfter(c.failures)
 	c.wait.Go(func() {
 		select {
 		case <-time.After(pause):
 		case <-c.ctx.Done():
 		}
 		_, err := c.hire(s)
+		if c.hired != nil {
+			c.hired()
+		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		s.hiring = false
@@ -277,8 +285,24 @@ func (c *crew) hireSoon(s *seat) {
 			c.failed(s, err)
 			return
 		}
+		c.refill(s) // it may have ended already
 		c.arrange(s)
 	})
+}
+
+// refill starts a worker for a seat that has none, if one is needed.
+func (c *crew) refill(s *seat) {
+	if s.now == nil && (c.err == nil || len(c.open) > 0) {
+		c.hireSoon(s)
+	}
+}
+
+// pauseAfter is how long to wait before the next start after so many failures in a row.
+func pauseAfter(failures int) time.Duration {
+	if failures == 0 {
+		return 0
+	}
+	return min(time.Millisecond<<min(failures/4, 10), time.Second)
 }
 
 // A worker that fails before it is ready fails for a reason that the next will have too; one that is killed may
@@ -301,9 +325,7 @@ func (c *crew) failed(s *seat, err error) {
 		go c.terminate(err)
 		return
 	}
-	if s.now == nil && (c.err == nil || len(c.open) > 0) {
-		c.hireSoon(s)
-	}
+	c.refill(s)
 }
 
 // stop tells a worker that has no tasks to end.
@@ -354,18 +376,13 @@ func (c *crew) leave(s *seat, h *hand) {
 		return
 	}
 	if !ready {
-		if s.hiring {
-			return
-		}
 		c.failed(s, h.err)
 		return
 	}
 	if !told {
 		c.replaced++
 	}
-	if s.now == nil && (c.err == nil || len(c.open) > 0) {
-		c.hireSoon(s)
-	}
+	c.refill(s)
 	c.arrange(s)
 }
 
@@ -550,7 +567,7 @@ func (c *crew) terminate(why error) {
 			}
 		}
 		for call := range c.open {
-			c.cancelLocked(call, why, why)
+			c.cancelLocked(call, why, nil)
 		}
 		c.rest()
 		c.seg.Close() // nobody needs to watch the workers die

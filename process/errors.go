@@ -149,6 +149,16 @@ type errorType struct {
 	decode func([]byte) (error, error)
 }
 
+// tryDecode is decode, whose panic (the method of a type is the user's) is an error.
+func (e *errorType) tryDecode(data []byte) (v error, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("process: decoding an error of type %s panicked: %v", e.name, p)
+		}
+	}()
+	return e.decode(data)
+}
+
 // known are the sentinels that need no registration.
 var known = map[string]error{
 	"context.Canceled":         context.Canceled,
@@ -379,7 +389,7 @@ func decodeError(b []byte) (*RemoteError, error) {
 		if known == nil {
 			continue
 		}
-		if v, err := known.decode([]byte(data)); err == nil {
+		if v, err := known.tryDecode([]byte(data)); err == nil {
 			found = append(found, v)
 		}
 	}

@@ -343,7 +343,7 @@ func (c *attended) attend(grace time.Duration, message []byte) {
 	}
 	unkill := context.AfterFunc(c.ctx, func() {
 		if c.line != nil {
-			go c.tell(kindCancel, cancellationOf(c.ctx).encode())
+			go func() { c.tell(kindCancel, cancellationOf(c.ctx).encode()) }() // the methods of the cause may wait
 		} else {
 			c.cmd.Process.Signal(syscall.SIGTERM)
 		}

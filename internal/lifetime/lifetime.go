@@ -7,6 +7,7 @@ package lifetime
 
 import (
 	"context"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,7 +43,8 @@ func New(deadline time.Time) *Context {
 	if !deadline.IsZero() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.timer = time.AfterFunc(time.Until(deadline)+slack, func() { c.End(context.DeadlineExceeded, nil) })
+		left := min(time.Until(deadline), math.MaxInt64-slack) // of a deadline that is far it is the longest there is
+		c.timer = time.AfterFunc(left+slack, func() { c.End(context.DeadlineExceeded, nil) })
 	}
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -147,4 +148,17 @@ func TestLook(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFarDeadline: one that is as far as can be said has not passed.
+func TestFarDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := lifetime.New(time.Now().Add(math.MaxInt64))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if c.Err() != nil {
+			t.Error(c.Err())
+		}
+		c.End(context.Canceled, nil)
+	})
 }

@@ -1,0 +1,111 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/shoal-ipc/shoal/internal/sys"
+	"github.com/shoal-ipc/shoal/shm"
+)
+
+// TestPauses: starts that fail for ever do not come faster and faster.
+func TestPauses(t *testing.T) {
+	for n, last := 0, time.Duration(0); n < 1000; n++ {
+		if pause := pauseAfter(n); pause < last || n > 0 && pause <= 0 || pause > time.Second {
+			t.Fatalf("after %d failures a pause of %v, before that %v", n, pause, last)
+		} else {
+			last = pause
+		}
+	}
+}
+
+// TestFarDeadline: one that is as far as can be said is no deadline that has passed.
+func TestFarDeadline(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), math.MaxInt64)
+	defer cancel()
+	if at := deadlineOf(ctx); at < sys.Monotonic()+int64(time.Hour) {
+		t.Errorf("it is at %d", at)
+	}
+}
+
+// count counts results.
+type counter struct {
+	err error
+	n   int
+}
+
+func (c *counter) receive(i int, o *outcome) { c.n, c.err = c.n+1, o.err }
+func (c *counter) ended()                    {}
+
+func newTestDealer(t *testing.T) (*dealer, *hand) {
+	seg, err := shm.Anonymous(0)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(err)
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(err)
+	t.Cleanup(func() { seg.Close() })
+	board, err := shm.NewBlock(seg, "", boardSize)
+	must(err)
+	desk, err := shm.NewBlock(seg, "", deskSize())
+	must(err)
+	d, err := newDealer(seg, board.Bytes())
+	must(err)
+	h, err := d.newHand(desk.Bytes())
+	must(err)
+	h.state, h.block = working, desk
+	d.enter(h)
+	return d, h
+}
+
+// TestEndedBeforeBegin: a context that ends while the argument is being encoded ends the call, too.
+func TestEndedBeforeBegin(t *testing.T) {
+	d, h := newTestDealer(t)
+	to := new(counter)
+	c := &call{fn: new(function), to: to, only: true, full: true}
+	d.cancel(c, context.Canceled, nil)
+	if err := d.begin(c); err != context.Canceled {
+		t.Errorf("it begins: %v", err)
+	}
+	if h.dealt != 0 || to.n != 0 || len(d.open) != 0 {
+		t.Error("something is left of it")
+	}
+}
+
+// TestTurnBack: a worker that takes back that it has begun a task, which nobody waits for, harms itself.
+func TestTurnBack(t *testing.T) {
+	d, h := newTestDealer(t)
+	tos := [2]*counter{new(counter), new(counter)}
+	var cs [2]*call
+	for i := range cs {
+		cs[i] = &call{fn: new(function), to: tos[i], only: true, full: true}
+		if err := d.begin(cs[i]); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.give(cs[i], make([]task, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.desk.turn.Add(1) // begun
+	d.cancel(cs[0], context.Canceled, nil)
+	h.desk.turn.Add(^uint64(0))
+	d.mu.Lock()
+	ts := d.recall(h, h.taken.Load())
+	d.again = append(d.again, ts...)
+	d.queued += len(ts)
+	d.deal()
+	d.bury(h, func(string) error { return errors.New("died") })
+	d.mu.Unlock()
+	d.cancel(cs[1], context.Canceled, nil)
+	if tos[0].n != 1 || tos[1].n != 1 || !h.corrupt {
+		t.Errorf("%d and %d results, corrupt %v", tos[0].n, tos[1].n, h.corrupt)
+	}
+}
