@@ -291,3 +291,17 @@ func TestNotesWhileStopped(t *testing.T) {
 	syscall.Kill(pid, syscall.SIGCONT)
 	proctest.Must(t, w.Ended.Wait(t.Context()))
 }
+
+// TestWholeTerm: a worker does as many tasks as it may before it is replaced.
+func TestWholeTerm(t *testing.T) {
+	p := newPool(t, 1, pool.Options{TasksPerWorker: 100})
+	pids, err := pool.Map(t.Context(), p, pidOf, make([]process.None, 1000))
+	proctest.Must(t, err)
+	did := make(map[int]int)
+	for _, pid := range pids {
+		did[pid]++
+	}
+	if len(did) != 10 {
+		t.Errorf("%d workers: %v", len(did), did)
+	}
+}

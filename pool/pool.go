@@ -232,7 +232,7 @@ func (c *crew) arrange(s *seat) {
 			h.state = working
 		}
 		late := h.quota != 0 && h.dealt >= h.quota/2
-		if h.quota != 0 && h.dealt == h.quota {
+		if h.quota != 0 && h.dealt == h.quota && h.outstanding() == 0 {
 			h.state = max(h.state, leaving)
 		}
 		if c.opts.WorkerMemory > 0 && h.desk.memory.Load() > uint64(c.opts.WorkerMemory) {
