@@ -18,11 +18,13 @@ type imap[A, R any] struct {
 
 	mu      sync.Mutex
 	got     []item[R]
-	taken   int // from the input
+	taken   int // from the input, or about to be
+	given   int // of these, to the pool: each comes to put once
 	yielded int
 	waiting bool // who takes from the input waits for the window
 	moved   chan struct{}
 	done    bool // no more is taken
+	left    bool // nobody yields any more, so nothing is given
 	panics  any  // what the input panicked with
 }
 
@@ -108,26 +110,37 @@ func (m *imap[A, R]) enter() bool {
 
 // feed takes the input. It runs in a goroutine of its own, for the input may wait for what is yielded.
 func (m *imap[A, R]) feed(xs iter.Seq[A]) {
-	normal, i := false, 0
+	normal := false
 	defer func() {
 		m.mu.Lock()
 		if !normal {
 			m.panics = recover() // nil: the input ended the goroutine, hence itself
 		}
-		m.done, m.taken = true, i
+		m.done = true
 		m.mu.Unlock()
 		m.c.fill(&m.call)
 		m.tell()
 	}()
 	if m.enter() {
 		for x := range xs {
-			i++
-			if !m.one(i-1, &x) || !m.enter() {
+			i, ok := m.number()
+			if !ok || !m.one(i, &x) || !m.enter() {
 				break
 			}
 		}
 	}
 	normal = true
+}
+
+// number is the place of an item that is about to be given; ok is false if nobody would yield its result.
+func (m *imap[A, R]) number() (i int, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.left {
+		return 0, false
+	}
+	m.given++
+	return m.given - 1, true
 }
 
 // one gives a task; it is false if the call is over.
@@ -153,13 +166,14 @@ func (m *imap[A, R]) one(i int, x *A) bool {
 	return true
 }
 
-// Imap yields results in the order of the input, which may be endless; ImapUnordered as they come. A failed
-// item is an error in its place and the iteration goes on. When ctx ends, the items under way fail with its
-// error and no more are taken; at least one error is yielded. Leaving the loop cancels what is under way.
+// Imap yields results in the order of the input, which may be endless; ImapUnordered as they come. A failed item is an
+// error in its place and the iteration goes on. When ctx ends, or the pool is terminated, the items under way fail with the error
+// of that, no more are taken, and the loop ends, also while the input waits for something; at least one error is yielded. Results
+// that are there already are yielded still: who wants none of them leaves the loop, which cancels what is under way.
 //
-// The input is taken a window ahead (MapOptions), in a goroutine of its own, which may still be in it after the
-// loop was left early: it ends when the input next yields. A panic in the input comes out of the loop, after
-// the results of what was taken before.
+// The input is taken a window ahead (MapOptions), in a goroutine of its own, which may still be in it after the loop has ended
+// early: it ends when the input next yields. A panic in the input comes out of the loop, if that has not ended, after the results of
+// what was taken before.
 func Imap[A, R any](ctx context.Context, p *Pool, f Func[A, R], xs iter.Seq[A], opts ...MapOptions) iter.Seq2[R, error] {
 	o := mapOptions(opts)
 	return func(yield func(R, error) bool) { iterate(ctx, p, f, xs, o, true, yield) }
@@ -197,6 +211,7 @@ func iterate[A, R any](ctx context.Context, p *Pool, f Func[A, R], xs iter.Seq[A
 	var got []item[R]
 	later := make(map[int]item[R]) // that came before their turn
 	next, failed := 0, false
+	gone := m.gone // nil when the call is seen to be over
 	emit := func(it item[R]) bool {
 		next++
 		failed = failed || it.err != nil
@@ -213,7 +228,8 @@ func iterate[A, R any](ctx context.Context, p *Pool, f Func[A, R], xs iter.Seq[A
 			default:
 			}
 		}
-		ended := m.done && next == m.taken
+		ended := (m.done || gone == nil) && next == m.given
+		m.left = ended
 		panics := m.panics
 		m.mu.Unlock()
 		if len(got) == 0 {
@@ -223,7 +239,11 @@ func iterate[A, R any](ctx context.Context, p *Pool, f Func[A, R], xs iter.Seq[A
 				}
 				break
 			}
-			<-m.signal
+			select {
+			case <-m.signal:
+			case <-gone: // what was given has failed, or will; for the input, which may wait for ever, nobody waits
+				gone = nil
+			}
 			continue
 		}
 		for k := range got {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -546,5 +547,48 @@ func TestMapError(t *testing.T) {
 	}
 	if rs[4] != 16 || rs[5] != 0 || rs[10] != 100 {
 		t.Error(rs)
+	}
+}
+
+// TestImapInputWaits: an input that yields no more, and does not end, holds up no loop whose context ends, or whose pool.
+func TestImapInputWaits(t *testing.T) {
+	type imap = func(context.Context, *pool.Pool, pool.Func[int, int], iter.Seq[int], ...pool.MapOptions) iter.Seq2[int, error]
+	p := newPool(t, 1)
+	for name, f := range map[string]imap{"Imap": pool.Imap[int, int], "ImapUnordered": pool.ImapUnordered[int, int]} {
+		for _, end := range []string{"cancel", "terminate"} {
+			t.Run(name+" "+end, func(t *testing.T) {
+				p, want := p, context.Canceled
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				if end == "terminate" {
+					p, want = newPool(t, 1), pool.ErrTerminated
+					stop = func() { p.Terminate() }
+				}
+				more, over := make(chan struct{}), make(chan struct{})
+				input := func(yield func(int) bool) {
+					defer close(over)
+					for i := range 3 {
+						if !yield(i) {
+							return
+						}
+					}
+					<-more
+					for yield(3) {
+					}
+				}
+				sum, n, last := 0, 0, error(nil)
+				for v, err := range f(ctx, p, square, input) {
+					sum, last = sum+v, err
+					if n++; n == 3 {
+						go stop()
+					}
+				}
+				if sum != 5 || n != 4 || !errors.Is(last, want) {
+					t.Error(sum, n, last)
+				}
+				close(more)
+				<-over
+			})
+		}
 	}
 }
