@@ -68,8 +68,9 @@ type seat struct {
 }
 
 // New starts n workers (0: one for each CPU) and returns when all are ready. When ctx is done the pool is
-// terminated. The errors are those of starting processes and of making the segment, an *process.ExitError if a
-// worker or its initializer failed, and os.ErrInvalid.
+// terminated. The errors are those of starting processes (process.ErrInit in a program that calls neither
+// process.Main nor process.Init) and of making the segment, a *process.ExitError if a worker or its initializer
+// failed, and os.ErrInvalid.
 func New(ctx context.Context, n int, opts ...Options) (*Pool, error) {
 	var o Options
 	switch len(opts) {
