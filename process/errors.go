@@ -26,7 +26,9 @@ type ExitError struct {
 	Pid    int
 	Code   int            // -N after signal N
 	Signal syscall.Signal // 0 if none
-	Err    error          // a *RemoteError if the function returned an error or panicked
+	// Err is a *RemoteError if the function returned an error or panicked. If the process was killed because the grace was over
+	// (Options.Grace), it says so, and errors.Is finds context.Canceled or context.DeadlineExceeded, and the cause, in it.
+	Err error
 }
 
 // Error implements error.

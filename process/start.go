@@ -28,7 +28,8 @@ type Options struct {
 	// that. How it ends is no failure of the program. A daemon may have children like any process. Whether they
 	// are daemons says their own Daemon; all end with it.
 	Daemon bool
-	// Grace is the time between the end of ctx and SIGKILL; 0 means 5 s, less than 0 means none.
+	// Grace is the time between the end of ctx and SIGKILL; 0 means 5 s, less than 0 means none. The *ExitError of who
+	// is killed then says so.
 	Grace time.Duration
 	// Env is added to this process's environment.
 	Env []string
@@ -320,6 +321,7 @@ type attended struct {
 
 	mu      sync.Mutex
 	failure error
+	overdue error // why it was killed, if it was after the grace
 }
 
 // attend starts the goroutines of a child: all end when the child does. None of them holds a thread. What is
@@ -349,6 +351,13 @@ func (c *attended) attend(grace time.Duration, message []byte) {
 		defer timer.Stop()
 		select {
 		case <-timer.C:
+			err := c.ctx.Err()
+			if cause := context.Cause(c.ctx); cause != err {
+				err = fmt.Errorf("%w: %w", err, cause)
+			}
+			c.mu.Lock()
+			c.overdue = fmt.Errorf("it had not ended %v after its context: %w", max(grace, 0), err)
+			c.mu.Unlock()
 			c.cmd.Process.Kill()
 		case <-c.exited:
 		}
@@ -451,6 +460,10 @@ func (c *attended) outcome(waited error) (code int, err error) {
 		e.Signal = status.Signal()
 		e.Code = -int(e.Signal)
 	}
+	if c.mu.Lock(); e.Signal == syscall.SIGKILL && e.Err == nil {
+		e.Err = c.overdue
+	}
+	c.mu.Unlock()
 	if e.Code == 0 {
 		return 0, nil
 	}

@@ -409,7 +409,8 @@ func TestContext(t *testing.T) {
 	})
 	for _, grace := range []time.Duration{-1, time.Millisecond} {
 		t.Run(fmt.Sprintf("grace=%v", grace), func(t *testing.T) {
-			ctx, cancel := context.WithCancel(t.Context())
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
 			r, w, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
@@ -423,10 +424,13 @@ func TestContext(t *testing.T) {
 			if _, err := io.ReadFull(r, make([]byte, 2)); err != nil {
 				t.Fatal(err)
 			}
-			cancel()
-			p.Join(context.Background())
+			cancel(errFirst)
+			err = p.Join(context.Background())
 			if code, _ := p.ExitCode(); code != -9 {
 				t.Errorf("exit code %d, want -9", code)
+			}
+			if !errors.Is(err, context.Canceled) || !errors.Is(err, errFirst) || !strings.Contains(err.Error(), "it had not ended") {
+				t.Errorf("the error does not say why: %v", err)
 			}
 		})
 	}
