@@ -65,7 +65,7 @@ func command(
 	var shared []shm.Object
 	for _, key := range slices.Sorted(maps.Keys(objects)) {
 		if !validKey(key) {
-			return nil, fmt.Errorf("%w: key %q", fs.ErrInvalid, key)
+			return nil, fmt.Errorf("%w: key %q is not of letters, digits and underscores", fs.ErrInvalid, key)
 		}
 		if objects[key] == nil {
 			return nil, fmt.Errorf("%w: object %s is nil", fs.ErrInvalid, key)

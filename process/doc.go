@@ -59,8 +59,10 @@
 // # Errors
 //
 // What a function returns, or panics with, is in the *ExitError that Join returns, as a *RemoteError: with its
-// text, its type's name and the stack of a panic, and errors.Is and errors.As find in it what they found
-// before, if that is an error of the standard library, or was named by RegisterError or RegisterErrorType.
+// text, its type's name and the stack of a panic. errors.Is finds in it what it found before, if that is a
+// sentinel of the standard library (as fs.ErrNotExist) or of this module, a syscall.Errno, or was named by
+// RegisterError; errors.As finds a syscall.Errno, and what was named by RegisterErrorType: so a *fs.PathError,
+// say, only if the program names that.
 //
 // # Processors
 //
