@@ -16,7 +16,12 @@ import (
 // says TaskDone. Those that a consumer had got that died count as dealt with, and Join reports them.
 //
 // An item is in hand of the process that got it, from the moment at which it leaves the queue; one that is killed in Get either has not taken the
-// item, and another gets it, or has it in hand.
+// item, and another gets it, or has it in hand. No way of getting says TaskDone by itself, nor does All:
+//
+//	for job, err := range jobs.All(ctx) {
+//		...
+//		err = jobs.TaskDone()
+//	}
 type JoinableQueue[T any] struct{ Queue[T] }
 
 // NewJoinable makes a queue as New does.

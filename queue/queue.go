@@ -68,8 +68,12 @@ func New[T any](seg *shm.Segment, name string, n int, opts ...Options) (*Queue[T
 	return q, nil
 }
 
-// Open finds a queue. The errors are those of shm.Kind.Open, and shm.ErrType. T must have the structure of the queue's own if that is
-// plain data; otherwise it is enough that what is put can be decoded, as where a struct has grown a field.
+// Open finds a queue. The errors are those of shm.Kind.Open (shm.ErrKind if T does not fit), and shm.ErrType.
+//
+// If the queue's own type is plain data (numbers, and arrays and structs of them), T must have the same structure, field names
+// included: such a struct cannot grow a field. Otherwise, as in a struct with a string, it is enough that what is put can be
+// decoded. Fields are found by their names: one that an item lacks is zero, one that T lacks is left out; one whose type has
+// changed makes Get fail with shm.ErrCorrupt.
 func Open[T any](seg *shm.Segment, name string) (*Queue[T], error) {
 	q := new(Queue[T])
 	if err := q.open(seg, name); err != nil {
