@@ -173,6 +173,22 @@ func TestAllocateAtOnce(t *testing.T) {
 	proctest.Must(t, seg.Check())
 }
 
+// TestNoSpaceTellsOfFreed: who has no memory because what was freed is open still is told so.
+func TestNoSpaceTellsOfFreed(t *testing.T) {
+	seg := proctest.Segment(t, 1<<20)
+	big := func() (*shm.Block, error) { return shm.NewBlock(seg, "", 300<<10) }
+	a, err := big()
+	proctest.Must(t, err)
+	if _, err := big(); !errors.Is(err, shm.ErrNoSpace) || strings.Contains(err.Error(), "freed") {
+		t.Error(err)
+	}
+	proctest.Must(t, shm.Free(a))
+	if _, err := big(); !errors.Is(err, shm.ErrNoSpace) || !strings.Contains(err.Error(), "bytes are freed, but open") {
+		t.Error(err)
+	}
+	runtime.KeepAlive(a)
+}
+
 func TestAllocateErrors(t *testing.T) {
 	seg := proctest.Segment(t, 1<<20)
 	if _, _, err := seg.Allocate(-1); !errors.Is(err, os.ErrInvalid) {

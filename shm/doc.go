@@ -13,8 +13,10 @@
 //
 // An object lives until it is freed ([Free], [Segment.Remove]), like a file; its memory is used again when nobody
 // who lives has it open. Handles give it up when the garbage collector finds them, also those that were closed, so
-// what is freed adds up between two of its runs; a full segment makes it run. One without a name that nobody freed
-// stays until the segment goes.
+// what is freed adds up between two of its runs. A full segment makes it run, but only in the process that finds it
+// full: what others had open stays until their garbage collectors run by themselves, which those of processes that
+// allocate little seldom do. So objects that go from hand to hand (the queue for a reply, in each request) are better
+// made once and used again. An object without a name that nobody freed stays until the segment goes.
 //
 // Who makes and frees many objects gives the segment room for several times what is in use at a time: in one that is
 // nearly full all blocks are looked at for each new object. Memory that [Segment.Deallocate] gives back waits for no

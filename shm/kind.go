@@ -327,6 +327,9 @@ func (k Kind) admit(seg *Segment, off uint64, lives func(*object) bool) (name st
 		if k.AnyGuarded && !guarded {
 			is += ", which has no lock of its own"
 		}
+		if !k.AnyCode && kind == k.Name && k.Type != "" && string(typ) == k.Type {
+			asked += ", whose fields differ"
+		}
 		return "", 0, 0, fmt.Errorf("%w: it is %s, asked for %s", ErrKind, is, asked)
 	}
 	if size < uint64(k.Min) {

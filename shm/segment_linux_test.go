@@ -260,6 +260,10 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%+v opens it: %v", other, err)
 		}
 	}
+	grown := shm.Kind{Name: "pair", Hash: 2, Type: "T"}
+	if _, err := grown.Open(new(shm.Ref), seg, "x"); err == nil || !strings.Contains(err.Error(), "whose fields differ") {
+		t.Errorf("a structure of the same name: %v", err)
+	}
 	if _, err := (shm.Kind{Name: "pair", Hash: 1, Min: 17}).Open(&b, seg, "x"); !errors.Is(err, shm.ErrCorrupt) {
 		t.Errorf("too small an object: %v", err)
 	}

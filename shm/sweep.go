@@ -225,7 +225,23 @@ func (s *Segment) obtain(payload uint64) (off uint64, fresh bool, err error) {
 		collected := s.collectGarbage()
 		soon(func() bool { return collected })
 	}
+	if errors.Is(err, ErrNoSpace) {
+		if freed := s.freed(); freed > 0 {
+			err = fmt.Errorf("%w; %d bytes are freed, but open in some process, until its garbage collector runs", err, freed)
+		}
+	}
 	return off, fresh, err
+}
+
+// freed is how many bytes belong to objects that were freed, and that somebody seems to have open.
+func (h heap) freed() (bytes uint64) {
+	h.blocks(func(off uint64, o *object, room uint64) bool {
+		if o.State.Load()&stateMask == stateLimbo {
+			bytes += objectHead + room
+		}
+		return true
+	})
+	return bytes
 }
 
 // cutting reports whether somebody has a block with room for a payload in his hands that is larger than those he keeps.
