@@ -9,8 +9,9 @@
 //
 // Workers are the program's executable started again: its main is process.Main, or begins with process.Init.
 //
-// Apply and ApplyAsync give one task; Map, MapAsync, Imap and ImapUnordered one for each item. Arguments and results cross as
-// those of package process do; so shared objects in them arrive usable. They are copied once on each side.
+// Apply and ApplyAsync give one task; Map, MapAsync, Imap and ImapUnordered one for each item. Arguments and
+// results cross as those of package process do; so shared objects in them arrive usable. They are copied once
+// on each side.
 //
 // # How a task ends
 //

@@ -69,9 +69,10 @@ type seat struct {
 	hiring    bool
 }
 
-// New starts n workers (0: one for each CPU) and returns when all are ready. When ctx is done the pool is terminated. The
-// errors are those of starting processes (process.ErrInit: see there) and of making the segment, a *process.ExitError if a worker or its initializer failed, and
-// os.ErrInvalid.
+// New starts n workers (0: one for each CPU) and returns when all are ready. When ctx is done the pool is
+// terminated. The errors are those of starting processes (process.ErrInit in a program that calls neither
+// process.Main nor process.Init) and of making the segment, a *process.ExitError if a worker or its initializer
+// failed, and os.ErrInvalid.
 func New(ctx context.Context, n int, opts ...Options) (*Pool, error) {
 	var o Options
 	switch len(opts) {
