@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/shoal-ipc/shoal/internal/codec"
 	"github.com/shoal-ipc/shoal/internal/sentinel"
@@ -418,3 +419,20 @@ func named(name string) error {
 	defer registry.Unlock()
 	return registry.sentinels[name]
 }
+
+// overdueError says that a child was killed, as it had not ended so long after its context. The text of the cause is asked for by who
+// reads it: it is a user's, and may wait.
+type overdueError struct {
+	grace      time.Duration
+	err, cause error
+}
+
+func (e *overdueError) Error() string {
+	text := e.err.Error()
+	if e.cause != e.err {
+		text += ": " + e.cause.Error()
+	}
+	return fmt.Sprintf("it had not ended %v after its context: %s", e.grace, text)
+}
+
+func (e *overdueError) Unwrap() []error { return []error{e.err, e.cause} }

@@ -351,12 +351,8 @@ func (c *attended) attend(grace time.Duration, message []byte) {
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-			err := c.ctx.Err()
-			if cause := context.Cause(c.ctx); cause != err {
-				err = fmt.Errorf("%w: %w", err, cause)
-			}
 			c.mu.Lock()
-			c.overdue = fmt.Errorf("it had not ended %v after its context: %w", max(grace, 0), err)
+			c.overdue = &overdueError{max(grace, 0), c.ctx.Err(), context.Cause(c.ctx)}
 			c.mu.Unlock()
 			c.cmd.Process.Kill()
 		case <-c.exited:
