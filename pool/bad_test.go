@@ -109,3 +109,49 @@ func TestTurnBack(t *testing.T) {
 		t.Errorf("%d and %d results, corrupt %v", tos[0].n, tos[1].n, h.corrupt)
 	}
 }
+
+// TestLostResult: a large result that was swept up, because its worker died before anybody claimed it, is none: the task fails with
+// its worker's death, or is run again.
+func TestLostResult(t *testing.T) {
+	for retries := range 2 {
+		d, h := newTestDealer(t)
+		d.retries = retries
+		to := new(counter)
+		c := &call{fn: new(function), to: to, only: true, full: true}
+		if err := d.begin(c); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.give(c, make([]task, 1)); err != nil {
+			t.Fatal(err)
+		}
+		offset, _, err := d.seg.Allocate(1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stamp, err := d.seg.Pass(offset, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.desk.turn.Add(1) // begun
+		s := &h.slots[0]
+		s.kind, s.size = inBlock, 1000
+		place(s.data[:], offset, stamp+1) // as if it was another's by now
+		h.desk.done.Publish(1)
+		d.mu.Lock()
+		d.collect()
+		if to.n != 0 || !h.corrupt {
+			t.Errorf("%d results, corrupt %v", to.n, h.corrupt)
+		}
+		died := errors.New("died")
+		d.bury(h, func(string) error { return died })
+		again := d.queued
+		d.mu.Unlock()
+		if want := 1 - retries; to.n != want || again != retries || want == 1 && to.err != died {
+			t.Errorf("with %d retries %d results (%v), %d tasks again", retries, to.n, to.err, again)
+		}
+		d.cancel(c, context.Canceled, nil)
+		if to.n != 1 {
+			t.Errorf("%d results", to.n)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -121,6 +120,7 @@ type hand struct {
 	met     map[*call]bool // calls with several tasks of which it had one
 	last    *call          // that was put into met
 	corrupt bool           // what it says makes no sense
+	lost    []task         // whose results were swept up, so that it must have died: these count as not done
 	begun   atomic.Bool    // it was found ready; read without the lock
 
 	pid     int
@@ -365,6 +365,12 @@ func (d *dealer) cancelLocked(c *call, err error, cause []byte) {
 
 // withdraw takes the tasks of c from h.
 func (d *dealer) withdraw(h *hand, c *call, err error, cause []byte) {
+	for i := range h.lost {
+		if t := &h.lost[i]; t.c == c {
+			t.c = nil
+			d.deliver(c, t.i, &outcome{err: err})
+		}
+	}
 	taken := h.taken.Load()
 	first, found := taken, false
 	for pos := taken; pos != h.dealt; pos++ {
@@ -752,9 +758,11 @@ func (d *dealer) finish(h *hand, t *task, s *slot) {
 		offset, stamp := placed(s.data[:])
 		mem, err := d.seg.Claim(offset, stamp, int(size))
 		if err != nil {
-			o.err = errLost
+			h.lost = append(h.lost, *t)
+			h.condemn()
+			return
 		}
-		o.data, o.loaned, o.offset = mem, err == nil, offset
+		o.data, o.loaned, o.offset = mem, true, offset
 	}
 	d.free(t)
 	if t.c == nil {
@@ -770,9 +778,6 @@ func (d *dealer) finish(h *hand, t *task, s *slot) {
 	d.deliver(t.c, t.i, &o)
 }
 
-// errLost is the error of a result that was swept up with its worker.
-var errLost = errors.New("pool: the result was lost when its worker died")
-
 // bury takes a dead worker's tasks back: what it had begun and not finished fails with died, or is run again.
 func (d *dealer) bury(h *hand, died func(task string) error) {
 	d.collectFrom(h)
@@ -782,21 +787,27 @@ func (d *dealer) bury(h *hand, died func(task string) error) {
 		begun = h.dealt
 	}
 	var back []task
-	for pos := taken; pos != h.dealt; pos++ {
-		t := h.held[pos%slots]
-		if t.c == nil {
+	take := func(t task, begun bool) {
+		switch {
+		case t.c == nil:
 			d.free(&t)
-			continue
-		}
-		if pos-taken < begun-taken {
-			if t.tries >= d.retries {
-				d.drop(&t, died(t.c.fn.name))
-				continue
-			}
+			return
+		case !begun:
+		case t.tries >= d.retries:
+			d.drop(&t, died(t.c.fn.name))
+			return
+		default:
 			t.tries++
 			d.counts.retried++
 		}
 		back = append(back, t)
+	}
+	for _, t := range h.lost {
+		take(t, true)
+	}
+	h.lost = nil
+	for pos := taken; pos != h.dealt; pos++ {
+		take(h.held[pos%slots], pos-taken < begun-taken)
 	}
 	d.again = append(back, d.again...)
 	d.queued += len(back)

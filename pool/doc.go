@@ -63,7 +63,9 @@
 //	before it begins a task            it is dealt to another           it is recalled when somebody is idle
 //	after that, before done            WorkerDiedError, or run again    its caller waits; everybody else goes on
 //	between done and the wake          the result counts; taken when    taken at the parent's next look: at once if anything
-//	                                   the death is noticed             else comes, in a second at most
+//	                                   the death is noticed; but a      else comes, in a second at most
+//	                                   large one that was swept up by
+//	                                   then does not count
 //	while it has memory for a result   swept up (package shm)           it keeps it
 //
 // If the parent is killed the workers end (package process), and the segment with them. If it is stopped

@@ -28,9 +28,6 @@ func Used(p *Pool) int { return p.c.seg.Info().Used }
 // Check verifies the segment of p.
 func Check(p *Pool) error { return p.c.seg.Check() }
 
-// ErrLost is the error of a large result that was swept up with its worker.
-var ErrLost = errLost
-
 // SetHired has f called whenever a worker of p was started for one that has ended, or could not be.
 func SetHired(p *Pool, f func()) {
 	p.c.mu.Lock()
