@@ -271,14 +271,19 @@ func (q *Queue[T]) Put(ctx context.Context, v T) error {
 	return q.named(err)
 }
 
+// mostPause is how many pauses of package robust who looks again makes at most between two looks, about a microsecond. Each look takes the
+// line with the slot away from who is about to change it; so who waits longer leaves the other side time for several items.
+const mostPause = 16
+
 // await is Put of who found the queue full, or all places of a ring taken.
 func (c *core[T]) await(ctx context.Context, v *T, p *parcel, err error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	spins := c.spinPut.Begin()
-	for ; spins.Left > 0; spins.Left-- {
-		atomics.Pause(robust.SpinPause)
+	for spins.Left > 0 { // there is no hurry: let there be room for several
+		spins.Left -= 2 * mostPause
+		atomics.Pause(2 * mostPause * robust.SpinPause)
 		if err == ErrFull && !c.mayPut() { // a message would be written to be refused
 			continue
 		}
@@ -383,8 +388,9 @@ func (c *core[T]) awaitItem(ctx context.Context, v *T) error {
 		return err
 	}
 	spins := c.spinGet.Begin()
-	for ; spins.Left > 0; spins.Left-- {
-		atomics.Pause(robust.SpinPause)
+	for n := 1; spins.Left > 0; n = min(2*n, mostPause) {
+		spins.Left -= n
+		atomics.Pause(uint32(n) * robust.SpinPause)
 		if err := c.take(v); err != ErrEmpty {
 			spins.End(true)
 			return err
@@ -412,12 +418,13 @@ func (q *Queue[T]) TryGet() (v T, err error) {
 	return v, err
 }
 
-// GetMany waits for one item and takes as many as there are and dst holds, and returns how many. The errors are those of Get; with an
+// GetMany waits for one item and takes as many as there are and dst holds, and returns how many. If these are few, it looks once more
+// a microsecond later. The errors are those of Get; with an
 // error there may be items, which were got before it.
 func (q *Queue[T]) GetMany(ctx context.Context, dst []T) (int, error) {
 	defer runtime.KeepAlive(q)
 	c := q.c
-	n := 0
+	n, paused := 0, false
 	for n < len(dst) {
 		if c.form == queued.Plain {
 			k, err := c.takeMany(dst[n:])
@@ -435,6 +442,15 @@ func (q *Queue[T]) GetMany(ctx context.Context, dst []T) (int, error) {
 				return 0, err
 			}
 			dst[0], n = v, 1
+			continue
+		}
+		if c.form == queued.Plain && c.get.Load().markSeen() == 0 {
+			// To take them as they come, one by one, costs both sides more than to let some gather.
+			if paused {
+				break
+			}
+			paused = true
+			atomics.Pause(mostPause * robust.SpinPause)
 			continue
 		}
 		if err := c.take(&dst[n]); err == ErrEmpty || err == ErrShutdown {
