@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/internal/sys"
 	"github.com/shoal-ipc/shoal/shm"
 )
@@ -41,26 +42,15 @@ func (c *counter) receive(i int, o *outcome) { c.n, c.err = c.n+1, o.err }
 func (c *counter) ended()                    {}
 
 func newTestDealer(t *testing.T) (*dealer, *hand) {
-	seg, err := shm.Anonymous(0)
-	if errors.Is(err, errors.ErrUnsupported) {
-		t.Skip(err)
-	}
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(err)
-	t.Cleanup(func() { seg.Close() })
+	seg := proctest.Segment(t, 0)
 	board, err := shm.NewBlock(seg, "", boardSize)
-	must(err)
+	proctest.Must(t, err)
 	desk, err := shm.NewBlock(seg, "", deskSize())
-	must(err)
+	proctest.Must(t, err)
 	d, err := newDealer(seg, board.Bytes())
-	must(err)
+	proctest.Must(t, err)
 	h, err := d.newHand(desk.Bytes())
-	must(err)
+	proctest.Must(t, err)
 	h.state, h.block = working, desk
 	d.enter(h)
 	return d, h

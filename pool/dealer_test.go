@@ -2,13 +2,13 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/shm"
 )
 
@@ -69,14 +69,7 @@ func (f *fake) finish() {
 // cancelled and end. Each task gets one result; what was begun twice had a retry; what a cancelled call had not
 // begun is not begun; and nothing is left.
 func TestDealer(t *testing.T) {
-	seg, err := shm.Anonymous(64 << 20)
-	if errors.Is(err, errors.ErrUnsupported) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer seg.Close()
+	seg := proctest.Segment(t, 64<<20)
 	board, err := shm.NewBlock(seg, "", boardSize)
 	if err != nil {
 		t.Fatal(err)
@@ -167,7 +160,7 @@ func TestDealer(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"call": func(t *rapid.T) {
 				if len(books) > 8 {
-					t.Skip()
+					t.Skip("enough calls are open")
 				}
 				b := &book{t: t, results: make(map[int]string)}
 				b.call = &call{fn: fns[rapid.IntRange(0, 1).Draw(t, "fn")], to: b, chunk: rapid.IntRange(0, 5).Draw(t, "chunk"),
@@ -180,23 +173,23 @@ func TestDealer(t *testing.T) {
 			},
 			"give": func(t *rapid.T) {
 				if len(books) == 0 {
-					t.Skip()
+					t.Skip("no call is open")
 				}
 				b := books[rapid.IntRange(0, len(books)-1).Draw(t, "call")]
 				if b.call.full {
-					t.Skip()
+					t.Skip("the call gets no more tasks")
 				}
 				give(b, rapid.IntRange(1, 3).Draw(t, "tasks"))
 			},
 			"fill": func(t *rapid.T) {
 				if len(books) == 0 {
-					t.Skip()
+					t.Skip("no call is open")
 				}
 				d.fill(books[rapid.IntRange(0, len(books)-1).Draw(t, "call")].call)
 			},
 			"cancel": func(t *rapid.T) {
 				if len(books) == 0 {
-					t.Skip()
+					t.Skip("no call is open")
 				}
 				b := books[rapid.IntRange(0, len(books)-1).Draw(t, "call")]
 				d.cancel(b.call, context.Canceled, nil)
@@ -217,7 +210,7 @@ func TestDealer(t *testing.T) {
 			"run": func(t *rapid.T) {
 				f := pick()
 				if f == nil {
-					t.Skip()
+					t.Skip("nobody works")
 				}
 				if f.begun {
 					f.finish()
@@ -233,14 +226,14 @@ func TestDealer(t *testing.T) {
 			"collect": func(t *rapid.T) { collect() },
 			"hire": func(t *rapid.T) {
 				if len(workers) > 5 || used > 20 {
-					t.Skip()
+					t.Skip("enough workers")
 				}
 				hire()
 			},
 			"die": func(t *rapid.T) {
 				f := pick()
 				if f == nil {
-					t.Skip()
+					t.Skip("nobody works")
 				}
 				if f.begun && rapid.Bool().Draw(t, "written") {
 					f.write()

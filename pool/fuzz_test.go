@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/shoal-ipc/shoal/internal/proctest"
 	"github.com/shoal-ipc/shoal/shm"
 )
 
@@ -22,14 +23,7 @@ func FuzzDesk(f *testing.F) {
 	f.Add([]byte{0, 3, 0, 1, 0, 0, 0}, []byte{1, 128, 1, 1, 0, 0, 0, 0, 0, 0, 0})
 	f.Add([]byte{1, 0, 1, 2, 3, 4, 5, 6, 7, 8}, []byte{2, 2, 1, 255, 255})
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		seg, err := shm.Anonymous(1 << 20)
-		if errors.Is(err, errors.ErrUnsupported) {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer seg.Close()
+		seg := proctest.Segment(t, 1<<20)
 		board, err := shm.NewBlock(seg, "", boardSize)
 		if err != nil {
 			t.Fatal(err)

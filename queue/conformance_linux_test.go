@@ -83,7 +83,7 @@ func inBothSettings(t *testing.T, f func(t *testing.T, seg *shm.Segment, other f
 		f(t, proctest.Segment(t, 16<<20), func(a party) func() {
 			p, err := process.Start(t.Context(), acts, a)
 			if errors.Is(err, errors.ErrUnsupported) || os.Getenv("SHOAL_NO_CHILDREN") != "" {
-				t.Skip("no processes can be started")
+				t.Skip("needs processes: this system has none, or SHOAL_NO_CHILDREN is set")
 			}
 			proctest.Must(t, err)
 			t.Cleanup(func() {

@@ -293,7 +293,7 @@ func (c *core[T]) takeInHand(v *T) (err error) {
 
 // pop is take without what is in hand. popped is whether an item has left the queue, also if it cannot be decoded.
 func (c *core[T]) pop(v *T) (popped bool, err error) {
-	for {
+	for ended := (*lane[T])(nil); ; {
 		l := c.get.Load()
 		if l.plain != nil {
 			if *v, popped = l.plain.TryPop(); popped {
@@ -304,23 +304,15 @@ func (c *core[T]) pop(v *T) (popped bool, err error) {
 			return popped, err
 		}
 		mark := l.markSeen()
-		if mark == 0 {
-			if err := l.broken(); err != nil {
-				return false, err
-			}
-			return false, ErrEmpty
-		}
-		// All that was pushed is there now.
-		if l.plain != nil {
-			if *v, popped = l.plain.TryPop(); popped {
-				c.taken()
-				return true, nil
-			}
-		} else if popped, err := c.popMessage(l, v); popped || err != nil {
-			return popped, err
-		}
 		if err := l.broken(); err != nil { // closed meanwhile, perhaps
 			return false, err
+		}
+		if mark == 0 {
+			return false, ErrEmpty
+		}
+		if ended != l { // all that was pushed is there now
+			ended = l
+			continue
 		}
 		if mark != endMore {
 			return false, ErrShutdown

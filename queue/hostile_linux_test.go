@@ -293,7 +293,7 @@ func TestHostileSlots(t *testing.T) {
 	seg := proctest.Segment(t, 1<<20)
 	q := newJoinable[int](t, seg, 3)
 	if queue.InBlocks(&q.Queue)[0] {
-		t.Skip("the slots are those of another form here")
+		t.Skip("this processor cannot change two words at once")
 	}
 	proctest.Must(t, q.Put(t.Context(), 1))
 	if _, err := q.Get(t.Context()); err != nil {

@@ -114,7 +114,7 @@ func TestMPMCExactLayoutBytes(t *testing.T) {
 	sameBytes(t, mem, want)
 
 	if len(ring.Forms(8)) == 2 {
-		t.Skip("this machine has no rings of pairs")
+		t.Skip("this processor cannot change two words at once")
 	}
 	mem = memory(t, ring.MPMCSizeIn[[3]byte](3, ring.MPMCPairs|ring.Exact))
 	use(newMPMC[[3]byte](t, mem, 3, self(7), ring.MPMCPairs|ring.Exact))

@@ -105,7 +105,7 @@ func TestMPMCLayoutBytes(t *testing.T) {
 	check(mem, want)
 
 	if len(ring.Forms(8)) == 2 {
-		t.Skip("this machine has no rings of pairs")
+		t.Skip("this processor cannot change two words at once")
 	}
 	mem = memory(t, ring.MPMCSize[[3]byte](4))
 	p := newMPMC[[3]byte](t, mem, 4, self(0x11223344), ring.MPMCPairs)

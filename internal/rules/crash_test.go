@@ -9,7 +9,7 @@ import (
 
 // crashPackages are the packages that write to shared memory: between any two writes of one of their functions,
 // in the order of the text, stands a crashpoint.Hit.
-var crashPackages = []string{"shm", "internal/robust", "internal/permits", "internal/rw", "internal/barrier", "internal/condition", "internal/wait", "internal/guard", "locks", "value", "array", "ring", "queue", "process",
+var crashPackages = []string{"shm", "internal/robust", "internal/permits", "internal/rw", "internal/barrier", "internal/condition", "internal/wait", "internal/guard", "locks", "value", "array", "ring", "queue", "process", "pool",
 	"cmd/shoal/internal/demo"}
 
 // crashExceptions are the functions that may write twice in a row, by package and name, with the reason.
